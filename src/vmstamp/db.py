@@ -1,0 +1,100 @@
+"""The stamp's database: SQLite in write-ahead mode, one writer at a time, migrated on open.
+
+Nothing else in vmstamp imports `sqlite3`. Each thread has a connection of its own. `write()` holds a
+process-wide lock and an IMMEDIATE transaction: it commits when the block ends and rolls back when the
+block raises. A committed transaction survives the death of this process at any instant (the log is
+written by the kernel); a power loss may lose the last ones, never half of one (synchronous=NORMAL).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+from vmstamp.errors import StampError
+
+Connection = sqlite3.Connection
+Row = sqlite3.Row
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT = 10.0  # seconds
+
+
+class Database:
+    """One stamp's database file. Safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._writer = threading.RLock()
+        self._all: list[sqlite3.Connection] = []
+        self._migrate()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = connection
+            self._all.append(connection)
+        return connection
+
+    def _migrate(self) -> None:
+        with self.write() as connection:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > SCHEMA_VERSION:
+                raise StampError(
+                    f"{self._path}: the database has schema version {found}, "
+                    f"this vmstamp knows up to {SCHEMA_VERSION}",
+                    hint="use the newer vmstamp that wrote it, or another VMSTAMP_HOME",
+                )
+            if found < 1:
+                for statement in _statements(files("vmstamp").joinpath("schema.sql").read_text()):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for queries; each statement sees the last committed state."""
+        yield self._connection()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction. Nested blocks of the same thread join the outer one."""
+        with self._writer:
+            connection = self._connection()
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close every thread's connection; the database must not be used afterwards."""
+        for connection in self._all:
+            connection.close()
+        self._all.clear()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of an SQL script, one by one, so that they run inside a transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,74 @@
+-- One stamp's state. JSON columns hold documents; times are ISO 8601 in UTC with microseconds.
+
+-- blob: storage accounts; `hidden` ones are the stamp's own (managed disks live in md-... accounts).
+CREATE TABLE account (
+    name     TEXT PRIMARY KEY,
+    key1     TEXT NOT NULL,
+    key2     TEXT NOT NULL,
+    hidden   INTEGER NOT NULL DEFAULT 0,
+    created  TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE container (
+    account        TEXT NOT NULL REFERENCES account(name) ON DELETE CASCADE,
+    name           TEXT NOT NULL,
+    etag           TEXT NOT NULL,
+    last_modified  TEXT NOT NULL,
+    document       TEXT NOT NULL,      -- metadata, public access, stored access policies, lease
+    PRIMARY KEY (account, name)
+) STRICT;
+
+-- A content is a sparse file content/<id>. A sealed one is never written again: several blobs may name it.
+CREATE TABLE content (
+    id      TEXT PRIMARY KEY,
+    size    INTEGER NOT NULL,
+    sealed  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- The page table: ascending, disjoint, half-open ranges that hold data. All else reads as zeros.
+CREATE TABLE page (
+    content  TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start    INTEGER NOT NULL,
+    end      INTEGER NOT NULL,
+    PRIMARY KEY (content, start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blob (
+    account        TEXT NOT NULL,
+    container      TEXT NOT NULL,
+    name           TEXT NOT NULL,
+    type           TEXT NOT NULL,      -- PageBlob, BlockBlob
+    content        TEXT NOT NULL REFERENCES content(id),
+    size           INTEGER NOT NULL,
+    etag           TEXT NOT NULL,
+    created        TEXT NOT NULL,
+    last_modified  TEXT NOT NULL,
+    document       TEXT NOT NULL,      -- metadata, HTTP headers, sequence number, lease, copy status
+    PRIMARY KEY (account, container, name),
+    FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE
+) STRICT;
+
+-- arm: every resource is a document; `id` is in lower case, `document` keeps the case of the first PUT.
+CREATE TABLE resource (
+    id        TEXT PRIMARY KEY,
+    type      TEXT NOT NULL,           -- lower case: microsoft.compute/virtualmachines
+    grp       TEXT NOT NULL,           -- resource group, lower case ('' for subscription scope)
+    name      TEXT NOT NULL,
+    location  TEXT NOT NULL,
+    etag      TEXT NOT NULL,
+    created   TEXT NOT NULL,
+    document  TEXT NOT NULL,
+    state     TEXT NOT NULL DEFAULT '{}'  -- what the stamp knows and never shows
+) STRICT;
+CREATE INDEX resource_by_group ON resource (grp, type);
+
+CREATE TABLE operation (
+    id        TEXT PRIMARY KEY,
+    resource  TEXT NOT NULL,
+    kind      TEXT NOT NULL,           -- put, delete, or the action's name
+    status    TEXT NOT NULL,           -- InProgress, Succeeded, Failed, Canceled
+    started   TEXT NOT NULL,
+    ended     TEXT,
+    document  TEXT NOT NULL            -- request, error, output
+) STRICT;
+CREATE INDEX operation_by_resource ON operation (resource, status);
