@@ -1,0 +1,1 @@
+"""Microsoft.Compute: disks, images and virtual machines. `host.py` says what it needs of the computer."""

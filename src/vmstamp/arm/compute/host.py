@@ -1,0 +1,128 @@
+"""What virtual machines need of the computer they run on: a protocol, and the plans it takes.
+
+The arm room decides, the host does. The real host joins the machine and fabric rooms; tests bring one
+that boots at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from vmstamp.timeline import Event
+
+if TYPE_CHECKING:
+    from vmstamp.fabric.fabric import AgentStatus
+    from vmstamp.fabric.instance import Instance
+    from vmstamp.machine.network import NetworkSpec
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """One disk of a VM: a read-only backing file and the overlay that takes the VM's writes.
+
+    `path` is sealed content (raw bytes, a VHD footer behind them), `size` the virtual size in bytes
+    without the footer, `lun` None for the OS disk, `overlay_name` a file name in the machine's
+    directory that stays the same over the VM's life.
+    """
+
+    path: Path
+    size: int
+    lun: int | None
+    overlay_name: str
+
+
+@dataclass(frozen=True)
+class NicPlan:
+    """One network interface: `network_id` is the virtual network's resourceGuid, `mac` AA-BB-CC-DD-EE-FF.
+
+    `open_ports` are the TCP ports of the guest that its `public_address` (a loopback address of this
+    computer) offers.
+    """
+
+    resource_id: str
+    mac: str
+    network_id: str
+    address: IPv4Address
+    prefix: IPv4Network
+    public_address: IPv4Address | None
+    open_ports: tuple[int, ...]
+    hostname: str
+
+
+@dataclass(frozen=True)
+class VmPlan:
+    """Everything that a start needs. `memory` is in bytes; `provision` attaches the DVD with ovf-env.xml."""
+
+    instance: Instance
+    generation: int
+    vcpus: int
+    memory: int
+    os_disk: DiskPlan
+    data_disks: tuple[DiskPlan, ...]
+    nics: tuple[NicPlan, ...]
+    networks: tuple[NetworkSpec, ...]
+    provision: bool
+
+    @property
+    def vm_id(self) -> str:
+        return self.instance.vm_id
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a provisioning ended: ready, or Azure's code (OSProvisioningTimedOut, ...) and a message."""
+
+    ready: bool
+    code: str = ""
+    message: str = ""
+
+
+class Host(Protocol):
+    """Runs virtual machines. Every method may block and is called from operation threads.
+
+    A VM's writes go to overlays in its machine directory. An overlay belongs to the backing path that
+    it was laid over: when a plan names another path, the bytes of the old overlay were folded and
+    adopted as that new content, so the overlay is stale and a fresh one is laid (by `start`) or nothing
+    was written since (`fold` gives None).
+    """
+
+    def start(self, plan: VmPlan) -> None:
+        """Run QEMU for this VM, again if it ran before. Raises MachineError."""
+        ...
+
+    def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
+        """Wait for the agent's report; gives up within a second or so of `cancelled()` turning true."""
+        ...
+
+    def stop(self, vm_id: str, *, graceful: bool) -> None:
+        """Power the VM off, by ACPI first when graceful; overlays stay. No error when it is off."""
+        ...
+
+    def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
+        """The disk's bytes now, footer included, as a new sparse file that the caller adopts.
+
+        None when nothing was written. The VM must not run. The overlay is left as it is.
+        """
+        ...
+
+    def remove(self, vm_id: str) -> None:
+        """Stop the VM if it runs and delete its machine directory. No error when there is none."""
+        ...
+
+    def running(self, vm_id: str) -> bool: ...
+
+    def timeline(self, vm_id: str) -> list[Event]:
+        """The events of the last boot, empty when it never ran."""
+        ...
+
+    def agent(self, vm_id: str) -> AgentStatus | None:
+        """What the guest's agent last reported; None when nothing."""
+        ...
+
+    def serial_log(self, vm_id: str) -> Path:
+        """Where the serial console is written; the file may not exist yet."""
+        ...

@@ -1,0 +1,82 @@
+"""ARM resource ids: parse, format, compare.
+
+An id is `/subscriptions/S[/resourceGroups/G][/providers/NAMESPACE/TYPE/NAME[/TYPE/NAME...]]`. Ids are
+compared without case; the case that was given is kept. `key` is what to compare and to look up by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class ResourceId:
+    """One id. `group` is '' at the subscription's scope; `types` and `names` have the same length.
+
+    A resource group's own id has provider '' and no types; the same goes for a subscription's.
+    """
+
+    subscription: str
+    group: str = ""
+    provider: str = ""
+    types: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"/subscriptions/{self.subscription}"
+        if self.group:
+            text += f"/resourceGroups/{self.group}"
+        if self.provider:
+            text += f"/providers/{self.provider}"
+        return text + "".join(f"/{kind}/{name}" for kind, name in zip(self.types, self.names, strict=True))
+
+    @property
+    def key(self) -> str:
+        return str(self).lower()
+
+    @property
+    def type(self) -> str:
+        """`Microsoft.Network/virtualNetworks/subnets`; a group's is Microsoft.Resources/resourceGroups."""
+        if self.provider:
+            return "/".join((self.provider, *self.types))
+        return "Microsoft.Resources/resourceGroups" if self.group else "Microsoft.Resources/subscriptions"
+
+    @property
+    def name(self) -> str:
+        """The last name: that of the resource itself."""
+        return self.names[-1] if self.names else (self.group or self.subscription)
+
+    @property
+    def group_key(self) -> str:
+        """The key of the group it lies in ('' at the subscription's scope)."""
+        return f"/subscriptions/{self.subscription}/resourcegroups/{self.group}".lower() if self.group else ""
+
+    @property
+    def parent(self) -> ResourceId:
+        """The enclosing resource of a child resource, else the resource group."""
+        if len(self.types) > 1:
+            return replace(self, types=self.types[:-1], names=self.names[:-1])
+        return ResourceId(self.subscription, self.group)
+
+    def child(self, type: str, name: str) -> ResourceId:
+        return replace(self, types=(*self.types, type), names=(*self.names, name))
+
+    def sibling(self, provider: str, type: str, name: str) -> ResourceId:
+        """A resource of another type in the same group."""
+        return ResourceId(self.subscription, self.group, provider, (type,), (name,))
+
+
+def parse_resource_id(text: str) -> ResourceId:
+    """Parse an id, whatever its case, double slashes or trailing slash. Raises ValueError."""
+    words = [word for word in text.split("/") if word]
+    if not text.startswith("/") or len(words) < 2 or words[0].lower() != "subscriptions":
+        raise ValueError(f"{text!r} does not start with /subscriptions/")
+    subscription, words = words[1], words[2:]
+    group = ""
+    if len(words) >= 2 and words[0].lower() == "resourcegroups":
+        group, words = words[1], words[2:]
+    if not words:
+        return ResourceId(subscription, group)
+    if words[0].lower() != "providers" or len(words) < 4 or len(words) % 2:
+        raise ValueError(f"{text!r} does not name a resource")
+    return ResourceId(subscription, group, words[1], tuple(words[2::2]), tuple(words[3::2]))
