@@ -1,0 +1,14 @@
+"""Disk images: any file as a `Disk` that is read by position, and written as what Azure takes.
+
+The door: `open` a file, `convert` a disk, `FixedVhd` to see one as Azure wants it, `azure_findings` for
+what Azure would refuse. `partitions` reads and builds partition tables.
+
+This room must not know: file systems, guests, Azure's services, networks.
+"""
+
+from vmstamp.disk.base import Disk
+from vmstamp.disk.convert import convert
+from vmstamp.disk.detect import open
+from vmstamp.disk.fixed_vhd import FixedVhd
+
+__all__ = ["Disk", "FixedVhd", "convert", "open"]

@@ -1,0 +1,72 @@
+"""Disk: a virtual disk that is read by position.
+
+The contract, which one suite checks over every implementation:
+
+- `size` is the virtual size in bytes and never changes while the disk is open.
+- `read` is positional, thread-safe and never short: inside [0, size) it returns exactly `length` bytes
+  or raises DiskError. There is no cursor, so many threads share one Disk.
+- `extents` gives ascending, disjoint, non-adjacent ranges inside [0, size); outside them the disk reads
+  as zeros. Data that happens to be zero may lie inside them. It costs memory of a few pages only, and
+  time by what is allocated, never by the virtual size.
+- After `close` nothing may be called but `close`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vmstamp.extents import Extent
+
+SECTOR = 512  # bytes; Azure and both VHD formats address disks in these
+
+
+class Disk(ABC):
+    """A virtual disk, read by position; see the module for the contract.
+
+    `path` is the file it lies in (None: it lies in no file), `format` one of raw, vhd, vhdx, qcow2, vmdk
+    and vdi, `subformat` one of fixed, dynamic, differencing and '' (the format has none). `notes` are
+    sentences about oddities that were met while opening and that do not hinder reading.
+    """
+
+    path: Path | None = None
+    format: str
+    subformat: str = ""
+    size: int
+    sector_size: int = SECTOR
+    notes: tuple[str, ...] = ()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """The `length` bytes at `offset`; ValueError when they are not all inside [0, size).
+
+        Blocks on the file. Raises DiskError when the file does not hold what its tables promise.
+        """
+        if offset < 0 or length < 0 or offset + length > self.size:
+            raise ValueError(f"[{offset}, {offset + length}) is not inside a disk of {self.size} bytes")
+        return self._read(offset, length) if length else b""
+
+    @abstractmethod
+    def extents(self) -> Iterator[Extent]:
+        """The data ranges, ascending; outside them zeros. Raises DiskError like `read`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back the file. May be called more than once."""
+
+    @abstractmethod
+    def _read(self, offset: int, length: int) -> bytes:
+        """Like `read`; the range is inside the disk and not empty."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{self.subformat or 'plain'} {self.format} disk of {self.size} bytes in {self.path}>"

@@ -1,0 +1,201 @@
+"""VHD files: fixed and dynamic. Big-endian.
+
+A fixed file is the disk and a footer. A dynamic file:
+
+    offset size   what
+         0  512   copy of the footer
+       512 1024   dynamic disk header (the footer's data offset tells where)
+             4*n  BAT: per block the sector where it lies, all ones: not in the file
+                  blocks: a bitmap of their sectors, in whole sectors, then the data
+      end-512     footer
+
+Dynamic disk header:
+    offset size field
+         0    8 cookie 'cxsparse'
+         8    8 data offset, unused
+        16    8 table offset: of the BAT
+        24    4 header version 0x00010000
+        28    4 max table entries
+        32    4 block size, bytes
+        36    4 checksum
+Differencing files are refused by name. Spec: Virtual Hard Disk Image Format Specification 1.0.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+from vmstamp.disk.base import SECTOR, Disk
+from vmstamp.disk.blocks import BlockDisk
+from vmstamp.disk.file import ImageFile
+from vmstamp.disk.footer import COOKIE, DIFFERENCING, FIXED, FOOTER_SIZE, Footer, checksum, parse_footer
+from vmstamp.errors import DiskError
+from vmstamp.extents import Extent
+
+OLD_FOOTER_SIZE = 511  # Virtual PC before 2004 left out the last reserved byte
+UNUSED = 0xFFFFFFFF
+DYNAMIC_COOKIE = b"cxsparse"
+DYNAMIC_HEADER = struct.Struct(">8sQQIIII984x")
+DYNAMIC_SPEC = "VHD 1.0, Dynamic Disk Header Format"
+BAT_SPEC = "VHD 1.0, Block Allocation Table and Data Blocks"
+DAMAGED = "the file is truncated or damaged; copy it again from its source"
+
+
+def open_vhd(file: ImageFile) -> Disk:
+    """The VHD in `file`, which the disk then owns. Raises DiskError."""
+    footer, end, notes = find_footer(file)
+    if footer.disk_type == DIFFERENCING:
+        raise DiskError(
+            file.path,
+            "is a differencing VHD, which holds only the changes to a parent disk",
+            offset=60,
+            spec="VHD 1.0, Differencing Hard Disks",
+            hint="merge it with its parent first: Merge-VHD in Hyper-V, or Convert-VHD to a new file",
+        )
+    if footer.disk_type == FIXED:
+        return FixedVhdFile(file, footer, end, notes)
+    return DynamicVhdFile(file, footer, notes)
+
+
+def find_footer(file: ImageFile) -> tuple[Footer, int, tuple[str, ...]]:
+    """The footer that counts, where the data before it ends, and notes. Raises DiskError.
+
+    It is the one at the end; of a dynamic disk, the copy at the start when that one is damaged.
+    """
+    end = max(file.size - FOOTER_SIZE, 0)
+    tail = file.read(end, file.size - end)
+    notes: tuple[str, ...] = ()
+    if tail[:8] != COOKIE and tail[1:9] == COOKIE:
+        end += 1
+        tail = tail[1:] + b"\0"
+        notes = ("the footer has 511 bytes, as very old Virtual PC wrote it",)
+    try:
+        return parse_footer(tail, file.path, end), end, notes
+    except DiskError as trouble:
+        head = file.read(0, min(FOOTER_SIZE, file.size))
+        if head[:8] != COOKIE:
+            raise
+        footer = parse_footer(head, file.path, 0)
+        if footer.disk_type == FIXED:
+            raise trouble from None
+        return footer, file.size, ("the footer at the end is damaged or missing; its copy was used",)
+
+
+class FixedVhdFile(Disk):
+    """A fixed VHD file: `footer` is what it says of itself, `size` its current size. Owns the file."""
+
+    format = "vhd"
+    subformat = "fixed"
+
+    def __init__(self, file: ImageFile, footer: Footer, end: int, notes: tuple[str, ...]) -> None:
+        self._file = file
+        self.path = file.path
+        self.footer = footer
+        self.footer_offset = end
+        self.size = footer.current_size
+        self.notes = notes
+        if not 0 < self.size <= end:
+            raise DiskError(
+                file.path,
+                f"current size is {self.size} bytes, but {end} bytes lie before the footer",
+                offset=end + 48,
+                spec="VHD 1.0, Hard Disk Footer Format",
+                hint=DAMAGED,
+            )
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def extents(self) -> Iterator[Extent]:
+        return self._file.extents(0, self.size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class DynamicVhdFile(BlockDisk):
+    """A dynamic VHD file: `footer` is what it says of itself. Owns the file.
+
+    A sector whose bit is clear in its block's bitmap was never written and is zero.
+    """
+
+    format = "vhd"
+    subformat = "dynamic"
+
+    def __init__(self, file: ImageFile, footer: Footer, notes: tuple[str, ...]) -> None:
+        self._file = file
+        self.path = file.path
+        self.footer = footer
+        self.size = footer.current_size
+        self.notes = notes
+        at = footer.data_offset
+        data = file.read(at, DYNAMIC_HEADER.size, what="the dynamic disk header", spec=DYNAMIC_SPEC)
+        cookie, _, self._table, version, self._entries, self.block_size, found = DYNAMIC_HEADER.unpack(data)
+        wrong = ""
+        if cookie != DYNAMIC_COOKIE:
+            wrong = "'cxsparse' was expected"
+        elif found != (computed := checksum(data, 36)):
+            wrong = f"dynamic disk header checksum is {found:#010x}, computed {computed:#010x}"
+        elif version >> 16 != 1:
+            wrong = f"header version {version:#010x} is unknown"
+        elif self.block_size < SECTOR or self.block_size & (self.block_size - 1):
+            wrong = f"block size {self.block_size} is not a power of two of at least 512"
+        elif not self.size or self.size % SECTOR:
+            wrong = f"current size {self.size} is not a whole number of sectors"
+        elif self._entries < self._block_count:
+            wrong = f"the BAT's {self._entries} entries are too few for {self.size} bytes"
+        if wrong:
+            raise DiskError(file.path, wrong, offset=at, spec=DYNAMIC_SPEC, hint=DAMAGED)
+        if self._table + self._block_count * 4 > file.size:
+            raise DiskError(
+                file.path, "the BAT would end behind the file", offset=at + 16, spec=BAT_SPEC, hint=DAMAGED
+            )
+        self._bitmap_size = -(-self.block_size // SECTOR // 8 // SECTOR) * SECTOR or SECTOR
+
+    @property
+    def _block_count(self) -> int:
+        return -(-self.size // self.block_size)
+
+    def _locate(self, first: int, count: int) -> Sequence[int | None]:
+        raw = self._file.read(self._table + first * 4, count * 4, what="the BAT", spec=BAT_SPEC)
+        entries = struct.unpack(f">{count}I", raw)
+        return [self._position(block, entry) for block, entry in enumerate(entries, first)]
+
+    def _allocated(self) -> Iterator[tuple[int, int]]:
+        for start in range(0, self._block_count, 16384):
+            count = min(16384, self._block_count - start)
+            for block, position in enumerate(self._locate(start, count), start):
+                if position is not None:
+                    yield block, position
+
+    def _position(self, block: int, entry: int) -> int | None:
+        if entry == UNUSED:
+            return None
+        if not entry:
+            raise DiskError(
+                self._file.path,
+                f"the BAT says that block {block} lies at the start of the file",
+                offset=self._table + block * 4,
+                spec=BAT_SPEC,
+                hint=DAMAGED,
+            )
+        position = entry * SECTOR + self._bitmap_size
+        self._check_inside(block, position, BAT_SPEC)
+        return position
+
+    def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
+        first, last = start // SECTOR, (end - 1) // SECTOR
+        low, high = first // 8, last // 8 + 1
+        bitmap = self._file.read(position - self._bitmap_size + low, high - low, what="a sector bitmap")
+        if bitmap.count(0xFF) == len(bitmap):
+            yield Extent(start, end)
+            return
+        bits = f"{int.from_bytes(bitmap, 'big'):0{len(bitmap) * 8}b}"
+        at = bits.find("1", first - low * 8)
+        while 0 <= at <= last - low * 8:
+            stop = bits.find("0", at)
+            stop = len(bits) if stop < 0 else stop
+            base = low * 8
+            yield Extent(max(start, (base + at) * SECTOR), min(end, (base + stop) * SECTOR))
+            at = bits.find("1", stop)

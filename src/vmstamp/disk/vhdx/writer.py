@@ -1,0 +1,157 @@
+"""Writes dynamic VHDX files: the layout, then the source's data block by block, then the BAT.
+
+    0      1 MiB   file type identifier, both headers, both region tables
+    1 MiB  1 MiB   log, empty
+    2 MiB  1 MiB   metadata
+    3 MiB          BAT, in whole MiB
+    then           payload blocks, in the order of the disk
+
+Spec: [MS-VHDX] 2.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from vmstamp.disk.base import SECTOR, Disk
+from vmstamp.disk.data import data_chunks
+from vmstamp.disk.file import replacing, write_at
+from vmstamp.disk.vhdx import layout
+from vmstamp.disk.vhdx.layout import KIB, MIB, Parameters
+from vmstamp.errors import DiskError
+
+CREATOR = "vmstamp"
+LOG_OFFSET, LOG_LENGTH = 1 * MIB, 1 * MIB
+METADATA_OFFSET, METADATA_LENGTH = 2 * MIB, 1 * MIB
+BAT_OFFSET = 3 * MIB
+MAX_BLOCK_COUNT = 128 * 1024  # so the BAT stays near 1 MiB while blocks are small
+LARGEST_BLOCK = 32 * MIB  # Hyper-V's own choice
+
+
+def choose_block_size(size: int) -> int:
+    """The smallest block that keeps the BAT small: 1 MiB up to 128 GiB, growing to 32 MiB at 4 TiB.
+
+    Small blocks keep holes holes; Hyper-V takes 32 MiB always.
+    """
+    block_size = MIB
+    while block_size < LARGEST_BLOCK and -(-size // block_size) > MAX_BLOCK_COUNT:
+        block_size *= 2
+    return block_size
+
+
+def write_dynamic(
+    source: Disk,
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    disk_id: UUID | None = None,
+    block_size: int | None = None,
+) -> None:
+    """Write `source` as a dynamic VHDX; only blocks that hold data are allocated, holes stay holes.
+
+    Written beside `path` and renamed. The size is rounded up to a whole number of 512-byte sectors.
+    `progress` is called with the bytes of each piece read. Raises DiskError.
+    """
+    size = -(-source.size // SECTOR) * SECTOR
+    if not 0 < size <= layout.MAX_SIZE:
+        raise DiskError(path, f"a VHDX cannot hold a disk of {size} bytes", spec="[MS-VHDX] 2.6.2.2")
+    parameters = Parameters(
+        block_size=block_size or choose_block_size(size),
+        fixed=False,
+        has_parent=False,
+        size=size,
+        disk_id=disk_id or uuid4(),
+        logical_sector_size=SECTOR,
+        physical_sector_size=4096,
+    )
+    with replacing(path) as fd:
+        _write_data(source, fd, parameters, progress)
+        write_at(fd, _header_section(parameters), 0)
+
+
+def _write_data(
+    source: Disk, fd: int, parameters: Parameters, progress: Callable[[int], None] | None
+) -> None:
+    """Metadata, payload blocks and the BAT."""
+    block_size, ratio = parameters.block_size, parameters.chunk_ratio
+    bat = array("Q", bytes(parameters.bat_entry_count * 8))
+    end = BAT_OFFSET + _bat_length(parameters)
+    os.ftruncate(fd, end)
+    write_at(fd, _metadata(parameters), METADATA_OFFSET)
+    for offset, data in data_chunks(source, chunk=min(block_size, 4 * MIB), progress=progress):
+        block, start = divmod(offset, block_size)
+        index = block + block // ratio
+        if not bat[index]:
+            bat[index] = end | layout.FULLY_PRESENT
+            end += block_size
+            os.ftruncate(fd, end)
+        write_at(fd, data, (bat[index] & layout.OFFSET_MASK) + start)
+    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        bat.byteswap()
+    write_at(fd, memoryview(bat).cast("B"), BAT_OFFSET)
+
+
+def _bat_length(parameters: Parameters) -> int:
+    return -(-parameters.bat_entry_count * 8 // MIB) * MIB
+
+
+def _sealed(data: bytes, size: int) -> bytes:
+    """A structure grown to `size` with its checksum set."""
+    data = data.ljust(size, b"\0")
+    return data[:4] + struct.pack("<I", layout.checksum(data)) + data[8:]
+
+
+def _header_section(parameters: Parameters) -> bytes:
+    """The first MiB, up to the end of the second region table. Spec: [MS-VHDX] 2.2."""
+    file_write_id, data_write_id = uuid4(), uuid4()
+    section = bytearray(layout.REGION_OFFSETS[1] + layout.REGION_SIZE)
+    section[:8] = layout.SIGNATURE
+    creator = CREATOR.encode("utf-16-le")
+    section[8 : 8 + len(creator)] = creator
+    for sequence_number, offset in enumerate(layout.HEADER_OFFSETS, 1):
+        header = layout.HEADER.pack(
+            b"head",
+            0,
+            sequence_number,
+            file_write_id.bytes_le,
+            data_write_id.bytes_le,
+            bytes(16),
+            0,
+            1,
+            LOG_LENGTH,
+            LOG_OFFSET,
+        )
+        section[offset : offset + 4 * KIB] = _sealed(header, 4 * KIB)
+    table = layout.REGION_TABLE.pack(b"regi", 0, 2)
+    for region, start, length in (
+        (layout.BAT_REGION, BAT_OFFSET, _bat_length(parameters)),
+        (layout.METADATA_REGION, METADATA_OFFSET, METADATA_LENGTH),
+    ):
+        table += layout.REGION_ENTRY.pack(region.bytes_le, start, length, 1)
+    for offset in layout.REGION_OFFSETS:
+        section[offset : offset + layout.REGION_SIZE] = _sealed(table, layout.REGION_SIZE)
+    return bytes(section)
+
+
+def _metadata(parameters: Parameters) -> bytes:
+    """The metadata table and the items behind it. Spec: [MS-VHDX] 2.6."""
+    disk = layout.IS_VIRTUAL_DISK | layout.IS_REQUIRED
+    items = (
+        (layout.FILE_PARAMETERS, struct.pack("<II", parameters.block_size, 0), layout.IS_REQUIRED),
+        (layout.VIRTUAL_DISK_SIZE, struct.pack("<Q", parameters.size), disk),
+        (layout.VIRTUAL_DISK_ID, parameters.disk_id.bytes_le, disk),
+        (layout.LOGICAL_SECTOR_SIZE, struct.pack("<I", parameters.logical_sector_size), disk),
+        (layout.PHYSICAL_SECTOR_SIZE, struct.pack("<I", parameters.physical_sector_size), disk),
+    )
+    table = layout.METADATA_TABLE.pack(b"metadata", 0, len(items))
+    content = b""
+    for item, value, flags in items:
+        offset = layout.METADATA_SIZE + len(content)
+        table += layout.METADATA_ENTRY.pack(item.bytes_le, offset, len(value), flags)
+        content += value
+    return table.ljust(layout.METADATA_SIZE, b"\0") + content
