@@ -1,0 +1,74 @@
+"""Every setting: one table of name, environment variable, flag, default and help.
+
+A value comes from the flag, else from the environment, else from the default. The command line and the
+server read their settings here and nowhere else, so what `vmstamp up` passes on is what the server sees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmstamp.errors import StampError
+from vmstamp.paths import Home
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. `flag` is the option of the command line that overrides it (empty: none)."""
+
+    name: str
+    variable: str
+    flag: str
+    default: str
+    help: str
+
+    def text(self, environ: Mapping[str, str] | None = None) -> str:
+        """The value as text: the environment's, else the default."""
+        return (os.environ if environ is None else environ).get(self.variable) or self.default
+
+    def number(self, low: int, high: int, environ: Mapping[str, str] | None = None) -> int:
+        """The value as a whole number in [low, high]; StampError names the variable otherwise."""
+        value = self.text(environ)
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise StampError(
+                f"{self.variable} is {value!r}, expected a whole number from {low} to {high}",
+                hint=f"unset it for the default {self.default or '(none)'}",
+            )
+        return number
+
+
+HOME = Setting("home", "VMSTAMP_HOME", "--home", "~/.vmstamp", "directory of the stamp's whole state")
+ARM_PORT = Setting(
+    "arm_port", "VMSTAMP_ARM_PORT", "--arm-port", "8443", "loopback port of ARM (0: any free one)"
+)
+BLOB_PORT = Setting(
+    "blob_port", "VMSTAMP_BLOB_PORT", "--blob-port", "10000", "loopback port of Blob (0: any free one)"
+)
+GROUP = Setting(
+    "group", "VMSTAMP_GROUP", "--resource-group", "vmstamp", "resource group of images, VMs and networks"
+)
+
+SETTINGS = (HOME, ARM_PORT, BLOB_PORT, GROUP)
+HIGHEST_PORT = 65535
+
+
+def home(environ: Mapping[str, str] | None = None) -> Home:
+    """The stamp's home, as an absolute path; nothing is created."""
+    return Home(Path(HOME.text(environ)).expanduser().absolute())
+
+
+def arm_port(environ: Mapping[str, str] | None = None) -> int:
+    """The loopback port on which ARM is served; 0 takes any free one."""
+    return ARM_PORT.number(0, HIGHEST_PORT, environ)
+
+
+def blob_port(environ: Mapping[str, str] | None = None) -> int:
+    """The loopback port on which Blob is served over HTTP; 0 takes any free one."""
+    return BLOB_PORT.number(0, HIGHEST_PORT, environ)

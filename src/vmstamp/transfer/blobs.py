@@ -1,0 +1,102 @@
+"""Opening blobs with the official SDK, and its errors in our words.
+
+A blob is named by its URL, host style (`https://ACCOUNT.blob.core.windows.net/CONTAINER/BLOB`) or path style
+(`http://127.0.0.1:10000/ACCOUNT/CONTAINER/BLOB`); a SAS may follow after `?`. Messages never repeat the SAS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+from azure.storage.blob import BlobClient, BlobServiceClient
+
+from vmstamp.errors import TransferError
+from vmstamp.extents import Extents
+
+# The SDK waits 15, 18, 24 s between its tries; an interactive command should know sooner.
+RETRIES: dict[str, Any] = {"retry_total": 4, "initial_backoff": 0.5, "increment_base": 2}
+IDLE_TIMEOUT = 60.0  # seconds without a byte from the service before a try counts as failed
+
+
+@dataclass(frozen=True)
+class BlobAddress:
+    """The parts of a blob's URL: `endpoint` is the account's own, without a trailing slash."""
+
+    endpoint: str
+    account: str
+    container: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.endpoint}/{self.container}/{self.name}"
+
+
+def without_sas(url: str) -> str:
+    """The URL without its query, fit to be shown."""
+    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+
+
+def parse_blob_url(url: str) -> BlobAddress:
+    """Take a blob URL apart. Raises TransferError when it does not name a container and a blob."""
+    parts = urlsplit(url)
+    words = parts.path.lstrip("/").split("/")
+    host = parts.hostname or ""
+    host_style = ".blob." in host
+    account = host.split(".", 1)[0] if host_style else words[0]
+    rest = words if host_style else words[1:]
+    if parts.scheme not in ("http", "https") or len(rest) < 2 or not all((account, rest[0], rest[1])):
+        raise TransferError(
+            f"{without_sas(url)} is not a blob URL",
+            hint="expected https://ACCOUNT.blob.HOST/CONTAINER/BLOB or http://127.0.0.1:PORT/ACCOUNT/CONTAINER/BLOB",
+        )
+    base = f"{parts.scheme}://{parts.netloc}"
+    endpoint = base if host_style else f"{base}/{account}"
+    return BlobAddress(endpoint, account, rest[0], "/".join(rest[1:]))
+
+
+def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
+    """A client of one storage account, by its key (either one). Nothing is sent yet."""
+    return BlobServiceClient(
+        endpoint, credential=AzureNamedKeyCredential(account, key), read_timeout=IDLE_TIMEOUT, **RETRIES
+    )
+
+
+def open_blob(url: str, *, key: str | None = None) -> BlobClient:
+    """A client of one blob, by the account's key, its URL's SAS, or anonymous. Nothing is sent yet."""
+    address = parse_blob_url(url)
+    credential = AzureNamedKeyCredential(address.account, key) if key else None
+    return BlobClient.from_blob_url(url, credential=credential, read_timeout=IDLE_TIMEOUT, **RETRIES)
+
+
+def explain(error: AzureError, doing: str, url: str) -> TransferError:
+    """An SDK error as a TransferError: what was being done, to which blob, what the service answered."""
+    where = without_sas(url)
+    if isinstance(error, ServiceRequestError):
+        return TransferError(
+            f"{doing} {where}: no answer: {error.message}", hint="is the stamp running? vmstamp status"
+        )
+    code = str(getattr(error, "error_code", "") or "")
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    said = (error.message or "").splitlines()
+    answer = " ".join(filter(None, (str(status or ""), code))) or type(error).__name__
+    return TransferError(f"{doing} {where}: {answer}: {said[0] if said else ''}", hint=_HINTS.get(code, ""))
+
+
+_HINTS = {
+    "AuthenticationFailed": "the account key or SAS is not valid for this account; either key works",
+    "AuthorizationPermissionMismatch": "the SAS lacks a permission (of read, write, create, delete)",
+    "BlobAlreadyExists": "pass --overwrite to replace it, or name another blob",
+    "ContainerNotFound": "create the container first",
+    "LeaseIdMissing": "a virtual machine or an operation holds a lease on this blob; name another blob",
+}
+
+
+def page_ranges(blob: BlobClient) -> Extents:
+    """The ranges of a page blob that hold data."""
+    pages = blob.list_page_ranges(results_per_page=10_000)
+    return Extents((int(page.start or 0), int(page.end or 0) + 1) for page in pages if not page.cleared)

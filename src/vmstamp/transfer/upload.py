@@ -1,0 +1,207 @@
+"""Upload: any Disk becomes a fixed VHD in a page blob, streaming, holes neither read nor sent.
+
+Order: checks that cost no byte (size, container, credential, whether the blob exists); Put Blob (refused by
+the service itself when the blob appeared meanwhile); the planned pieces in parallel; the footer last, so an
+unfinished blob is never a VHD; the destination's own page ranges compared with what was sent. When
+anything fails, or on Ctrl-C, the unfinished blob is deleted, or named when even that fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.storage.blob import BlobClient
+
+from vmstamp.disk.base import Disk
+from vmstamp.disk.fixed_vhd import FixedVhd
+from vmstamp.errors import TransferError
+from vmstamp.extents import Extent, Extents
+from vmstamp.transfer.blobs import explain, page_ranges, without_sas
+from vmstamp.transfer.plan import FOOTER_LENGTH, make_plan, trim_zeros
+
+CONCURRENCY = 8  # pieces in flight; each holds at most two copies of 4 MiB
+MAX_PAGE_BLOB = 8 * 1024**4  # bytes; REST: Put Blob, x-ms-blob-content-length
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """What an upload did. All counts are bytes.
+
+    `logical` is the fixed VHD's size with its footer, `data` what the disk's extents hold, `sent` what went
+    over the wire as pages, `skipped` = logical - sent, `seconds` the time it took.
+    """
+
+    url: str
+    logical: int
+    data: int
+    sent: int
+    skipped: int
+    requests: int
+    seconds: float
+
+
+class _Sender:
+    """Sends pieces of a Disk and counts. Thread-safe: the workers share it."""
+
+    def __init__(self, disk: Disk, blob: BlobClient, total: int, progress: Progress | None) -> None:
+        self._disk = disk
+        self._blob = blob
+        self._total = total
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._done = 0
+        self.sent: list[Extent] = []
+
+    def __call__(self, piece: Extent) -> None:
+        data = self._disk.read(piece.start, piece.length)
+        start, end = trim_zeros(data)
+        if end > start:
+            body = data if end - start == len(data) else data[start:end]
+            del data
+            self._blob.upload_page(body, piece.start + start, end - start)
+        with self._lock:
+            if end > start:
+                self.sent.append(Extent(piece.start + start, piece.start + end))
+            self._done += piece.length
+            if self._progress:
+                self._progress(self._done, self._total)
+
+
+def upload(
+    disk: Disk,
+    blob: BlobClient,
+    *,
+    overwrite: bool = False,
+    concurrency: int = CONCURRENCY,
+    progress: Progress | None = None,
+) -> Uploaded:
+    """Upload `disk` as a fixed VHD to the page blob that `blob` names; blocks until it is verified.
+
+    `progress(done, total)` is called from worker threads, one at a time, with bytes of the plan. The caller
+    keeps `disk` and `blob`. Raises TransferError; DiskError when the disk cannot be read.
+    """
+    started = time.monotonic()
+    vhd = FixedVhd(disk)
+    url = without_sas(blob.url)
+    _check_size(vhd.size, url)
+    _check_destination(blob, overwrite)
+    data = Extents(vhd.extents())
+    plan = make_plan(data, Extents(), vhd.size)
+    _create(blob, vhd.size, overwrite)
+    try:
+        sender = _Sender(vhd, blob, plan.writes.length + FOOTER_LENGTH, progress)
+        _send_all(plan.pieces(), sender, concurrency)
+        sender(plan.footer)
+        _verify(blob, Extents(sender.sent))
+    except BaseException as error:
+        left = _remove_unfinished(blob)
+        if isinstance(error, AzureError):
+            raise _with_note(explain(error, "uploading to", blob.url), left) from error
+        if isinstance(error, TransferError):
+            raise _with_note(error, left) from error
+        raise
+    sent = sum(piece.length for piece in sender.sent)
+    return Uploaded(
+        url=url,
+        logical=vhd.size,
+        data=data.length,
+        sent=sent,
+        skipped=vhd.size - sent,
+        requests=len(sender.sent),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _send_all(pieces: Iterable[Extent], send: Callable[[Extent], None], concurrency: int) -> None:
+    """Send the pieces with at most `concurrency` in flight; the first error ends it."""
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="upload") as pool:
+        flying: set[Future[None]] = set()
+        for piece in pieces:
+            if len(flying) >= concurrency:
+                done, flying = wait(flying, return_when=FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+            flying.add(pool.submit(send, piece))
+        for future in flying:
+            future.result()
+
+
+def _check_size(size: int, url: str) -> None:
+    if size > MAX_PAGE_BLOB:
+        raise TransferError(
+            f"{url}: the fixed VHD would have {size} bytes, a page blob holds at most {MAX_PAGE_BLOB}",
+            hint="shrink the disk first",
+        )
+
+
+def _check_destination(blob: BlobClient, overwrite: bool) -> None:
+    """Refuse before the first byte: no container, wrong credential, blob there and no `overwrite`.
+
+    A SAS without the read permission cannot look; then Put Blob's own condition decides.
+    """
+    try:
+        found = blob.get_blob_properties()
+    except ResourceNotFoundError as error:
+        # HEAD has no body; the code comes in x-ms-error-code.
+        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+            raise explain(error, "uploading to", blob.url) from error
+        return
+    except HttpResponseError as error:
+        if getattr(error, "error_code", "") == "AuthorizationPermissionMismatch":
+            return
+        raise explain(error, "uploading to", blob.url) from error
+    except AzureError as error:
+        raise explain(error, "uploading to", blob.url) from error
+    if not overwrite:
+        raise TransferError(
+            f"{without_sas(blob.url)} exists already ({found.size} bytes, {found.blob_type})",
+            hint="pass --overwrite to replace it, or name another blob",
+        )
+
+
+def _create(blob: BlobClient, size: int, overwrite: bool) -> None:
+    try:
+        if overwrite:
+            blob.create_page_blob(size)
+        else:
+            blob.create_page_blob(size, match_condition=MatchConditions.IfMissing)
+    except AzureError as error:
+        raise explain(error, "creating", blob.url) from error
+
+
+def _verify(blob: BlobClient, sent: Extents) -> None:
+    """Compare the destination's page ranges with what was sent."""
+    present = page_ranges(blob)
+    missing, foreign = sent.subtract(present), present.subtract(sent)
+    if missing or foreign:
+        first = next(iter(missing or foreign))
+        raise TransferError(
+            f"{without_sas(blob.url)}: the service holds other pages than were sent: {missing.length} bytes "
+            f"missing, {foreign.length} bytes not from here, the first at byte {first.start}",
+            hint="did something else write to this blob? upload again",
+        )
+
+
+def _remove_unfinished(blob: BlobClient) -> str:
+    """Delete the unfinished blob; a sentence for the error, empty when it is gone."""
+    with contextlib.suppress(ResourceNotFoundError):
+        try:
+            blob.delete_blob()
+        except ResourceNotFoundError:
+            raise
+        except AzureError as error:
+            return f"the unfinished blob could not be deleted ({type(error).__name__}); it has no VHD footer"
+    return ""
+
+
+def _with_note(error: TransferError, note: str) -> TransferError:
+    return TransferError("; ".join(filter(None, (error.message, note))), hint=error.hint)
