@@ -10,5 +10,6 @@ from vmstamp.disk.base import Disk
 from vmstamp.disk.convert import convert
 from vmstamp.disk.detect import open
 from vmstamp.disk.fixed_vhd import FixedVhd
+from vmstamp.disk.verdict import azure_findings
 
-__all__ = ["Disk", "FixedVhd", "convert", "open"]
+__all__ = ["Disk", "FixedVhd", "azure_findings", "convert", "open"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, FOOTER_SIZE
+from vmstamp.disk.foreign import open_foreign
 from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.vhd import open_vhd
 from vmstamp.disk.vhdx import Vhdx
@@ -76,17 +77,9 @@ def _open(file: ImageFile) -> Disk:
         return open_vhd(file)
     for offset, magic, name in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
-            return _open_foreign(file, name)
+            return open_foreign(file, name)
     _refuse_what_is_no_disk(file, head)
     return RawDisk(file)
-
-
-def _open_foreign(file: ImageFile, name: str) -> Disk:
-    raise DiskError(
-        file.path,
-        f"is a {name} disk, which this version does not read",
-        hint=f"convert it first: qemu-img convert -f {name} -O raw {file.path} OTHER.raw",
-    )
 
 
 def _refuse_what_is_no_disk(file: ImageFile, head: bytes) -> None:

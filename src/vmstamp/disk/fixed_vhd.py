@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import UUID, uuid4
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.footer import FOOTER_SIZE, Footer, Geometry, geometry, make_footer, parse_footer
+from vmstamp.disk.partitions import moved_backup
 from vmstamp.disk.raw import write_raw
 from vmstamp.extents import Extent, merge
 
@@ -25,7 +27,7 @@ class FixedVhd(Disk):
     """`source` as a fixed VHD file: `size` and `extents` include the footer, `data_size` does not.
 
     Reads go to the source, which must stay open; `close` closes it. The same `unique_id` and `created`
-    give the same bytes.
+    give the same bytes. When padding is added, the backup GPT moves with the disk's end.
     """
 
     format = "vhd"
@@ -40,25 +42,24 @@ class FixedVhd(Disk):
         self.data_size = max(-(-source.size // MIB), 1) * MIB
         self.size = self.data_size + FOOTER_SIZE
         self.footer = make_footer(self.data_size, unique_id or uuid4(), created or datetime.now(UTC))
+        self._changes = moved_backup(source, self.data_size) | {self.data_size: self.footer}
 
     def _read(self, offset: int, length: int) -> bytes:
         end = offset + length
-        parts = []
-        if offset < self._source.size:
-            parts.append(self._source.read(offset, min(end, self._source.size) - offset))
-        padding_start = max(offset, self._source.size)
-        if padding_start < (padding_end := min(end, self.data_size)):
-            parts.append(bytes(padding_end - padding_start))
-        if end > self.data_size:
-            parts.append(self.footer[max(offset - self.data_size, 0) : end - self.data_size])
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        held = min(end, max(offset, self._source.size))  # where the source's own bytes end
+        data = self._source.read(offset, held - offset) if held > offset else b""
+        touching = [(at, new) for at, new in self._changes.items() if at < end and offset < at + len(new)]
+        if held == end and not touching:
+            return data
+        changed = bytearray(data.ljust(length, b"\0"))
+        for at, new in touching:
+            low, high = max(at, offset), min(at + len(new), end)
+            changed[low - offset : high - offset] = new[low - at : high - at]
+        return bytes(changed)
 
     def extents(self) -> Iterator[Extent]:
-        def ranges() -> Iterator[Extent]:
-            yield from self._source.extents()
-            yield Extent(self.data_size, self.size)
-
-        return merge(ranges())
+        changes = [Extent(at, at + len(new)) for at, new in self._changes.items()]
+        return merge(heapq.merge(self._source.extents(), changes))
 
     def close(self) -> None:
         self._source.close()

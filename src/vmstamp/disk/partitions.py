@@ -345,3 +345,34 @@ def _protective_mbr(size: int, boot_code: bytes) -> bytes:
         0, b"\x00\x02\x00", PROTECTIVE, b"\xff\xff\xff", 1, min(size // SECTOR - 1, 0xFFFFFFFF)
     )
     return boot_code.ljust(446, b"\0") + entry + bytes(48) + b"\x55\xaa"
+
+
+def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
+    """What to change so that the GPT of `disk` fits a disk of `size` bytes: bytes by their offset.
+
+    The backup goes to the new end, the primary says so, and the last usable sector moves along; the
+    partitions stay. {} when there is no valid primary GPT for sectors of 512 bytes, or nothing to move.
+    """
+    primary = _parse_gpt(disk, 1, SECTOR)
+    last_lba = size // SECTOR - 1
+    if isinstance(primary, str) or primary.alternate_lba == last_lba or size <= disk.size:
+        return {}
+    array_sectors = -(-len(primary.entries) // SECTOR)
+    header = disk.read(SECTOR, SECTOR)
+    _, _, header_size, *_, array_lba, _, _, _ = _HEADER.unpack_from(header)
+
+    def sealed(my_lba: int, alternate_lba: int, entries_lba: int) -> bytes:
+        changed = bytearray(header)
+        struct.pack_into("<QQ", changed, 24, my_lba, alternate_lba)
+        struct.pack_into("<Q", changed, 48, last_lba - array_sectors - 1)
+        struct.pack_into("<Q", changed, 72, entries_lba)
+        struct.pack_into("<I", changed, 16, 0)
+        struct.pack_into("<I", changed, 16, zlib.crc32(changed[:header_size]))
+        return bytes(changed)
+
+    backup_array = last_lba - array_sectors
+    entries = primary.entries.ljust(array_sectors * SECTOR, b"\0")
+    return {
+        SECTOR: sealed(1, last_lba, array_lba),
+        backup_array * SECTOR: entries + sealed(last_lba, 1, backup_array),
+    }

@@ -93,6 +93,7 @@ class FixedVhdFile(Disk):
         self.path = file.path
         self.footer = footer
         self.footer_offset = end
+        self.file_size = file.size
         self.size = footer.current_size
         self.notes = notes
         if not 0 < self.size <= end:
