@@ -1,0 +1,13 @@
+"""The guest room: what lies inside a disk, read without root, mount or boot.
+
+Its door:
+
+- `vmstamp.guest.inspect.inspect(disk) -> Report`: what the disk is, what runs on it, and what of it would
+  fail on Azure.
+- `vmstamp.guest.identity.read_identity(disk) -> Identity`: what of a machine's identity is left on it.
+- `vmstamp.guest.fs.open_root(disk) -> Files`: the guest's files, symbolic links resolved inside the guest.
+
+It takes any `vmstamp.disk.base.Disk` and never writes. What it reads was written by strangers: every size,
+depth and count is bounded, and a broken file system raises GuestError. It must not know of blobs, of ARM,
+of the fabric or of a running machine.
+"""

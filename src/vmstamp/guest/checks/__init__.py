@@ -1,0 +1,15 @@
+"""The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
+
+from vmstamp.guest.checks import access, agent, boot, container, network, storage
+from vmstamp.guest.finding import Check
+
+CHECKS: tuple[Check, ...] = (
+    *container.CHECKS,
+    *boot.CHECKS,
+    *storage.CHECKS,
+    *network.CHECKS,
+    *access.CHECKS,
+    *agent.CHECKS,
+)
+
+__all__ = ["CHECKS"]

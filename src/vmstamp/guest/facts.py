@@ -1,0 +1,114 @@
+"""Everything that the checks look at, gathered once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vmstamp.disk.base import Disk
+from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
+from vmstamp.guest import agents, system
+from vmstamp.guest.fs import Content, Files, Survey, survey
+from vmstamp.guest.fstab import Mount, parse_fstab
+
+# The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
+LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64"}
+
+MBR_EFI = 0xEF
+FSTAB = "/etc/fstab"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How a firmware would start the disk.
+
+    `esp` is the EFI system partition ('its files': None when its FAT cannot be read), `loaders` the paths
+    in it that a VM with empty variables starts, `bios` whether sector 0 has a boot program with what it
+    needs beside it.
+    """
+
+    esp: Content | None
+    esp_files: Files | None
+    loaders: tuple[str, ...]
+    bios: bool
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        return tuple(g for g, can in ((1, self.bios), (2, bool(self.loaders))) if can)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A disk and, when it holds a Linux that is read, what is on it.
+
+    Without an operating system `files` and `os` are None and the lists are empty.
+    """
+
+    disk: Disk
+    survey: Survey
+    boot: Boot
+    files: Files | None = None
+    os: system.OperatingSystem | None = None
+    architecture: str | None = None
+    kernels: tuple[str, ...] = ()
+    entries: tuple[system.BootEntry, ...] = ()
+    fstab: tuple[Mount, ...] = ()
+    cloud_init: agents.CloudInit | None = None
+    waagent: agents.WaAgent | None = None
+
+    @property
+    def guest(self) -> Files:
+        """The guest's files, for checks that apply only where they are."""
+        assert self.files is not None, "a check of the guest ran without one"
+        return self.files
+
+    @property
+    def provisioner(self) -> str:
+        return agents.provisioner(self.cloud_init, self.waagent)
+
+
+def gather(disk: Disk) -> Facts:
+    """Read the disk. Raises DiskError, and GuestError when the root file system is damaged."""
+    found = survey(disk)
+    return gather_guest(Facts(disk, found, _boot(disk, found), files=found.files))
+
+
+def gather_guest(facts: Facts) -> Facts:
+    """The facts, with what the guest's files say filled in; unchanged when there are none."""
+    files = facts.files
+    if files is None:
+        return facts
+    return replace(
+        facts,
+        os=system.find_operating_system(files),
+        architecture=system.find_architecture(files),
+        kernels=system.find_kernels(files),
+        entries=system.find_boot_entries(files),
+        fstab=tuple(parse_fstab(files.find_text(FSTAB, 1024 * 1024) or "")),
+        cloud_init=agents.find_cloud_init(files),
+        waagent=agents.find_waagent(files),
+    )
+
+
+def _boot(disk: Disk, found: Survey) -> Boot:
+    esp = next((content for content in found.contents if _is_esp(content)), None)
+    files = Files({"/": esp.volume}) if esp is not None and esp.volume is not None else None
+    loaders = tuple(path for path in LOADERS if files is not None and files.is_file(path))
+    return Boot(esp, files, loaders, _has_bios_boot(disk, found))
+
+
+def _is_esp(content: Content) -> bool:
+    partition = content.partition
+    return partition is not None and (
+        partition.type_guid == EFI_SYSTEM or partition.type_byte == MBR_EFI
+    )  # fmt: skip
+
+
+def _has_bios_boot(disk: Disk, found: Survey) -> bool:
+    """Sector 0 has code, and on GPT there is a BIOS boot partition that is not empty."""
+    table = found.table
+    if table is None or not table.boot_code:
+        return False
+    if table.scheme == "mbr":
+        return True
+    parts = [p for p in table.partitions if p.type_guid == BIOS_BOOT]
+    return any(any(disk.read(part.start, min(512, part.length))) for part in parts)

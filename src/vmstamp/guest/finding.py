@@ -1,0 +1,115 @@
+"""Check and Finding: what is looked at on a disk, and what was found.
+
+A check is a record: the list of checks, the documents and the report all come from the records. `run` gives
+a Verdict; `judge` joins both into the Finding that people see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from vmstamp.errors import VmstampError
+
+if TYPE_CHECKING:
+    from vmstamp.guest.facts import Facts
+
+
+class Status(StrEnum):
+    PASS = "pass"
+    FAIL = "fail"
+    WARNING = "warning"
+    NOT_APPLICABLE = "not applicable"
+
+
+class Severity(StrEnum):
+    """What happens on Azure when a check fails."""
+
+    UPLOAD = "upload"  # the disk or image is refused
+    BOOT = "boot"  # the VM does not boot, or does not find its root
+    PROVISION = "provision"  # the VM never reports Ready, or nobody can log in
+    BEST = "best practice"  # it works, but worse
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found: `found` a sentence without a full stop, `where` a path or position."""
+
+    status: Status
+    found: str
+    where: str = ""
+
+
+def passed(found: str, where: str = "") -> Verdict:
+    return Verdict(Status.PASS, found, where)
+
+
+def failed(found: str, where: str = "") -> Verdict:
+    return Verdict(Status.FAIL, found, where)
+
+
+def warned(found: str, where: str = "") -> Verdict:
+    return Verdict(Status.WARNING, found, where)
+
+
+def not_applicable(found: str) -> Verdict:
+    return Verdict(Status.NOT_APPLICABLE, found)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing to look at.
+
+    `id` never changes, `why` is what would happen on Azure, `source` who says so, `mend` what to do.
+    `applies` says whether the question makes sense for these facts; `run` answers it (pure but for reads of
+    the disk; GuestError where the guest cannot be read).
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    why: str
+    source: str
+    applies: Callable[[Facts], bool]
+    run: Callable[[Facts], Verdict]
+    mend: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A check's answer for one disk. `mend` is '' unless something is to be mended."""
+
+    id: str
+    status: Status
+    title: str
+    found: str
+    where: str
+    why: str
+    mend: str
+    severity: Severity
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def judge(check: Check, facts: Facts) -> Finding:
+    """Run one check. What cannot be read is a warning that says so, never a pass."""
+    try:
+        verdict = check.run(facts) if check.applies(facts) else not_applicable("not a question for this disk")
+    except VmstampError as error:
+        verdict = warned(f"could not be checked: {error.message}")
+    bad = verdict.status in (Status.FAIL, Status.WARNING)
+    return Finding(
+        check.id,
+        verdict.status,
+        check.title,
+        verdict.found,
+        verdict.where,
+        check.why,
+        check.mend if bad else "",
+        check.severity,
+        check.source,
+    )

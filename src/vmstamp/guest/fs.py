@@ -1,0 +1,281 @@
+"""The guest's files: its root file system and what its fstab mounts, as one tree of absolute paths.
+
+Symbolic links are resolved inside the guest: an absolute target starts at the guest's root, and `..` stops
+there. Nothing of the host is ever looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from vmstamp.disk.base import Disk
+from vmstamp.disk.partitions import Partition, PartitionTable, read_partitions
+from vmstamp.errors import DiskError, GuestError
+from vmstamp.guest.fstab import parse_fstab
+from vmstamp.guest.probe import FileSystem, probe
+from vmstamp.guest.volume import Kind, Node, Tree, Volume
+from vmstamp.guest.window import Window
+
+MAX_LINKS = 40  # symbolic links followed for one path, as in Linux
+MAX_PATH = 4096  # bytes of a path, as in Linux
+MAX_FILE = 16 * 1024 * 1024  # bytes of a file that is read whole
+
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+
+
+class Files:
+    """A tree of files by absolute path. Not thread-safe.
+
+    `mounts` maps a directory's path to the volume that lies on it; "/" must be among them. Every method
+    raises GuestError for a damaged file system and for symbolic links that form a loop.
+    """
+
+    def __init__(self, mounts: dict[str, Tree]) -> None:
+        self._mounts = mounts
+
+    @property
+    def mounts(self) -> tuple[str, ...]:
+        return tuple(sorted(self._mounts))
+
+    def find(self, path: str, *, follow: bool = True) -> Node | None:
+        """The node at `path`, or None. `follow`: resolve a link in the last component too."""
+        waiting = _components(path)
+        seen: list[tuple[str, Node]] = []  # the directories from the root to here
+        node = self._mounts["/"].root
+        links = 0
+        while waiting:
+            name = waiting.pop()
+            if name == "..":
+                node = seen.pop()[1] if seen else node
+                continue
+            child = self._step(node, "/".join(("", *(n for n, _ in seen), name)), name)
+            if child is None:
+                return None
+            if child.kind is Kind.SYMLINK and (waiting or follow):
+                links += 1
+                target = child.target()
+                if links > MAX_LINKS or len(target) > MAX_PATH or len(waiting) > MAX_PATH:
+                    raise GuestError(f"{path}: too many symbolic links, they may form a loop")
+                if target.startswith("/"):
+                    node, seen = self._mounts["/"].root, []
+                waiting += _components(target)
+                continue
+            seen.append((name, node))
+            node = child
+        return node
+
+    def _step(self, node: Node, path: str, name: str) -> Node | None:
+        if node.kind is not Kind.DIRECTORY:
+            return None
+        mounted = self._mounts.get(path)
+        return mounted.root if mounted else node.child(name)
+
+    def exists(self, path: str) -> bool:
+        return self.find(path) is not None
+
+    def is_directory(self, path: str) -> bool:
+        node = self.find(path)
+        return node is not None and node.kind is Kind.DIRECTORY
+
+    def is_file(self, path: str) -> bool:
+        node = self.find(path)
+        return node is not None and node.kind is Kind.FILE
+
+    def readlink(self, path: str) -> str | None:
+        """The target of the symbolic link at `path` as stored; None when there is no link."""
+        node = self.find(path, follow=False)
+        return node.target() if node is not None and node.kind is Kind.SYMLINK else None
+
+    def list(self, path: str) -> list[str]:
+        """The names in the directory at `path`, sorted; [] when it is no directory or absent."""
+        node = self.find(path)
+        if node is None or node.kind is not Kind.DIRECTORY:
+            return []
+        return sorted(name for name in node.names() if name not in (".", "..", "lost+found"))
+
+    def read_bytes(self, path: str, limit: int = MAX_FILE) -> bytes:
+        """The whole file. GuestError when it is absent, no regular file, or longer than `limit` bytes."""
+        node = self.find(path)
+        if node is None:
+            raise GuestError(f"{path}: no such file in the guest")
+        if node.kind is not Kind.FILE:
+            raise GuestError(f"{path}: a {node.kind} in the guest, not a regular file")
+        if node.size > limit:
+            raise GuestError(f"{path}: {node.size} bytes long, at most {limit} are read")
+        return node.read(0, node.size)
+
+    def read_part(self, path: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes of the file from `offset`; b'' when it is absent or no regular file."""
+        node = self.find(path)
+        return node.read(offset, length) if node is not None and node.kind is Kind.FILE else b""
+
+    def find_text(self, path: str, limit: int = MAX_FILE) -> str | None:
+        """The file as text (bytes that are not UTF-8 are replaced), or None when there is no such file."""
+        return self.read_bytes(path, limit).decode("utf-8", "replace") if self.is_file(path) else None
+
+
+def _components(path: str) -> list[str]:
+    """The components of a path, last first, so that the next one is popped."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What was found in one partition (`partition` None: on the whole disk, which has no table)."""
+
+    partition: Partition | None
+    file_system: FileSystem | None
+    volume: Volume | None = field(default=None, repr=False)
+    partition_uuid: str = ""  # PARTUUID: a GPT's GUID, or an MBR's disk signature and number
+    problem: str = ""  # why a file system of a kind that is read could not be opened
+
+    @property
+    def number(self) -> int:
+        return self.partition.number if self.partition else 0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A disk's partition table and the content of each partition.
+
+    `problem` is what is wrong with the partition table ('' : nothing). `root` is the content that holds
+    the operating system, with `files` its tree; None when there is none that this version reads.
+    """
+
+    table: PartitionTable | None
+    problem: str
+    contents: tuple[Content, ...]
+    root: Content | None = None
+    files: Files | None = None
+    unmounted: tuple[str, ...] = ()  # fstab sources that name nothing on this disk, or what is not read
+
+
+def survey(disk: Disk) -> Survey:
+    """Look at every partition of `disk`. A damaged part is recorded, not raised; DiskError is raised."""
+    table, problem = _read_table(disk)
+    if table is None or table.scheme is None:
+        contents: tuple[Content, ...] = (_look(disk, None, 0, disk.size, ""),)
+    else:
+        contents = tuple(
+            _look(disk, p, p.start, p.length, _partition_uuid(disk, p)) for p in table.partitions
+        )
+    root = _find_root(contents)
+    if root is None or root.volume is None:
+        return Survey(table, problem, contents)
+    files, unmounted = _mount(root.volume, contents)
+    return Survey(table, problem, contents, root, files, unmounted)
+
+
+def open_root(disk: Disk) -> Files:
+    """The files of the operating system on `disk`, its other partitions mounted as its fstab says.
+
+    Raises GuestError when the disk holds no operating system that this version reads.
+    """
+    found = survey(disk)
+    if found.files is None:
+        raise no_operating_system(disk, found)
+    return found.files
+
+
+def no_operating_system(disk: Disk, found: Survey) -> GuestError:
+    """The error that says what is on the disk instead of an operating system."""
+    kinds = [c.file_system.kind + (f" ({c.file_system.unread})" if c.file_system.unread else "")
+             for c in found.contents if c.file_system]  # fmt: skip
+    seen = ", ".join(kinds) if kinds else "nothing known"
+    return GuestError(
+        f"{disk.path or 'the disk'}: no operating system found; it holds: {seen}",
+        hint="a Linux on ext2, ext3 or ext4 is read by this version; is this a data disk?",
+    )
+
+
+def _read_table(disk: Disk) -> tuple[PartitionTable | None, str]:
+    try:
+        return read_partitions(disk), ""
+    except DiskError as error:
+        return None, error.message
+
+
+def _partition_uuid(disk: Disk, partition: Partition) -> str:
+    """What Linux calls PARTUUID. Spec: Linux block/partitions/msdos.c: `%08x-%02x`."""
+    if partition.unique_guid is not None:
+        return str(partition.unique_guid)
+    return f"{int.from_bytes(disk.read(440, 4), 'little'):08x}-{partition.number:02x}"
+
+
+def _look(disk: Disk, partition: Partition | None, start: int, size: int, uuid: str) -> Content:
+    window = Window(disk, start, size)
+    file_system = probe(window)
+    if file_system is None or file_system.unread:
+        return Content(partition, file_system, partition_uuid=uuid)
+    try:
+        content = Content(partition, file_system, Volume(window, file_system), uuid)
+        _names_a_system(content)  # a first look, so that a damaged tree shows here
+    except GuestError as error:
+        return Content(partition, file_system, partition_uuid=uuid, problem=error.message)
+    return content
+
+
+def _find_root(contents: tuple[Content, ...]) -> Content | None:
+    """The first content whose files name an operating system."""
+    return next((content for content in contents if _names_a_system(content)), None)
+
+
+def _names_a_system(content: Content) -> bool:
+    if content.volume is None or content.volume.file_system.kind == "vfat":
+        return False
+    files = Files({"/": content.volume})
+    return any(files.find(path, follow=False) for path in OS_RELEASE)
+
+
+def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[str, ...]]:
+    """The tree of root and of those fstab entries that lie on this disk."""
+    mounts: dict[str, Tree] = {"/": root}
+    unmounted = []
+    text = Files({"/": root}).find_text("/etc/fstab", 1024 * 1024) or ""
+    for entry in parse_fstab(text):
+        if not entry.target.startswith("/") or entry.target == "/":
+            continue
+        content = find_source(entry.source, contents)
+        if content is not None and content.volume is not None:
+            mounts[entry.target.rstrip("/")] = content.volume
+        elif entry.is_device:
+            unmounted.append(f"{entry.source} on {entry.target}")
+    return Files(mounts), tuple(unmounted)
+
+
+def find_source(source: str, contents: tuple[Content, ...]) -> Content | None:
+    """The content that an fstab source or a `root=` names by UUID, LABEL, PARTUUID or PARTLABEL."""
+    for prefix, key in _BY_PATH.items():
+        if source.startswith(prefix):
+            source = f"{key}={source[len(prefix) :]}"
+    key, _, value = source.partition("=")
+    value = value.strip("\"'")
+    if not value:
+        return None
+    return next((c for c in contents if _is_named(c, key.upper(), value)), None)
+
+
+def names_content(source: str) -> bool:
+    """Whether the source names a file system or partition in a way that the disk alone can answer."""
+    return source.upper().startswith(("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", *_BY_PATH_UPPER))
+
+
+_BY_PATH = {
+    "/dev/disk/by-uuid/": "UUID",
+    "/dev/disk/by-label/": "LABEL",
+    "/dev/disk/by-partuuid/": "PARTUUID",
+    "/dev/disk/by-partlabel/": "PARTLABEL",
+}
+_BY_PATH_UPPER = tuple(path.upper() for path in _BY_PATH)
+
+
+def _is_named(content: Content, key: str, value: str) -> bool:
+    if key == "UUID":
+        return content.file_system is not None and content.file_system.uuid.lower() == value.lower()
+    if key == "LABEL":
+        return content.file_system is not None and content.file_system.label == value
+    if content.partition is None:
+        return False
+    if key == "PARTUUID":
+        return content.partition_uuid == value.lower()
+    return key == "PARTLABEL" and content.partition.name == value

@@ -1,0 +1,205 @@
+"""A guest in memory: its files as a mapping, and the facts of a disk that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import pytest
+
+from vmstamp.disk.base import Disk
+from vmstamp.disk.partitions import EFI_SYSTEM, LINUX_FILE_SYSTEM, Partition, PartitionTable
+from vmstamp.errors import GuestError
+from vmstamp.extents import Extent
+from vmstamp.guest.facts import Boot, Facts, gather_guest
+from vmstamp.guest.fs import Content, Files, Survey
+from vmstamp.guest.probe import FileSystem
+from vmstamp.guest.volume import Kind, Node
+
+MIB = 1024 * 1024
+ROOT_UUID = "6e8ab20c-0ac0-4d8a-9c2b-1f6f5d4c3b2a"
+RELEASE = "6.1.0-42-cloud-amd64"
+
+# A value that begins with this makes a symbolic link to the rest.
+LINK = "-> "
+
+
+@dataclass(frozen=True)
+class MemoryNode:
+    name: str
+    kind: Kind
+    content: bytes = b""
+    link: str = ""
+    children: dict[str, MemoryNode] = field(default_factory=dict)
+    mode: int = 0o644
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def child(self, name: str) -> Node | None:
+        return self.children.get(name)
+
+    def names(self) -> list[str]:
+        return list(self.children)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.content[offset : offset + length]
+
+    def target(self) -> str:
+        return self.link
+
+
+@dataclass(frozen=True)
+class DamagedNode(MemoryNode):
+    """A directory that cannot be listed."""
+
+    def names(self) -> list[str]:
+        raise GuestError("the file system is damaged")
+
+
+@dataclass(frozen=True)
+class MemoryTree:
+    root: Node
+
+
+class EmptyDisk(Disk):
+    """A disk of zeros in no file."""
+
+    def __init__(self, size: int = 2048 * MIB, format: str = "vhd", subformat: str = "fixed") -> None:
+        self.size = size
+        self.format = format
+        self.subformat = subformat
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return bytes(length)
+
+    def extents(self) -> Iterator[Extent]:
+        yield from ()
+
+    def close(self) -> None: ...
+
+
+def memory_files(contents: Mapping[str, str | bytes]) -> Files:
+    """Files of the mapping path -> content; a path that ends in / is an empty directory."""
+    root = MemoryNode("/", Kind.DIRECTORY)
+    for path, content in contents.items():
+        *parents, name = path.strip("/").split("/")
+        node = root
+        for parent in parents:
+            node = node.children.setdefault(parent, MemoryNode(parent, Kind.DIRECTORY))
+        if path.endswith("/"):
+            node.children[name] = MemoryNode(name, Kind.DIRECTORY)
+        elif isinstance(content, str) and content.startswith(LINK):
+            node.children[name] = MemoryNode(name, Kind.SYMLINK, link=content[len(LINK) :])
+        else:
+            data = content.encode() if isinstance(content, str) else content
+            node.children[name] = MemoryNode(name, Kind.FILE, data)
+    return Files({"/": MemoryTree(root)})
+
+
+ELF_X86_64 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
+
+# A guest in which every check passes: Debian's layout with cloud-init and WALinuxAgent.
+GOOD: dict[str, str | bytes] = {
+    "/etc/os-release": LINK + "../usr/lib/os-release",
+    "/usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
+    "/usr/bin/sh": ELF_X86_64,
+    "/etc/fstab": f"UUID={ROOT_UUID} / ext4 defaults 0 1\nUUID=ABCD-1234 /boot/efi vfat umask=0077 0 1\n",
+    "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/nonexistent:/bin/false\n",
+    "/etc/shadow": "root:*:19000:0:99999:7:::\n",
+    "/etc/machine-id": "",
+    "/etc/hostname": "localhost\n",
+    f"/boot/vmlinuz-{RELEASE}": "MZ",
+    "/boot/grub/grub.cfg": f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
+    f"ro console=tty1 console=ttyS0,115200n8\n\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
+    f"/usr/lib/modules/{RELEASE}/modules.builtin": "kernel/drivers/cdrom/cdrom.ko\n",
+    f"/usr/lib/modules/{RELEASE}/modules.dep": "".join(
+        f"kernel/drivers/{name}.ko: kernel/x.ko\n"
+        for name in ("hv/hv_vmbus", "scsi/hv_storvsc", "net/hv_netvsc", "fs/udf", "fs/isofs", "scsi/sr_mod")
+    ),
+    "/usr/sbin/sshd": "ELF",
+    "/usr/lib/systemd/system/ssh.service": "[Service]\nExecStart=/usr/sbin/sshd -D\n",
+    "/etc/systemd/system/multi-user.target.wants/ssh.service": LINK + "/lib/systemd/system/ssh.service",
+    "/lib": LINK + "usr/lib",
+    "/usr/lib/systemd/system/cloud-init-local.service": "",
+    "/usr/lib/systemd/system-generators/cloud-init-generator": "",
+    "/usr/lib/python3/dist-packages/cloudinit/version.py": '__VERSION__ = "22.4.2"\n'
+    '_PACKAGED_VERSION = "@@PACKAGED_VERSION@@"\n',
+    "/etc/cloud/cloud.cfg": "users:\n - default\n",
+    "/etc/cloud/cloud.cfg.d/90_dpkg.cfg": "datasource_list: [ Azure ]\n",
+    "/usr/sbin/waagent": "#!/usr/bin/python3\n",
+    "/etc/waagent.conf": "Provisioning.Agent=cloud-init # who\nProvisioning.RegenerateSshHostKeyPair=y\n",
+    "/usr/lib/systemd/system/walinuxagent.service": "",
+    "/etc/systemd/system/multi-user.target.wants/walinuxagent.service": LINK
+    + "/lib/systemd/system/walinuxagent.service",
+    "/usr/lib/python3/dist-packages/azurelinuxagent/common/version.py": "AGENT_VERSION = '2.7.3.0'\n",
+}
+
+
+def memory_facts(contents: Mapping[str, str | bytes], disk: Disk | None = None) -> Facts:
+    """The facts of a Gen2 disk (GPT: ESP, root) whose root holds `contents`."""
+    esp = Partition(1, MIB, 64 * MIB, EFI_SYSTEM, None, "ESP", UUID(int=1))
+    root = Partition(2, 64 * MIB, 2047 * MIB, LINUX_FILE_SYSTEM, None, "root", UUID(int=2))
+    files = memory_files(contents)
+    contents_of_disk = (
+        Content(esp, FileSystem("vfat", "ABCD-1234"), partition_uuid=str(UUID(int=1))),
+        Content(root, FileSystem("ext4", ROOT_UUID, "root"), partition_uuid=str(UUID(int=2))),
+    )
+    survey = Survey(PartitionTable("gpt", (esp, root)), "", contents_of_disk, contents_of_disk[1], files)
+    esp_files = memory_files({"/EFI/BOOT/BOOTX64.EFI": "MZ"})
+    boot = Boot(contents_of_disk[0], esp_files, ("/EFI/BOOT/BOOTX64.EFI",), bios=False)
+    return gather_guest(Facts(disk or EmptyDisk(), survey, boot, files=files))
+
+
+MakeFiles = Callable[[Mapping[str, str | bytes]], Files]
+
+
+@pytest.fixture
+def make_files() -> MakeFiles:
+    return memory_files
+
+
+@dataclass(frozen=True)
+class Guests:
+    """What the tests make guests with; `good` has everything right."""
+
+    good: Mapping[str, str | bytes]
+    root_uuid: str = ROOT_UUID
+    release: str = RELEASE
+
+    def with_files(self, changes: Mapping[str, str | bytes | None]) -> dict[str, str | bytes]:
+        """The good guest with files changed, added, or (None) left out."""
+        merged = {**self.good, **{path: text for path, text in changes.items() if text is not None}}
+        return {path: text for path, text in merged.items() if changes.get(path, text) is not None}
+
+    def facts(self, changes: Mapping[str, str | bytes | None], disk: Disk | None = None) -> Facts:
+        return memory_facts(self.with_files(changes), disk)
+
+    def files(self, changes: Mapping[str, str | bytes | None]) -> Files:
+        return memory_files(self.with_files(changes))
+
+    def disk(self, size: int = 2048 * MIB, format: str = "vhd", subformat: str = "fixed") -> Disk:
+        return EmptyDisk(size, format, subformat)
+
+    def damaged(self, path: str) -> Facts:
+        """The good guest whose directory `path` cannot be listed."""
+        facts = memory_facts(self.good)
+        *parents, name = path.strip("/").split("/")
+        node = facts.guest.find("/" + "/".join(parents))
+        assert isinstance(node, MemoryNode)
+        node.children[name] = DamagedNode(name, Kind.DIRECTORY)
+        return facts
+
+    def with_root(self, facts: Facts, **changes: str) -> Facts:
+        """The facts with the root's FileSystem changed, e.g. dirty=..."""
+        esp, root = facts.survey.contents
+        assert root.file_system is not None
+        root = replace(root, file_system=replace(root.file_system, **changes))
+        return replace(facts, survey=replace(facts.survey, contents=(esp, root), root=root))
+
+
+@pytest.fixture
+def guests() -> Guests:
+    return Guests(GOOD)
