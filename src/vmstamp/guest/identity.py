@@ -9,8 +9,8 @@ Only places are told, never the secrets in them.
 
 After `waagent -deprovision+user -force` and `cloud-init clean --logs --machine-id --seed` only traces are
 left: logs, root's keys that cloud-init made refusing, sudo rights of the deleted user, the network file that
-cloud-init writes anew. What those two do not touch and what is identity all the same: people other than the one
-that the agent made, and a D-Bus machine id that is a file of its own (systemd copies it to /etc/machine-id).
+cloud-init writes anew. What those two do not touch and what is identity all the same: people other than the
+one that the agent made, and a D-Bus machine id that is a file of its own (systemd copies it into machine-id).
 
 Sources: WALinuxAgent `pa/deprovision/default.py`, cloud-init `cmd/clean.py`, guestfs-tools `sysprep/`.
 """

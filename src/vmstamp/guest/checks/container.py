@@ -1,53 +1,44 @@
-"""Checks of the disk file itself, as Azure takes it."""
+"""Checks of the disk file itself, as Azure takes it; the disk room judges, here it becomes findings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from vmstamp.disk.verdict import azure_findings
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed
+from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 
-MIB = 1024 * 1024
-TIB = 1024**4
-MINIMUM = 20 * MIB  # bytes of an OS disk
-MAXIMUM_GEN1 = 2 * TIB  # what an MBR reaches
-MAXIMUM_GEN2 = 4 * TIB
+GENERIC = "azure-compute-docs linux/create-upload-generic.md"
+MANAGED = "azure-compute-docs linux/disks-upload-vhd-to-managed-disk-cli.md"
+GENERATION = "azure-compute-docs generation-2.md"
+CERTIFICATION = "azure-docs marketplace/azure-vm-certification-faq.yml"
 
-UPLOAD = "linux/disks-upload-vhd-to-managed-disk-cli.md"
-
-
-def _kind(facts: Facts) -> Verdict:
-    disk = facts.disk
-    if disk.format == "vhd":
-        return passed("a VHD")
-    if disk.format == "raw":
-        return failed("raw bytes without a VHD footer")
-    return failed(f"{disk.format}: Azure takes fixed VHDs only")
+CONVERTED = "`vmstamp upload` converts on the way, with no second file"
+FOOTER = "`vmstamp upload` writes a new footer"
 
 
-def _fixed(facts: Facts) -> Verdict:
-    disk = facts.disk
-    if disk.subformat == "fixed":
-        return passed("a fixed VHD")
-    return failed(f"a {disk.subformat} VHD")
+def always(facts: Facts) -> bool:
+    return True
 
 
-def _whole_mib(facts: Facts) -> Verdict:
-    size = facts.disk.size
-    if size % MIB:
-        return failed(f"{size} bytes, {size % MIB} more than {size // MIB} MiB")
-    return passed(f"{size // MIB} MiB")
+def is_vhd(facts: Facts) -> bool:
+    return facts.disk.format == "vhd"
 
 
-def _minimum(facts: Facts) -> Verdict:
-    size = facts.disk.size
-    return passed(f"{size // MIB} MiB") if size >= MINIMUM else failed(f"{size} bytes, at least {MINIMUM}")
+def is_gen1_only(facts: Facts) -> bool:
+    return facts.boot.generations == (1,)
 
 
-def _maximum(facts: Facts) -> Verdict:
-    size = facts.disk.size
-    limit = MAXIMUM_GEN1 if facts.boot.generations == (1,) else MAXIMUM_GEN2
-    if size > limit:
-        return failed(f"{size} bytes, at most {limit}")
-    return passed(f"{size // MIB} MiB")
+def _judged(*ids: str) -> Callable[[Facts], Verdict]:
+    """The disk room's verdict under these ids; UPLOAD and BOOT fail, the rest warns."""
+
+    def run(facts: Facts) -> Verdict:
+        for finding in azure_findings(facts.disk):
+            if finding.id in ids:
+                return (warned if finding.severity == "BEST" else failed)(finding.found)
+        return passed(f"{facts.disk.subformat} {facts.disk.format}, {facts.disk.size} bytes".strip())
+
+    return run
 
 
 CHECKS = (
@@ -56,29 +47,59 @@ CHECKS = (
         "the file is a VHD",
         Severity.UPLOAD,
         "Azure takes page blobs that are fixed VHDs; every other format is refused when a disk is made of it",
-        f"azure-compute-docs {UPLOAD}",
-        lambda facts: True,
-        _kind,
-        "`vmstamp upload` converts on the way, with no second file",
+        MANAGED,
+        always,
+        _judged("vhd-container-kind"),
+        CONVERTED,
     ),
     Check(
         "vhd-fixed",
         "the VHD is fixed",
         Severity.UPLOAD,
         "dynamic and differencing VHDs are refused",
-        "azure-compute-docs linux/create-upload-generic.md",
-        lambda facts: facts.disk.format == "vhd",
-        _fixed,
-        "`vmstamp upload` converts on the way, with no second file",
+        GENERIC,
+        is_vhd,
+        _judged("vhd-fixed", "disk-snapshot-chain"),
+        CONVERTED,
+    ),
+    Check(
+        "vhd-footer-cookie",
+        "the VHD's footer has 512 bytes",
+        Severity.UPLOAD,
+        "Azure looks for the footer in the last 512 bytes",
+        CERTIFICATION,
+        is_vhd,
+        _judged("vhd-footer-cookie"),
+        FOOTER,
+    ),
+    Check(
+        "vhd-size-consistent",
+        "the VHD's footer says the size that it has",
+        Severity.UPLOAD,
+        "a VHD whose footer and length disagree is refused",
+        CERTIFICATION,
+        is_vhd,
+        _judged("vhd-size-consistent"),
+        FOOTER,
+    ),
+    Check(
+        "vhd-geometry",
+        "the VHD's geometry and id are usual",
+        Severity.BEST,
+        "other readers go by the geometry and cut the disk short",
+        "VHD 1.0, Appendix: CHS Calculation",
+        is_vhd,
+        _judged("vhd-geometry", "vhd-unique-id"),
+        FOOTER,
     ),
     Check(
         "vhd-size-1mib",
         "the virtual size is a whole number of MiB",
         Severity.UPLOAD,
         "Azure refuses a VHD whose size is not aligned to 1 MiB",
-        "azure-compute-docs linux/create-upload-generic.md",
-        lambda facts: True,
-        _whole_mib,
+        GENERIC,
+        always,
+        _judged("vhd-size-1mib"),
         "`vmstamp upload` pads with zeros to the next MiB",
     ),
     Check(
@@ -86,19 +107,39 @@ CHECKS = (
         "the disk is large enough",
         Severity.UPLOAD,
         "an OS disk has at least 20 MiB",
-        "azure-docs marketplace/azure-vm-certification-faq.yml",
-        lambda facts: True,
-        _minimum,
+        CERTIFICATION,
+        always,
+        _judged("vhd-size-min"),
         "grow the disk",
     ),
     Check(
-        "vhd-size-max",
+        "vhd-size-max-gen1",
+        "the disk is not too large for Gen1",
+        Severity.UPLOAD,
+        "an MBR reaches 2 TiB, so an OS disk of a Gen1 VM has at most that",
+        GENERATION,
+        is_gen1_only,
+        _judged("vhd-size-max-gen1", "vhd-size-max-gen2"),
+        "shrink the disk, or make it boot by UEFI",
+    ),
+    Check(
+        "vhd-size-max-gen2",
         "the disk is not too large for an OS disk",
         Severity.UPLOAD,
-        "an OS disk has at most 2 TiB (Gen1) or 4 TiB (Gen2)",
-        "azure-compute-docs generation-2.md",
-        lambda facts: True,
-        _maximum,
+        "an OS disk has at most 4 TiB",
+        GENERATION,
+        always,
+        _judged("vhd-size-max-gen2"),
         "shrink the file system, the partition and the disk",
+    ),
+    Check(
+        "disk-sector-512",
+        "the disk has sectors of 512 bytes",
+        Severity.BOOT,
+        "Azure's disks have sectors of 512 bytes; a table made for 4096 is not found",
+        "vmstamp",
+        always,
+        _judged("disk-sector-512"),
+        "install again on a disk with sectors of 512 bytes",
     ),
 )
