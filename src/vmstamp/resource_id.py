@@ -48,8 +48,10 @@ class ResourceId:
 
     @property
     def group_key(self) -> str:
-        """The key of the group it lies in ('' at the subscription's scope)."""
-        return f"/subscriptions/{self.subscription}/resourcegroups/{self.group}".lower() if self.group else ""
+        """The key of the group it lies in ('' at the subscription's scope, and of a group itself)."""
+        if not (self.group and self.provider):
+            return ""
+        return ResourceId(self.subscription, self.group).key
 
     @property
     def parent(self) -> ResourceId:

@@ -52,7 +52,7 @@ CREATE TABLE blob (
 CREATE TABLE resource (
     id        TEXT PRIMARY KEY,
     type      TEXT NOT NULL,           -- lower case: microsoft.compute/virtualmachines
-    grp       TEXT NOT NULL,           -- resource group, lower case ('' for subscription scope)
+    grp       TEXT NOT NULL,           -- key of the resource group ('' for subscription scope)
     name      TEXT NOT NULL,
     location  TEXT NOT NULL,
     etag      TEXT NOT NULL,
@@ -61,6 +61,17 @@ CREATE TABLE resource (
     state     TEXT NOT NULL DEFAULT '{}'  -- what the stamp knows and never shows
 ) STRICT;
 CREATE INDEX resource_by_group ON resource (grp, type);
+CREATE INDEX resource_by_type ON resource (type);
+
+-- Who uses whom, derived from the documents: back references and "in use" come from here.
+CREATE TABLE reference (
+    source  TEXT NOT NULL REFERENCES resource(id) ON DELETE CASCADE,
+    kind    TEXT NOT NULL,             -- subnet, nic, disk, image, ...
+    target  TEXT NOT NULL,             -- an id in lower case; it may name a part (a subnet) or be gone
+    part    TEXT NOT NULL,             -- the part of the source that refers, as shown
+    PRIMARY KEY (source, kind, target, part)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reference_by_target ON reference (target);
 
 CREATE TABLE operation (
     id        TEXT PRIMARY KEY,

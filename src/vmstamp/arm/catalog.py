@@ -1,0 +1,138 @@
+"""The stored resources and who refers to whom: the only module of this room that writes SQL for them.
+
+Every write happens in the caller's transaction (`Database.write`). The references of a resource are
+derived from its document at each save, so the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from vmstamp.arm.types import Reference, Referrer, Resource
+from vmstamp.db import Database, Row
+from vmstamp.resource_id import ResourceId, parse_resource_id
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds, as all of the stamp's times are written."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f+00:00")
+
+
+def new_etag() -> str:
+    return f'W/"{uuid.uuid4()}"'
+
+
+def _resource(row: Row) -> Resource:
+    document = json.loads(row["document"])
+    return Resource(
+        id=parse_resource_id(document.pop("id")),
+        location=row["location"],
+        etag=row["etag"],
+        created=row["created"],
+        document=document,
+        state=json.loads(row["state"]),
+    )
+
+
+class Catalog:
+    """Resources by id, by type and by group; references by target."""
+
+    def __init__(
+        self,
+        db: Database,
+        references: Callable[[Resource], Iterable[Reference]] = lambda resource: (),
+        clock: Clock = utc_now,
+    ) -> None:
+        self.db = db
+        self._references = references
+        self._clock = clock
+
+    def now(self) -> str:
+        return timestamp(self._clock())
+
+    def new(
+        self, id: ResourceId, location: str, document: dict[str, object], state: dict[str, object]
+    ) -> Resource:
+        """A resource that is not stored yet."""
+        return Resource(id, location, new_etag(), self.now(), document, state)
+
+    def find(self, id: ResourceId | str) -> Resource | None:
+        """The resource with this id (compared without case), or None."""
+        key = id.key if isinstance(id, ResourceId) else id.lower().rstrip("/")
+        with self.db.read() as connection:
+            row = connection.execute("SELECT * FROM resource WHERE id = ?", (key,)).fetchone()
+        return _resource(row) if row else None
+
+    def select(
+        self, *, type: str = "", group: str = "", scope: str = "", after: str = "", limit: int = -1
+    ) -> list[Resource]:
+        """Resources by id: of a type, of a group (its key), below a scope (an id); ids after `after` only."""
+        scope = scope.lower().rstrip("/") + "/" if scope else ""
+        query = (
+            "SELECT * FROM resource WHERE id > :after AND (:type = '' OR type = :type) "
+            "AND (:grp = '' OR grp = :grp) AND (:scope = '' OR substr(id, 1, length(:scope)) = :scope) "
+            "ORDER BY id LIMIT :limit"
+        )
+        values = {"after": after, "type": type.lower(), "grp": group, "scope": scope, "limit": limit}
+        with self.db.read() as connection:
+            return [_resource(row) for row in connection.execute(query, values)]
+
+    def save(self, resource: Resource, *, touch: bool = True) -> Resource:
+        """Insert or replace; with `touch` its ETag changes. In the caller's transaction."""
+        if touch:
+            resource = replace(resource, etag=new_etag())
+        key = resource.id.key
+        with self.db.write() as connection:
+            connection.execute(
+                "INSERT INTO resource (id, type, grp, name, location, etag, created, document, state) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET location = "
+                "excluded.location, "
+                "etag = excluded.etag, document = excluded.document, state = excluded.state",
+                (
+                    key,
+                    resource.type,
+                    resource.id.group_key,
+                    resource.name,
+                    resource.location,
+                    resource.etag,
+                    resource.created,
+                    json.dumps({**resource.document, "id": str(resource.id)}),
+                    json.dumps(resource.state),
+                ),
+            )
+            connection.execute("DELETE FROM reference WHERE source = ?", (key,))
+            connection.executemany(
+                "INSERT OR IGNORE INTO reference (source, kind, target, part) VALUES (?, ?, ?, ?)",
+                [(key, r.kind, r.target.lower(), r.part) for r in self._references(resource)],
+            )
+        return resource
+
+    def delete(self, id: ResourceId) -> None:
+        with self.db.write() as connection:
+            connection.execute("DELETE FROM reference WHERE source = ?", (id.key,))
+            connection.execute("DELETE FROM resource WHERE id = ?", (id.key,))
+
+    def referrers(self, target: ResourceId | str, *kinds: str) -> list[Referrer]:
+        """Who refers to a resource (in one of these ways), by source id."""
+        key = target.key if isinstance(target, ResourceId) else target.lower()
+        with self.db.read() as connection:
+            rows = connection.execute(
+                "SELECT reference.kind, reference.part, resource.document FROM reference "
+                "JOIN resource ON resource.id = reference.source WHERE target = ? ORDER BY source, part",
+                (key,),
+            ).fetchall()
+        found = [
+            Referrer(row["kind"], parse_resource_id(json.loads(row["document"])["id"]), row["part"], key)
+            for row in rows
+        ]
+        return [referrer for referrer in found if not kinds or referrer.kind in kinds]

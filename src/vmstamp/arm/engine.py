@@ -1,0 +1,648 @@
+"""The engine: what every resource type has in common, written once.
+
+It knows ids, groups, locations, ETags, conflicts, asynchronous operations and paging; a type
+(`types.ResourceType`) supplies the rest. `routes.py` calls it with a request that it has understood.
+
+Transactions: a request that changes something reads, decides (`parse`, `check`), stores and records its
+operation in one transaction; only then is the operation run. So what a client was told has been stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from vmstamp.arm import faults
+from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.locations import Locations
+from vmstamp.arm.operations import WORKERS, Operation, Operations, error_document
+from vmstamp.arm.shape import Json, merged, tags, without_nulls
+from vmstamp.arm.types import (
+    Action,
+    Change,
+    Put,
+    Reference,
+    Reply,
+    Request,
+    Resource,
+    ResourceType,
+    Work,
+)
+from vmstamp.db import Database
+from vmstamp.errors import AzureError
+from vmstamp.resource_id import ResourceId
+
+log = logging.getLogger("vmstamp.arm")
+
+RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
+READ_ONLY_MEMBERS = ("id", "name", "type", "etag", "systemData", "resourceGroup")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Who the one subscription of this stamp is, and how much a page of a list holds."""
+
+    subscription: str
+    tenant: str
+    subscription_name: str = "vmstamp"
+    default_location: str = "local"
+    page_size: int = 200
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A PUT that was accepted: the resource as to be shown, and what to run after the commit."""
+
+    resource: Resource
+    operation: str
+    new: bool
+    run: Callable[[], None]
+
+
+class Engine:
+    """One stamp's control plane. Safe to share between threads."""
+
+    def __init__(
+        self,
+        db: Database,
+        types: Callable[[Catalog], Iterable[ResourceType]],
+        settings: Settings,
+        *,
+        locations: Locations | None = None,
+        clock: Clock = utc_now,
+        workers: int = WORKERS,
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.locations = locations or Locations()
+        self.catalog = Catalog(db, self._references, clock)
+        self.operations = Operations(db, clock, workers)
+        self.types = {t.key: t for t in types(self.catalog)}
+
+    def close(self) -> None:
+        """End what runs; open operations are taken up again by the next start."""
+        self.operations.close()
+
+    def _references(self, resource: Resource) -> Iterable[Reference]:
+        kind = self.types.get(resource.type)
+        return kind.references(resource) if kind else ()
+
+    # -- what routes need to know of types
+
+    def get_type(self, id: ResourceId) -> ResourceType:
+        """The type of an id. Raises AzureError that names what is not there."""
+        found = self.types.get(id.type.lower())
+        if found is None:
+            raise self.unknown_type(id.provider, "/".join(id.types))
+        return found
+
+    def find_embedding(self, id: ResourceId) -> tuple[ResourceType, str] | None:
+        """When ids of this type live inside their parent's document: the parent's type and the property."""
+        if len(id.types) < 2:
+            return None
+        parent = self.types.get(id.parent.type.lower())
+        if parent is None:
+            return None
+        name = {k.lower(): v for k, v in parent.embedded.items()}.get(id.types[-1].lower())
+        return (parent, name) if name else None
+
+    def unknown_type(self, provider: str, kind: str) -> AzureError:
+        known = [
+            t.name.split("/", 1)[1] for t in self.types.values() if t.provider.lower() == provider.lower()
+        ]
+        if not known:
+            providers = sorted({t.provider for t in self.types.values()})
+            return AzureError(
+                404,
+                "InvalidResourceNamespace",
+                f"The resource namespace '{provider}' is invalid. This stamp supports "
+                f"{faults.quoted(providers)}.",
+            )
+        return AzureError(
+            404,
+            "InvalidResourceType",
+            f"The resource type '{kind}' could not be found in the namespace '{provider}': it is not "
+            "supported "
+            f"by this stamp, which supports {faults.quoted(sorted(known))}.",
+        )
+
+    # -- reading
+
+    def show(self, resource: Resource, expand: str = "") -> Json:
+        """A resource as a client sees it."""
+        kind = self.types[resource.type]
+        document = kind.view(resource, expand)
+        head = {
+            "name": resource.name,
+            "id": str(resource.id),
+            "type": kind.name,
+            "location": resource.location,
+        }
+        if kind.etag_in_body:
+            head["etag"] = resource.etag
+        return {**head, **document}
+
+    def brief(self, resource: Resource) -> Json:
+        """A resource as lists over all types show it: without its properties."""
+        shown = self.show(resource)
+        return {name: value for name, value in shown.items() if name not in ("properties", "etag")}
+
+    def get_resource(self, id: ResourceId) -> Resource:
+        """The stored resource. Raises 404 as Azure does, naming the group when that is what lacks."""
+        found = self.catalog.find(id)
+        if found is None:
+            self.get_group(id)
+            raise faults.resource_not_found(id)
+        return found
+
+    def get_group(self, id: ResourceId) -> Resource:
+        group = self.catalog.find(ResourceId(id.subscription, id.group))
+        if group is None:
+            raise faults.group_not_found(id.group)
+        return group
+
+    def get(self, id: ResourceId, request: Request) -> Reply:
+        if embedding := self.find_embedding(id):
+            return self._get_embedded(id, *embedding)
+        self.get_type(id)
+        resource = self.get_resource(id)
+        return Reply(200, self.show(resource, request.query.get("$expand", "")), {"ETag": resource.etag})
+
+    def list_page(self, request: Request, *, type: str = "", group: str = "", scope: str = "") -> Reply:
+        """A page of resources by id; `$skiptoken` of the nextLink is the last id of the page before."""
+        limit = self._page_size(request)
+        found = self.catalog.select(
+            type=type, group=group, scope=scope, after=request.query.get("$skiptoken", ""), limit=limit + 1
+        )
+        expand = request.query.get("$expand", "")
+        page: Json = {"value": [self.show(resource, expand) for resource in found[:limit]]}
+        if len(found) > limit:
+            page["nextLink"] = self.next_link(request, found[limit - 1].id.key)
+        return Reply(200, page)
+
+    def _page_size(self, request: Request) -> int:
+        top = request.query.get("$top", "")
+        if top and not (top.isdecimal() and int(top) > 0):
+            raise AzureError(
+                400, "InvalidQueryParameter", f"The query parameter '$top' with value '{top}' is invalid."
+            )
+        return min(int(top), self.settings.page_size) if top else self.settings.page_size
+
+    @staticmethod
+    def next_link(request: Request, token: str) -> str:
+        query = {**request.query, "$skiptoken": token}
+        return f"{request.base}{quote(request.path)}?{urlencode(query)}"
+
+    # -- PUT and PATCH
+
+    def put(self, id: ResourceId, request: Request) -> Reply:
+        """Create or replace a resource."""
+        if embedding := self.find_embedding(id):
+            return self._put_embedded(id, request, *embedding)
+        kind = self.get_type(id)
+        body = _body(request)
+        with self.db.write():
+            existing = self._open_for_write(id, request)
+            stored = self._store(kind, id, body, existing, request)
+        stored.run()
+        return self._put_reply(kind, stored, request)
+
+    def patch(self, id: ResourceId, request: Request) -> Reply:
+        """Change what the type lets PATCH change: tags, or any member (merged)."""
+        if self.find_embedding(id):
+            raise faults.unsupported(f"PATCH of '{id.type}'")
+        kind = self.get_type(id)
+        body = _body(request)
+        other = [name for name in body if name.lower() not in ("tags", *map(str.lower, READ_ONLY_MEMBERS))]
+        if kind.patch == "tags" and other:
+            raise faults.unsupported(f"Changing '{other[0]}' of '{kind.name}' by PATCH", target=other[0])
+        with self.db.write():
+            existing = self._open_for_write(id, request)
+            if existing is None:
+                raise faults.resource_not_found(id)
+            whole = {"location": existing.location, **existing.document}
+            given = {**merged(whole, body), "tags": body.get("tags", existing.document.get("tags", {}))}
+            stored = self._store(kind, id, given, existing, request)
+        stored.run()
+        return self._put_reply(kind, stored, request)
+
+    def _open_for_write(self, id: ResourceId, request: Request) -> Resource | None:
+        """The existing resource, after all that any write demands was checked."""
+        group = self.get_group(id)
+        if group.provisioning_state == "Deleting":
+            raise AzureError(
+                409,
+                "ResourceGroupBeingDeleted",
+                f"The resource group '{group.name}' is in deprovisioning state and cannot perform "
+                "this operation.",
+            )
+        existing = self.catalog.find(id)
+        check_conditions(request.headers, existing, id)
+        if self.operations.find_open(id):
+            raise faults.conflict()
+        return existing
+
+    def _store(
+        self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None, request: Request
+    ) -> _Stored:
+        """Decide and store, in the caller's transaction; what is to be run once it is committed."""
+        location = self._location(kind, id, body, existing)
+        put = Put(
+            existing.id if existing else id, body, location, existing, request.api_version, self.catalog
+        )
+        change = self._with_tags(kind.parse(put), body)
+        for companion in change.companions:
+            self.catalog.save(companion)
+        working = kind.style.creating if existing is None else "Updating"
+        now = "Succeeded" if kind.apply is None else working
+        resource = self.catalog.save(self._resource(put, change).with_properties(provisioningState=now))
+        operation = self.operations.record(resource.id, "put", done=kind.apply is None)
+        new = existing is None
+        shown = resource.with_properties(provisioningState=working)
+        if kind.apply is None:
+            return _Stored(shown, operation, new, lambda: None)
+        return _Stored(shown, operation, new, lambda: self._submit_put(kind, operation, resource.id, new))
+
+    def _location(self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None) -> str:
+        given = body.get("location")
+        if given is None and existing:
+            return existing.location
+        if not given or not isinstance(given, str):
+            raise AzureError(
+                400, "LocationRequired", "The location property is required for this definition."
+            )
+        location = self.locations.normalize(given)
+        if not self.locations.known(location):
+            raise AzureError(
+                400,
+                "LocationNotAvailableForResourceType",
+                f"The provided location '{given}' is not available for resource type '{kind.name}'. List of "
+                f"available regions for the resource type is '{','.join(self.locations.names())}'.",
+            )
+        if existing and existing.location != location:
+            raise faults.other_region(id.name, kind.name, id.group, existing.location, location)
+        return location
+
+    @staticmethod
+    def _with_tags(change: Change, body: Json) -> Change:
+        found = tags(body)
+        document = {name: value for name, value in change.document.items() if name != "location"}
+        return replace(change, document={**document, **({"tags": found} if found or "tags" in body else {})})
+
+    def _resource(self, put: Put, change: Change) -> Resource:
+        if put.existing is None:
+            return self.catalog.new(put.id, put.location, change.document, change.state)
+        return replace(put.existing, document=change.document, state=change.state)
+
+    def _put_reply(self, kind: ResourceType, stored: _Stored, request: Request) -> Reply:
+        style, resource, operation = kind.style, stored.resource, stored.operation
+        status = style.created_status if stored.new else style.updated_status
+        headers = {"ETag": resource.etag, **RETRY_AFTER}
+        if style.async_header:
+            headers["Azure-AsyncOperation"] = self.poll_url(request, kind, resource.location, operation)
+        if style.location_header and status == 202:
+            headers["Location"] = self.poll_url(request, kind, resource.location, operation, result=True)
+        if style.notification:
+            headers["Azure-AsyncNotification"] = "Enabled"
+        return Reply(status, self._put_body(kind, resource, status), headers)
+
+    def _put_body(self, kind: ResourceType, resource: Resource, status: int) -> Json | None:
+        if kind.style.body == "empty" and status == 202:
+            return None
+        shown = self.show(resource)
+        if kind.style.body == "bare" and status == 202:
+            shown = {name: value for name, value in shown.items() if name not in ("id", "type")}
+            shown["properties"] = {**shown["properties"], "isArmResource": True}
+        return shown
+
+    def _submit_put(
+        self, kind: ResourceType, operation: str, id: ResourceId, first: bool, resumed: bool = False
+    ) -> None:
+        def body(work: Work) -> None:
+            resource = self.catalog.find(id)
+            if resource is None or kind.apply is None:
+                raise faults.resource_not_found(id)
+            applied.append(kind.apply(resource, work))
+
+        def finish(error: AzureError | None) -> None:
+            resource = self.catalog.find(id)
+            if resource is None or resource.provisioning_state == "Deleting":
+                return
+            if applied:
+                resource = replace(resource, document=applied[0].document, state=applied[0].state)
+            self.catalog.save(resource.with_properties(provisioningState="Failed" if error else "Succeeded"))
+
+        applied: list[Resource] = []
+        self.operations.submit(operation, body, finish, resumed=resumed, first=first)
+
+    # -- DELETE
+
+    def delete(self, id: ResourceId, request: Request) -> Reply:
+        """Delete a resource; 204 when there is none."""
+        if embedding := self.find_embedding(id):
+            return self._delete_embedded(id, request, *embedding)
+        kind = self.get_type(id)
+        with self.db.write():
+            self.get_group(id)
+            resource = self.catalog.find(id)
+            check_conditions(request.headers, resource, id, delete=True)
+            if resource is None:
+                return Reply(204)
+            before = self._before_delete(kind, resource)
+            self.catalog.save(resource.with_properties(provisioningState="Deleting"))
+            operation = self.operations.record(resource.id, "delete")
+        self._submit_delete(kind, operation, resource.id, before)
+        if kind.style.synchronous_delete:
+            self.operations.wait(resource.id)
+            ended = self.operations.find(operation)
+            if ended and ended.error:
+                raise ended.error
+            return Reply(200)
+        return self.accepted(request, kind, resource.location, operation)
+
+    def _before_delete(self, kind: ResourceType, resource: Resource) -> Callable[[], None]:
+        """Check that it may be deleted; what to wait for before."""
+        kind.check_delete(resource)
+        running = self.operations.find_open(resource.id)
+        if running is None:
+            return lambda: None
+        if running.kind != "put" or not kind.preemptible:
+            raise faults.conflict()
+        return self.operations.preempt(resource.id)
+
+    def _submit_delete(
+        self,
+        kind: ResourceType,
+        operation: str,
+        id: ResourceId,
+        before: Callable[[], None],
+        resumed: bool = False,
+    ) -> None:
+        def body(work: Work) -> None:
+            before()
+            self._remove(kind, id, work)
+
+        def finish(error: AzureError | None) -> None:
+            resource = self.catalog.find(id)
+            if resource and error:
+                self.catalog.save(resource.with_properties(provisioningState="Failed"))
+
+        self.operations.submit(operation, body, finish, resumed=resumed)
+
+    def _remove(self, kind: ResourceType, id: ResourceId, work: Work) -> None:
+        resource = self.catalog.find(id)
+        if resource is None:
+            return
+        if kind.remove:
+            kind.remove(resource, work)
+        self.catalog.delete(id)
+
+    def delete_all(self, group: str, work: Work) -> None:
+        """Delete what lies in a group, those that use others first. Raises the first refusal."""
+        found = sorted(
+            self.catalog.select(group=group), key=lambda r: (self.types[r.type].delete_rank, r.id.key)
+        )
+        for resource in found:
+            kind = self.types[resource.type]
+            with self.db.write():
+                fresh = self.catalog.find(resource.id)
+                if fresh is None:
+                    continue
+                kind.check_delete(fresh)
+                self.catalog.save(fresh.with_properties(provisioningState="Deleting"))
+            self.operations.preempt(resource.id)()
+            self._remove(kind, resource.id, work)
+
+    # -- actions
+
+    def act(self, id: ResourceId, name: str, request: Request) -> Reply:
+        """POST an action on a resource."""
+        kind = self.get_type(id)
+        action = next((a for a in kind.actions if a.name.lower() == name.lower()), None)
+        if action is None:
+            raise self.unknown_action(kind, name)
+        body = request.json
+        with self.db.write():
+            resource = self._resource_to_act_on(id)
+            if not action.beside and self.operations.find_open(id):
+                raise faults.conflict()
+            input = action.check(resource, body)
+            if not action.synchronous:
+                operation = self.operations.record(resource.id, action.name, input=input)
+        if action.synchronous:
+            return Reply(200, action.run(resource, Work(input=input)))
+        self._submit_action(action, operation, resource.id)
+        return self.accepted(request, kind, resource.location, operation)
+
+    def _resource_to_act_on(self, id: ResourceId) -> Resource:
+        resource = self.get_resource(id)
+        if resource.provisioning_state == "Deleting":
+            raise faults.conflict()
+        return resource
+
+    @staticmethod
+    def unknown_action(kind: ResourceType, name: str) -> AzureError:
+        known = faults.quoted(action.name for action in kind.actions) or "none"
+        return faults.unsupported(f"The action '{name}' on '{kind.name}' (supported: {known})")
+
+    def _submit_action(self, action: Action, operation: str, id: ResourceId, resumed: bool = False) -> None:
+        def body(work: Work) -> Json | None:
+            return action.run(self.get_resource(id), work)
+
+        self.operations.submit(operation, body, lambda error: None, resumed=resumed)
+
+    # -- resources that live inside their parent's document
+
+    def _get_embedded(self, id: ResourceId, parent: ResourceType, property: str) -> Reply:
+        owner = self.get_resource(id.parent)
+        for shown in self.show(owner)["properties"].get(property, []):
+            if shown["name"].lower() == id.name.lower():
+                return Reply(200, shown, {"ETag": owner.etag})
+        raise faults.not_found(f"Resource {id} not found.")
+
+    def list_embedded(self, owner: ResourceId, property: str) -> Reply:
+        return Reply(200, {"value": self.show(self.get_resource(owner))["properties"].get(property, [])})
+
+    def _put_embedded(self, id: ResourceId, request: Request, parent: ResourceType, property: str) -> Reply:
+        body = _body(request)
+        with self.db.write():
+            owner = self._open_for_write(id.parent, replace(request, headers={}))
+            if owner is None:
+                raise faults.parent_not_found(id)
+            items = list(owner.properties.get(property, []))
+            names = [item["name"].lower() for item in items]
+            new = id.name.lower() not in names
+            element = {**body, "name": id.name}
+            if new:
+                items.append(element)
+            else:
+                items[names.index(id.name.lower())] = element
+            stored = self._store(parent, owner.id, _with_items(owner, property, items), owner, request)
+            operation = self.operations.record(id, "put", done=True)
+        stored.run()
+        shown = self._get_embedded(id, parent, property)
+        url = self.poll_url(request, parent, owner.location, operation)
+        headers = {**shown.headers, "Azure-AsyncOperation": url, **RETRY_AFTER}
+        return Reply(201 if new else 200, shown.body, headers)
+
+    def _delete_embedded(
+        self, id: ResourceId, request: Request, parent: ResourceType, property: str
+    ) -> Reply:
+        with self.db.write():
+            owner = self._open_for_write(id.parent, replace(request, headers={}))
+            items = owner.properties.get(property, []) if owner else []
+            left = [item for item in items if item["name"].lower() != id.name.lower()]
+            if owner is None or len(left) == len(items):
+                return Reply(204)
+            stored = self._store(parent, owner.id, _with_items(owner, property, left), owner, request)
+            operation = self.operations.record(id, "delete", done=True)
+        stored.run()
+        return self.accepted(request, parent, owner.location, operation)
+
+    # -- operations as clients see them
+
+    def poll_url(
+        self, request: Request, kind: ResourceType, location: str, operation: str, *, result: bool = False
+    ) -> str:
+        """The Azure-AsyncOperation URL of an operation, or with `result` its Location."""
+        segment = kind.style.result_segment if result and kind.style.result_segment else kind.style.segment
+        url = (
+            f"{request.base}/subscriptions/{self.settings.subscription}/providers/{kind.provider}"
+            f"/locations/{location}/{segment}/{operation}?api-version={request.api_version}"
+        )
+        return f"{url}&monitor=true" if result and not kind.style.result_segment else url
+
+    def accepted(self, request: Request, kind: ResourceType, location: str, operation: str) -> Reply:
+        """202 with both headers."""
+        headers = {
+            "Azure-AsyncOperation": self.poll_url(request, kind, location, operation),
+            "Location": self.poll_url(request, kind, location, operation, result=True),
+            **RETRY_AFTER,
+        }
+        if kind.style.notification:
+            headers["Azure-AsyncNotification"] = "Enabled"
+        return Reply(202, None, headers)
+
+    def operation_status(self, id: str) -> Reply:
+        """The status document at the Azure-AsyncOperation URL."""
+        operation = self._operation(id)
+        document: Json = {"startTime": operation.started, "status": operation.status, "name": operation.id}
+        if operation.ended:
+            document["endTime"] = operation.ended
+        if operation.error:
+            document["error"] = error_document(operation.error)
+        if operation.output is not None:
+            document["properties"] = {"output": operation.output}
+        return Reply(200, document, RETRY_AFTER if operation.is_open else {})
+
+    def operation_result(self, id: str, request: Request) -> Reply:
+        """What stands at the Location: 202 while it runs, then the bare result."""
+        operation = self._operation(id)
+        if operation.is_open:
+            return Reply(
+                202, None, {"Location": f"{request.base}{request.path}?{_query(request)}", **RETRY_AFTER}
+            )
+        if operation.error:
+            raise operation.error
+        if operation.kind != "put":
+            return Reply(200, operation.output)
+        resource = self.catalog.find(operation.resource)
+        return Reply(200, self.show(resource)) if resource else Reply(204)
+
+    def _operation(self, id: str) -> Operation:
+        operation = self.operations.find(id)
+        if operation is None:
+            raise AzureError(404, "NotFound", f"The operation '{id}' could not be found.")
+        return operation
+
+    # -- after a crash
+
+    def resume(self, operation: Operation) -> None:
+        """Take up what the last run of this stamp left open, or say that it failed and why."""
+        try:
+            self._resume(operation)
+        except Exception:
+            log.exception("operation %s could not be resumed", operation.id)
+            self.operations.end(operation.id, error=_interrupted(operation))
+
+    def _resume(self, operation: Operation) -> None:
+        kind = self.types.get(operation.resource.type.lower())
+        resource = self.catalog.find(operation.resource)
+        if kind is None or resource is None:
+            gone = operation.kind == "delete"
+            self.operations.end(operation.id, error=None if gone else _interrupted(operation))
+        elif operation.kind == "delete":
+            self._submit_delete(kind, operation.id, resource.id, lambda: None, resumed=True)
+        elif operation.kind == "put" and resource.provisioning_state != "Deleting":
+            first = resource.provisioning_state == kind.style.creating
+            self._submit_put(kind, operation.id, resource.id, first, resumed=True)
+        elif (action := _find_action(kind, operation.kind)) and action.resumable:
+            self._submit_action(action, operation.id, resource.id, resumed=True)
+        else:
+            self.operations.end(operation.id, error=_interrupted(operation))
+
+
+def _find_action(kind: ResourceType, name: str) -> Action | None:
+    return next((action for action in kind.actions if action.name == name), None)
+
+
+def _interrupted(operation: Operation) -> AzureError:
+    return AzureError(
+        500,
+        "OperationInterrupted",
+        f"The stamp ended while the operation '{operation.kind}' on '{operation.resource}' was under way, "
+        "and it cannot be taken up again. Send the request again.",
+    )
+
+
+def _query(request: Request) -> str:
+    return urlencode(request.query)
+
+
+def _body(request: Request) -> Json:
+    if not isinstance(request.body, dict):
+        raise faults.invalid_content("The request body must be a JSON object")
+    dropped = {name.lower() for name in READ_ONLY_MEMBERS}
+    given: Json = request.body
+    common = ("tags", "location", "properties")
+    body = {name.lower() if name.lower() in common else name: value for name, value in given.items()}
+    return {
+        name: without_nulls(v) for name, v in body.items() if v is not None and name.lower() not in dropped
+    }
+
+
+def _with_items(owner: Resource, property: str, items: list[Any]) -> Json:
+    document = owner.with_properties(**{property: items}).document
+    return {"location": owner.location, **document}
+
+
+def check_conditions(
+    headers: Mapping[str, str], existing: Resource | None, id: ResourceId, *, delete: bool = False
+) -> None:
+    """If-Match and If-None-Match. Raises 412."""
+    wanted = headers.get("if-match", "")
+    if (
+        wanted
+        and not (delete and existing is None)
+        and (existing is None or (wanted != "*" and _tag(wanted) != _tag(existing.etag)))
+    ):
+        raise AzureError(
+            412,
+            "PreconditionFailed",
+            f"Etag provided in if-match header {wanted} does not match etag "
+            f"{existing.etag if existing else '(none)'} of resource {id}.",
+        )
+    unwanted = headers.get("if-none-match", "")
+    if unwanted and existing and (unwanted == "*" or _tag(unwanted) == _tag(existing.etag)):
+        raise AzureError(
+            412,
+            "PreconditionFailed",
+            f"The resource {id} exists with etag {existing.etag}, which if-none-match {unwanted} excludes.",
+        )
+
+
+def _tag(etag: str) -> str:
+    return etag.removeprefix("W/").strip('"')
