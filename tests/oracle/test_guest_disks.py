@@ -270,6 +270,47 @@ def test_files_are_read_as_debugfs_reads_them(varied: Path, tmp_path: Path, opti
             files.read_bytes("/sparse")
 
 
+@pytest.mark.skipif(not shutil.which("mkfs.xfs"), reason="mkfs.xfs (xfsprogs) is missing")
+@pytest.mark.parametrize(
+    "options", [(), ("-b", "size=1024"), ("-m", "crc=0,finobt=0,reflink=0"), ("-i", "nrext64=1")]
+)
+def test_xfs_is_read_as_it_was_written(tmp_path: Path, options: tuple[str, ...]) -> None:
+    content = random.Random(2).randbytes(2 * MIB + 3)
+    (tmp_path / "content").write_bytes(content)
+    many = "".join(f"  a-rather-long-name-{n:04} ---644 0 0 {tmp_path}/content\n" for n in range(30))
+    prototype = (
+        "boot\n0 0\nd--755 0 0\n"
+        f"etc d--755 0 0\n  os-release l--777 0 0 ../usr/content\n{many}$\n"
+        f"usr d--755 0 0\n  content ---644 0 0 {tmp_path}/content\n$\n$\n"
+    )
+    (tmp_path / "prototype").write_text(prototype)
+    image = tmp_path / "x.img"
+    with image.open("wb") as file:
+        file.truncate(320 * MIB)
+    run(
+        "mkfs.xfs",
+        "-q",
+        "-f",
+        *options,
+        "-m",
+        f"uuid={UUID_OF_ROOT}",
+        "-L",
+        "root",
+        "-p",
+        tmp_path / "prototype",
+        image,
+    )
+    disk, files = open_files(image)
+    with disk:
+        found = probe(Window(disk, 0, disk.size))
+        assert found is not None
+        assert (found.kind, found.uuid, found.label) == ("xfs", UUID_OF_ROOT, "root")
+        assert files.read_bytes("/etc/os-release") == content
+        assert len(files.list("/etc")) == 31
+        assert files.is_file("/etc/a-rather-long-name-0029")
+        assert not files.exists("/etc/none")
+
+
 def test_inline_data_is_refused_by_name(varied: Path, tmp_path: Path) -> None:
     image = make_ext4(varied, tmp_path / "i.img", "-O", "inline_data", "-I", "256", size=64 * MIB)
     with vmstamp.disk.open(image) as disk:

@@ -184,7 +184,7 @@ def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     seen = ", ".join(kinds) if kinds else "nothing known"
     return GuestError(
         f"{disk.path or 'the disk'}: no operating system found; it holds: {seen}",
-        hint="a Linux on ext2, ext3 or ext4 is read by this version; is this a data disk?",
+        hint="a Linux on ext2, ext3, ext4 or XFS is read by this version; is this a data disk?",
     )
 
 

@@ -21,7 +21,7 @@ from vmstamp.guest.fs import Content
 from vmstamp.guest.system import OperatingSystem
 
 # What may hold an operating system that this version does not read.
-OPAQUE = ("ntfs", "xfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs")
+OPAQUE = ("ntfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a partition holds, by its magic numbers; and the superblock facts that the readers do not give.
 
-Only ext2/3/4 and FAT are read by this version; everything else is named, so that a report says what it
+Only ext2/3/4, XFS and FAT are read by this version; everything else is named, so that a report says what it
 did not see.
 
 ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4/super.rst):
@@ -29,7 +29,7 @@ EXT_64BIT = 0x80
 EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 0x10000: "encrypt"}
 EXT_INLINE_DATA = 0x8000
 
-READ = ("ext2", "ext3", "ext4", "vfat")
+READ = ("ext2", "ext3", "ext4", "xfs", "vfat")
 
 # (offset, magic, name) in the order in which they are tried.
 _MAGICS = (
@@ -74,7 +74,8 @@ def probe(window: Window) -> FileSystem | None:
         return fat
     for offset, magic, kind in _MAGICS:
         if window.read_at(offset, len(magic)) == magic:
-            return FileSystem(kind, **_names(kind, window), unread="not read by this version")
+            unread = "" if kind in READ else "not read by this version"
+            return FileSystem(kind, **_names(kind, window), unread=unread)
     return None
 
 

@@ -1,4 +1,4 @@
-"""One file system's tree of nodes, over libyal's libfsext and libfsfat.
+"""One file system's tree of nodes, over libyal's libfsext, libfsxfs and libfsfat.
 
 The libraries raise OSError for whatever they dislike; here it becomes GuestError with the disk's or the
 window's own error as its cause, where there is one.
@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib import import_module
 from typing import Any, Protocol
-
-import pyfsext
-import pyfsfat
 
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.probe import FileSystem
@@ -24,6 +22,9 @@ MAX_ENTRIES = 200_000  # of one directory
 UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
 
 FAT_DIRECTORY = 0x10
+
+# The binding that reads each kind; all have the same classes. Loaded when a disk needs it.
+_LIBRARIES = {"ext2": "pyfsext", "ext3": "pyfsext", "ext4": "pyfsext", "xfs": "pyfsxfs", "vfat": "pyfsfat"}
 
 
 class Kind(StrEnum):
@@ -94,7 +95,7 @@ def _last_words(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class VolumeNode:
-    """A Node over an entry of libfsext or libfsfat."""
+    """A Node over an entry of one of the libraries."""
 
     volume: Volume
     path: str  # in the volume, without symbolic links
@@ -162,7 +163,7 @@ class Volume:
         self.window = window
         self.file_system = file_system
         self._fat = file_system.kind == "vfat"
-        self._volume = pyfsfat.volume() if self._fat else pyfsext.volume()
+        self._volume = import_module(_LIBRARIES[file_system.kind]).volume()
         with reading(window, file_system.kind):
             self._volume.open_file_object(window)
             self.root: Node = self.node(self._volume.get_root_directory(), "/")
@@ -170,12 +171,15 @@ class Volume:
     def find_entry(self, directory: Any, name: str, path: str) -> Any:
         """The library's entry `name` of a directory, or None; `path` is the entry's. FAT knows no case.
 
-        By name both libraries raise the same error for an entry that is absent and for one that is damaged.
-        libfsext tells them apart by path (slower: it reads the directory anew); FAT is searched here.
+        By name the libraries raise one error for an entry that is absent and for one that is damaged, and
+        libfsxfs for most that are there. By path libfsext and libfsxfs are right (but read the directory
+        anew); FAT is searched here.
         """
         if self._fat:
             folded = name.casefold()
             return next((e for e in _entries(directory, path) if _name(e).casefold() == folded), None)
+        if self.file_system.kind == "xfs":
+            return self._volume.get_file_entry_by_path(path)
         try:
             return directory.get_sub_file_entry_by_name(name)
         except OSError:
