@@ -80,9 +80,8 @@ class ForeignDisk(Disk):
                 ],
                 output=log,
             )
-            _wait_for(address, process, log, self.path)
             for _ in range(CONNECTIONS):
-                connection = NbdConnection(address, self.path)
+                connection = _connect(address, process, log, self.path)
                 self._connections.append(connection)
                 self._free.put(connection)
         except BaseException:
@@ -113,17 +112,24 @@ class ForeignDisk(Disk):
             process.wait()
 
 
-def _wait_for(address: Path, process: Process, log: Path, path: Path) -> None:
-    """Return once qemu-nbd listens; DiskError with its words when it ends or does not come."""
+def _connect(address: Path, process: Process, log: Path, path: Path) -> NbdConnection:
+    """A connection, once qemu-nbd listens; DiskError with its words when it ends or does not come."""
     deadline = time.monotonic() + START_TIMEOUT
-    while not address.is_socket():
-        ended = process.poll() is not None
-        if ended or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines()
-            reason = said[-1].removeprefix("qemu-nbd: ") if said else "qemu-nbd did not answer"
-            hint = "a running virtual machine may hold it; stop that first" if "lock" in reason else ""
-            raise DiskError(path, f"QEMU cannot open it: {reason}", hint=hint)
-        time.sleep(0.005)
+    while True:
+        try:
+            return NbdConnection(address, path)
+        except (FileNotFoundError, ConnectionRefusedError, DiskError) as error:
+            ended = process.poll() is not None
+            if ended or time.monotonic() > deadline:
+                raise _refusal(log, path) from error
+            time.sleep(0.005)
+
+
+def _refusal(log: Path, path: Path) -> DiskError:
+    said = log.read_text(errors="replace").strip().splitlines()
+    reason = said[-1].removeprefix("qemu-nbd: ") if said else "qemu-nbd did not answer"
+    hint = "a running virtual machine may hold it; stop that first" if "lock" in reason else ""
+    return DiskError(path, f"QEMU cannot open it: {reason}", hint=hint)
 
 
 def open_foreign(file: ImageFile, name: str) -> Disk:

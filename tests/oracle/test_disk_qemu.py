@@ -1,0 +1,206 @@
+"""Ours against QEMU's block drivers, both directions, blocks in scrambled order."""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vmstamp import disk
+from vmstamp.disk.fixed_vhd import make_footer, parse_footer
+from vmstamp.disk.footer import geometry
+from vmstamp.disk.memory import MemoryDisk
+from vmstamp.errors import DiskError
+from vmstamp.run import run
+
+MIB, GIB = 1024**2, 1024**3
+
+DYNAMIC = {
+    "vpc": ["-f", "vpc", "-o", "force_size=on"],
+    "vhdx-1m": ["-f", "vhdx", "-o", "block_size=1M"],
+    "vhdx-8m": ["-f", "vhdx", "-o", "block_size=8M"],
+    "qcow2": ["-f", "qcow2"],
+    "vmdk": ["-f", "vmdk"],
+    "vdi": ["-f", "vdi"],
+}
+
+
+def scramble(path: Path, format: str, size: int, seed: int) -> bytearray:
+    """Let QEMU write patterns at random places in random order; the bytes that must be there."""
+    rng = random.Random(seed)
+    expected = bytearray(size)
+    commands = []
+    for _ in range(40):
+        offset = rng.randrange(size // 512 - 1) * 512
+        length = min(rng.choice([512, 4096, 100 * 512, 3 * MIB]), size - offset)
+        pattern = rng.randrange(1, 256)
+        commands += ["-c", f"write -P {pattern} {offset} {length}"]
+        expected[offset : offset + length] = bytes([pattern]) * length
+    run(["qemu-io", "-f", format, *commands, path])
+    return expected
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", list(DYNAMIC))
+def test_what_qemu_scattered_is_read(tmp_path: Path, kind: str, seed: int) -> None:
+    path, size = tmp_path / "disk", 67 * MIB + 512 * 3
+    run(["qemu-img", "create", *DYNAMIC[kind], path, str(size)])
+    expected = scramble(path, DYNAMIC[kind][1], size, seed)
+    with disk.open(path) as opened:
+        assert opened.size == size
+        assert zlib.crc32(opened.read(0, size)) == zlib.crc32(expected)
+        rebuilt = bytearray(size)
+        for start, end in opened.extents():
+            rebuilt[start:end] = opened.read(start, end - start)
+        assert zlib.crc32(rebuilt) == zlib.crc32(expected)
+        rng = random.Random(seed)
+        for _ in range(100):
+            offset = rng.randrange(size)
+            length = min(rng.choice([1, 513, MIB, 5 * MIB]), size - offset)
+            assert opened.read(offset, length) == expected[offset : offset + length]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    size=st.integers(1, 40 * MIB),
+    pieces=st.dictionaries(st.integers(0, 40 * MIB), st.binary(min_size=1, max_size=5000), max_size=8),
+)
+@pytest.mark.parametrize(("to", "format"), [("raw", "raw"), ("vhd-fixed", "vpc"), ("vhdx", "vhdx")])
+def test_qemu_reads_what_we_write(
+    tmp_path_factory: pytest.TempPathFactory, to: str, format: str, size: int, pieces: dict[int, bytes]
+) -> None:
+    directory = tmp_path_factory.mktemp("written")
+    source = MemoryDisk(size, {at: piece for at, piece in pieces.items() if at + len(piece) <= size})
+    disk.convert(source, directory / "plain", "raw")
+    disk.convert(source, directory / "disk", to)
+    run(["qemu-img", "compare", "-f", "raw", "-F", format, directory / "plain", directory / "disk"])
+
+
+def test_qemu_takes_the_size_field_of_our_footer(tmp_path: Path) -> None:
+    path, size = tmp_path / "a.vhd", 127 * GIB + MIB
+    disk.convert(MemoryDisk(size, {}), path, "vhd-fixed")
+    told = json.loads(run(["qemu-img", "info", "-f", "vpc", "--output=json", path]).stdout)
+    assert told["virtual-size"] == size
+
+
+@pytest.mark.parametrize("size", [MIB, 37 * MIB, 504 * MIB, GIB, 30 * GIB, 127 * GIB, 1023 * GIB])
+def test_the_geometry_is_that_of_qemu(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.vhd"
+    run(["qemu-img", "create", "-f", "vpc", "-o", "subformat=fixed", path, str(size)])
+    with path.open("rb") as file:
+        file.seek(-512, 2)
+        footer = parse_footer(file.read(512), path, 0)
+    assert geometry(footer.current_size) == footer.geometry
+    assert len(make_footer(footer.current_size, footer.unique_id, footer.created)) == 512
+
+
+def test_qemu_writes_into_our_vhdx(tmp_path: Path) -> None:
+    path, size = tmp_path / "a.vhdx", 50 * MIB
+    disk.convert(MemoryDisk(size, {5: b"hello", 20 * MIB: b"x" * 100_000}), path, "vhdx")
+    run(["qemu-img", "check", "-f", "vhdx", path])
+    expected = scramble(path, "vhdx", size, 3)
+    with disk.open(path) as opened:
+        found = opened.read(0, size)
+    differing = [at for at in range(0, size, 512) if found[at : at + 512] != expected[at : at + 512]]
+    ours = {0, *range(20 * MIB // 512 * 512, 20 * MIB + 100_000, 512)}
+    assert set(differing) <= ours
+
+
+def test_a_qcow2_with_a_backing_file_beside_it_is_read_whole(tmp_path: Path) -> None:
+    base, top = tmp_path / "base.raw", tmp_path / "top.qcow2"
+    base.write_bytes(b"b" * MIB)
+    run(["qemu-img", "create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", top, "2M"])
+    run(["qemu-io", "-f", "qcow2", "-c", "write -P 0x74 65536 65536", top])
+    with disk.open(top) as opened:
+        assert opened.subformat == "differencing"
+        assert opened.read(0, 2 * MIB) == b"b" * 65536 + b"t" * 65536 + b"b" * (MIB - 131072) + bytes(MIB)
+        assert [tuple(extent) for extent in opened.extents()] == [(0, MIB)]
+
+
+@pytest.mark.parametrize("backing", ["/etc/hostname", "../secret", "nbd:localhost:1", "file:secret"])
+def test_a_backing_file_elsewhere_is_refused_before_qemu_sees_it(tmp_path: Path, backing: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "secret").write_bytes(b"s" * 1024)
+    top = inner / "top.qcow2"
+    run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", backing, "-F", "raw", top, "1M"])
+    with pytest.raises(DiskError, match="lies outside"):
+        disk.open(top)
+
+
+def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "secret").write_bytes(b"s" * 1024)
+    (inner / "base.raw").symlink_to(tmp_path / "secret")
+    run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "base.raw", "-F", "raw", inner / "top", "1M"])
+    with pytest.raises(DiskError, match="lies outside"):
+        disk.open(inner / "top")
+
+
+def test_a_qcow2_that_is_its_own_backing_file_is_refused(tmp_path: Path) -> None:
+    run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "b", "-F", "qcow2", tmp_path / "a", "1M"])
+    run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "a", "-F", "qcow2", tmp_path / "b", "1M"])
+    with pytest.raises(DiskError, match="backing files"):
+        disk.open(tmp_path / "a")
+
+
+def test_an_encrypted_qcow2_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.qcow2"
+    run(["qemu-img", "create", "-f", "qcow2", path, "1M"])
+    data = bytearray(path.read_bytes())
+    data[35] = 2  # crypt_method: LUKS
+    path.write_bytes(data)
+    with pytest.raises(DiskError, match="is encrypted"):
+        disk.open(path)
+
+
+def test_a_qcow2_with_external_data_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.qcow2"
+    run(["qemu-img", "create", "-f", "qcow2", "-o", f"data_file={tmp_path / 'data'}", path, "1M"])
+    with pytest.raises(DiskError, match="keeps its data in another file"):
+        disk.open(path)
+
+
+def test_a_vmdk_descriptor_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.vmdk"
+    path.write_text('# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 2 FLAT "/etc/hostname" 0\n')
+    with pytest.raises(DiskError, match="lies outside"):
+        disk.open(path)
+
+
+def test_a_vmdk_snapshot_is_refused_by_name(tmp_path: Path) -> None:
+    run(["qemu-img", "create", "-f", "vmdk", tmp_path / "base.vmdk", "1M"])
+    run(
+        ["qemu-img", "create", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", tmp_path / "top.vmdk"],
+        cwd=tmp_path,
+    )
+    with pytest.raises(DiskError, match="snapshot of another VMDK"):
+        disk.open(tmp_path / "top.vmdk")
+
+
+@pytest.mark.parametrize("kind", ["qcow2", "vmdk", "vdi"])
+def test_cut_and_flipped_foreign_files_give_our_error_or_the_bytes(tmp_path: Path, kind: str) -> None:
+    whole, path = tmp_path / "whole", tmp_path / "disk"
+    run(["qemu-img", "create", "-f", kind, whole, "4M"])
+    run(["qemu-io", "-f", kind, "-c", "write -P 1 1M 1M", whole])
+    data = bytearray(whole.read_bytes())
+    rng = random.Random(4)
+    for number in range(30):
+        spoiled = bytearray(data)
+        if number % 3 == 0:
+            del spoiled[rng.randrange(len(data)) :]
+        else:
+            spoiled[rng.randrange(4, 600)] ^= 1 << rng.randrange(8)
+        path.write_bytes(spoiled)
+        try:
+            with disk.open(path) as opened:
+                for start, end in opened.extents():
+                    opened.read(start, min(end - start, MIB))
+        except DiskError as error:
+            assert str(path) in str(error)
