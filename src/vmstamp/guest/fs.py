@@ -133,6 +133,17 @@ class Content:
     def number(self) -> int:
         return self.partition.number if self.partition else 0
 
+    @property
+    def note(self) -> str:
+        """Why its file system is not read, or that it is dirty; '' otherwise."""
+        found = self.file_system
+        return self.problem or ((found.unread or found.dirty) if found else "")
+
+    def describe(self) -> str:
+        """The kind of its file system, with the note."""
+        kind = self.file_system.kind if self.file_system else "nothing known"
+        return f"{kind} ({self.note})" if self.note else kind
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -179,11 +190,9 @@ def open_root(disk: Disk) -> Files:
 
 def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     """The error that says what is on the disk instead of an operating system."""
-    kinds = [c.file_system.kind + (f" ({c.file_system.unread})" if c.file_system.unread else "")
-             for c in found.contents if c.file_system]  # fmt: skip
-    seen = ", ".join(kinds) if kinds else "nothing known"
+    seen = ", ".join(content.describe() for content in found.contents if content.file_system)
     return GuestError(
-        f"{disk.path or 'the disk'}: no operating system found; it holds: {seen}",
+        f"{disk.path or 'the disk'}: no operating system found; it holds: {seen or 'nothing known'}",
         hint="a Linux on ext2, ext3, ext4 or XFS is read by this version; is this a data disk?",
     )
 

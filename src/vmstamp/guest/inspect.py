@@ -50,6 +50,9 @@ class PartitionReport:
     label: str
     note: str
 
+    def describe(self) -> str:
+        return f"{self.content} ({self.note})" if self.note else self.content
+
 
 @dataclass(frozen=True)
 class Report:
@@ -126,7 +129,7 @@ def require_bootable(report: Report) -> None:
     """
     where = report.path or "the disk"
     if report.os is None and not report.generations:
-        seen = ", ".join(p.content for p in report.partitions if p.content) or "nothing known"
+        seen = ", ".join(p.describe() for p in report.partitions if p.content) or "nothing known"
         raise GuestError(
             f"{where}: no operating system found; it holds: {seen}",
             hint="is this a data disk? A VM is made from a disk with an operating system on it",
@@ -175,5 +178,5 @@ def _partition(content: Content, disk_size: int) -> PartitionReport:
         content=found.kind if found else "",
         uuid=found.uuid if found else "",
         label=found.label if found else "",
-        note=content.problem or ((found.unread or found.dirty) if found else ""),
+        note=content.note,
     )

@@ -77,7 +77,6 @@ def reading(window: Window, what: str) -> Iterator[None]:
         MemoryError,
         OverflowError,
         SystemError,
-        AttributeError,
     ) as error:
         if isinstance(window.error, VmstampError):
             raise window.error from error
@@ -166,7 +165,10 @@ class Volume:
         self._volume = import_module(_LIBRARIES[file_system.kind]).volume()
         with reading(window, file_system.kind):
             self._volume.open_file_object(window)
-            self.root: Node = self.node(self._volume.get_root_directory(), "/")
+            root = self._volume.get_root_directory()
+            if root is None:
+                raise GuestError(f"{file_system.kind}: the file system has no root directory")
+            self.root: Node = self.node(root, "/")
 
     def find_entry(self, directory: Any, name: str, path: str) -> Any:
         """The library's entry `name` of a directory, or None; `path` is the entry's. FAT knows no case.

@@ -81,6 +81,22 @@ class EmptyDisk(Disk):
     def close(self) -> None: ...
 
 
+class BytesDisk(EmptyDisk):
+    """A raw disk with bytes at some offsets, zeros elsewhere."""
+
+    def __init__(self, size: int, parts: Mapping[int, bytes]) -> None:
+        super().__init__(size, "raw", "")
+        self._parts = parts
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = bytearray(length)
+        for start, part in self._parts.items():
+            low, high = max(start, offset), min(start + len(part), offset + length)
+            if low < high:
+                data[low - offset : high - offset] = part[low - start : high - start]
+        return bytes(data)
+
+
 def memory_files(contents: Mapping[str, str | bytes]) -> Files:
     """Files of the mapping path -> content; a path that ends in / is an empty directory."""
     root = MemoryNode("/", Kind.DIRECTORY)
@@ -182,6 +198,9 @@ class Guests:
 
     def disk(self, size: int = 2048 * MIB, format: str = "vhd", subformat: str = "fixed") -> Disk:
         return EmptyDisk(size, format, subformat)
+
+    def raw_disk(self, size: int, parts: Mapping[int, bytes]) -> Disk:
+        return BytesDisk(size, parts)
 
     def damaged(self, path: str) -> Facts:
         """The good guest whose directory `path` cannot be listed."""
