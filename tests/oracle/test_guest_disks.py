@@ -218,6 +218,17 @@ def test_identity_tells_a_used_guest_from_a_generalized_one(guest: Path, make_di
     assert {left.id for left in identity.leftovers} == {"machine-id", "ci-instance-leftover"}
 
 
+def test_a_var_that_is_not_read_leaves_the_question_open(guest: Path, make_disk: MakeDisk) -> None:
+    with (guest / "etc/fstab").open("a") as fstab:
+        fstab.write("/dev/mapper/vg-var /var xfs defaults 0 2\nUUID=other /data xfs nofail 0 2\n")
+    with vmstamp.disk.open(make_disk(guest)) as disk:
+        identity = read_identity(disk)
+        report = inspect(disk)
+    assert not identity.generalized
+    assert [(left.id, left.where) for left in identity.leftovers] == [("not-read", "/var")]
+    assert report.notes == ("not read: /dev/mapper/vg-var on /var", "not read: UUID=other on /data")
+
+
 @pytest.fixture
 def varied(tmp_path: Path) -> Path:
     """A tree with what file systems store in different ways."""
@@ -329,6 +340,9 @@ def test_a_journal_that_needs_recovery_is_reported(guest: Path, make_disk: MakeD
         file.write(struct.pack("<I", incompatible | 4))
     with vmstamp.disk.open(image) as disk:
         found = {f.id: f for f in inspect(disk).findings}["fs-dirty"]
+        identity = read_identity(disk)
+    assert not identity.generalized
+    assert [left.id for left in identity.leftovers] == ["fs-dirty"]
     assert found.status is Status.WARNING
     assert "recovery" in found.found
 

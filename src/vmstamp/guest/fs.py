@@ -158,7 +158,7 @@ class Survey:
     contents: tuple[Content, ...]
     root: Content | None = None
     files: Files | None = None
-    unmounted: tuple[str, ...] = ()  # fstab sources that name nothing on this disk, or what is not read
+    unmounted: tuple[tuple[str, str], ...] = ()  # fstab's (source, target) not on this disk, or not read
 
 
 def survey(disk: Disk) -> Survey:
@@ -236,7 +236,7 @@ def _names_a_system(content: Content) -> bool:
     return any(files.find(path, follow=False) for path in OS_RELEASE)
 
 
-def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[str, ...]]:
+def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
     """The tree of root and of those fstab entries that lie on this disk."""
     mounts: dict[str, Tree] = {"/": root}
     unmounted = []
@@ -248,7 +248,7 @@ def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[st
         if content is not None and content.volume is not None:
             mounts[entry.target.rstrip("/")] = content.volume
         elif entry.is_device:
-            unmounted.append(f"{entry.source} on {entry.target}")
+            unmounted.append((entry.source, entry.target))
     return Files(mounts), tuple(unmounted)
 
 

@@ -23,7 +23,7 @@ from enum import StrEnum
 from typing import Any
 
 from vmstamp.disk.base import Disk
-from vmstamp.guest.fs import Files, open_root
+from vmstamp.guest.fs import Files, Survey, no_operating_system, survey
 from vmstamp.guest.volume import Kind
 
 MACHINE_ID = "/etc/machine-id"
@@ -32,6 +32,8 @@ FIRST_USER, LAST_USER = 1000, 59_999  # uids of people; Spec: login.defs(5), sys
 
 AGENT_DIRECTORY = "/var/lib/waagent"
 CLOUD_DIRECTORY = "/var/lib/cloud"
+# Where the rules look; a file system there that cannot be read leaves the answer open.
+PLACES = ("/etc/", "/home/", "/root/", "/var/")
 HISTORIES = (
     ".bash_history", ".sh_history", ".zsh_history", ".history", ".python_history", ".lesshst", ".viminfo",
     ".mysql_history", ".psql_history",
@@ -133,14 +135,30 @@ class Rule:
 def read_identity(disk: Disk) -> Identity:
     """What is left of a machine's identity on `disk`.
 
-    Raises DiskError, and GuestError when there is no operating system that this version reads or its file
-    system is damaged: what cannot be read is never called generalized.
+    A file system that is dirty, or that holds such places and is not read, counts as identity itself: what
+    cannot be known is never called generalized. Raises DiskError, and GuestError when there is no operating
+    system that this version reads or its file system is damaged.
     """
-    return identity_of(open_root(disk))
+    found = survey(disk)
+    if found.files is None:
+        raise no_operating_system(disk, found)
+    return Identity((*_doubts(found), *identity_of(found.files).leftovers))
+
+
+def _doubts(found: Survey) -> Iterator[Leftover]:
+    for content in found.contents:
+        if content.volume is not None and content.file_system is not None and content.file_system.dirty:
+            where = f"partition {content.number}" if content.number else "the whole disk"
+            detail = f"{content.file_system.dirty}: what was read may be older than what the guest would see"
+            yield Leftover("fs-dirty", Severity.IDENTITY, where, detail)
+    for source, target in found.unmounted:
+        if f"{target.rstrip('/')}/".startswith(PLACES):
+            detail = f"{source} was not found or is not read, so nothing is known of what is left there"
+            yield Leftover("not-read", Severity.IDENTITY, target, detail)
 
 
 def identity_of(files: Files) -> Identity:
-    """Like `read_identity`, of files that are open already."""
+    """What the rules find in files that are open already."""
     guest = Guest(files, tuple(_users(files)), dict(_passwords(files)))
     return Identity(
         tuple(

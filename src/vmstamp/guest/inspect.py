@@ -117,7 +117,11 @@ def inspect(disk: Disk) -> Report:
         waagent=facts.waagent,
         provisioner=facts.provisioner,
         ssh_server=facts.files is not None and has_ssh_server(facts.files),
-        notes=(*disk.notes, *_table_notes(table), *(f"not mounted: {m}" for m in facts.survey.unmounted)),
+        notes=(
+            *disk.notes,
+            *_table_notes(table),
+            *(f"not read: {source} on {target}" for source, target in facts.survey.unmounted),
+        ),
         findings=tuple(judge(check, facts) for check in CHECKS),
     )
 
