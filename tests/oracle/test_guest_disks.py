@@ -16,7 +16,7 @@ import pytest
 
 import vmstamp.disk
 from vmstamp.disk.base import Disk
-from vmstamp.disk.partitions import EFI_SYSTEM, LINUX_FILE_SYSTEM, NewPartition, build_gpt
+from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, NewPartition, build_gpt
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.finding import Status
 from vmstamp.guest.fs import Files, open_root, survey
@@ -27,6 +27,7 @@ from vmstamp.guest.volume import Kind, Volume
 from vmstamp.guest.window import Window
 
 MIB = 1024 * 1024
+EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 UUID_OF_ROOT = "6e8ab20c-0ac0-4d8a-9c2b-1f6f5d4c3b2a"
 ESP_SIZE, ROOT_SIZE = 4 * MIB, 16 * MIB
 RELEASE = "6.1.0-42-cloud-amd64"

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.partitions import EFI_SYSTEM, LINUX_FILE_SYSTEM, Partition, PartitionTable
+from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, Partition, PartitionTable
 from vmstamp.errors import GuestError
 from vmstamp.extents import Extent
 from vmstamp.guest.facts import Boot, Facts, gather_guest
@@ -18,6 +18,7 @@ from vmstamp.guest.probe import FileSystem
 from vmstamp.guest.volume import Kind, Node
 
 MIB = 1024 * 1024
+EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 ROOT_UUID = "6e8ab20c-0ac0-4d8a-9c2b-1f6f5d4c3b2a"
 RELEASE = "6.1.0-42-cloud-amd64"
 
