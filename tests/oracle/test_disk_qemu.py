@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import zlib
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from vmstamp import disk
 from vmstamp.disk.fixed_vhd import make_footer, parse_footer
 from vmstamp.disk.footer import geometry
+from vmstamp.disk.foreign import ForeignDisk
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.errors import DiskError
-from vmstamp.run import run
+from vmstamp.run import run, spawn
 
 MIB, GIB = 1024**2, 1024**3
 
@@ -204,3 +207,30 @@ def test_cut_and_flipped_foreign_files_give_our_error_or_the_bytes(tmp_path: Pat
                     opened.read(start, min(end - start, MIB))
         except DiskError as error:
             assert str(path) in str(error)
+
+
+def test_a_disk_that_a_program_is_writing_is_refused_with_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "a.qcow2"
+    run(["qemu-img", "create", "-f", "qcow2", path, "1M"])
+    writer = spawn(["qemu-io", "-f", "qcow2", path], stdin_pipe=True, stdout_pipe=True)
+    assert writer.stdin is not None and writer.stdout is not None
+    try:
+        writer.stdout.read(1)  # its prompt: the disk is open
+        with pytest.raises(DiskError, match="lock") as caught:
+            disk.open(path)
+        assert "virtual machine may hold it" in caught.value.hint
+    finally:
+        writer.stdin.close()
+        writer.wait(30)
+        writer.stdout.close()
+
+
+def test_a_reader_whose_qemu_is_killed_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.qcow2"
+    run(["qemu-img", "create", "-f", "qcow2", path, "1M"])
+    with disk.open(path) as opened:
+        assert isinstance(opened, ForeignDisk)
+        os.kill(opened.process_id, signal.SIGKILL)
+        with pytest.raises(DiskError, match="qemu-nbd"):
+            for _ in range(100):
+                opened.read(0, 512)

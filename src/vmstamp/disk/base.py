@@ -48,6 +48,11 @@ class Disk(ABC):
             raise ValueError(f"[{offset}, {offset + length}) is not inside a disk of {self.size} bytes")
         return self._read(offset, length) if length else b""
 
+    @property
+    def data_size(self) -> int:
+        """Bytes of the virtual disk itself: `size`, unless the disk shows its file's footer too."""
+        return self.size
+
     @abstractmethod
     def extents(self) -> Iterator[Extent]:
         """The data ranges, ascending; outside them zeros. Raises DiskError like `read`."""

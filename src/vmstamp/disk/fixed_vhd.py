@@ -39,10 +39,14 @@ class FixedVhd(Disk):
         self._source = source
         self.path = source.path
         self.notes = source.notes
-        self.data_size = max(-(-source.size // MIB), 1) * MIB
-        self.size = self.data_size + FOOTER_SIZE
+        self._data_size = max(-(-source.size // MIB), 1) * MIB
+        self.size = self._data_size + FOOTER_SIZE
         self.footer = make_footer(self.data_size, unique_id or uuid4(), created or datetime.now(UTC))
         self._changes = moved_backup(source, self.data_size) | {self.data_size: self.footer}
+
+    @property
+    def data_size(self) -> int:
+        return self._data_size
 
     def _read(self, offset: int, length: int) -> bytes:
         end = offset + length

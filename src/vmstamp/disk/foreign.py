@@ -64,6 +64,11 @@ class ForeignDisk(Disk):
         self._process = self._serve(node)
         self.size = self._connections[0].size
 
+    @property
+    def process_id(self) -> int:
+        """The qemu-nbd's."""
+        return self._process.pid
+
     def _serve(self, node: dict[str, Any]) -> Process:
         assert self.path is not None
         directory = Path(tempfile.mkdtemp(prefix="vmstamp-nbd-"))
@@ -127,7 +132,7 @@ def _connect(address: Path, process: Process, log: Path, path: Path) -> NbdConne
 
 def _refusal(log: Path, path: Path) -> DiskError:
     said = log.read_text(errors="replace").strip().splitlines()
-    reason = said[-1].removeprefix("qemu-nbd: ") if said else "qemu-nbd did not answer"
+    reason = said[0].removeprefix("qemu-nbd: ") if said else "qemu-nbd did not answer"
     hint = "a running virtual machine may hold it; stop that first" if "lock" in reason else ""
     return DiskError(path, f"QEMU cannot open it: {reason}", hint=hint)
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from vmstamp.disk.base import SECTOR, Disk
@@ -126,12 +126,15 @@ def read_partitions(disk: Disk) -> PartitionTable:
     sector = disk.read(0, SECTOR)
     has_mbr = sector[510:512] == b"\x55\xaa"
     types = [sector[446 + 16 * index + 4] for index in range(4)] if has_mbr else []
+    protective = PROTECTIVE in types
     for sector_size in dict.fromkeys((disk.sector_size, SECTOR, 4096)):
-        if PROTECTIVE in types or _signature_at(disk, sector_size):
+        # Firmware and Linux believe a GPT only behind a protective MBR: one left over from the time
+        # before the disk got an MBR's partitions does not count.
+        if protective or (not any(types) and _signature_at(disk, sector_size)):
             table = _read_gpt(disk, sector, sector_size)
             if table is not None:
-                return table
-    if PROTECTIVE in types and all(kind in (0, PROTECTIVE) for kind in types):
+                return table if protective else _without_protection(table)
+    if protective and all(kind in (0, PROTECTIVE) for kind in types):
         raise DiskError(
             disk.path or "disk",
             "a protective MBR says that there is a GPT, but neither of its copies is whole",
@@ -139,9 +142,14 @@ def read_partitions(disk: Disk) -> PartitionTable:
             spec=GPT_SPEC,
             hint="the disk was truncated or overwritten at its start and end",
         )
-    if not has_mbr or not _looks_like_mbr(sector, disk.size):
+    if not has_mbr or not _looks_like_mbr(sector, disk.data_size):
         return PartitionTable(None)
     return _read_mbr(disk, sector)
+
+
+def _without_protection(table: PartitionTable) -> PartitionTable:
+    note = "there is no protective MBR, so firmware and Linux do not see the GPT"
+    return replace(table, notes=(*table.notes, note))
 
 
 def _signature_at(disk: Disk, offset: int) -> bool:
@@ -150,7 +158,7 @@ def _signature_at(disk: Disk, offset: int) -> bool:
 
 def _read_gpt(disk: Disk, mbr: bytes, sector_size: int) -> PartitionTable | None:
     """The GPT of a disk with this sector size; None when no copy of it is valid."""
-    last_lba = disk.size // sector_size - 1
+    last_lba = disk.data_size // sector_size - 1
     primary = _parse_gpt(disk, 1, sector_size)
     backup_lba = primary.alternate_lba if isinstance(primary, _Gpt) else last_lba
     backup = _parse_gpt(disk, backup_lba, sector_size)
@@ -171,7 +179,7 @@ def _read_gpt(disk: Disk, mbr: bytes, sector_size: int) -> PartitionTable | None
         return None
     return PartitionTable(
         "gpt",
-        tuple(_gpt_partitions(gpt, sector_size, disk.size)),
+        tuple(_gpt_partitions(gpt, sector_size, disk.data_size)),
         disk_guid=gpt.disk_guid,
         notes=tuple(notes),
         boot_code=any(mbr[:440]),
@@ -246,9 +254,11 @@ def _read_mbr(disk: Disk, sector: bytes) -> PartitionTable:
         if not kind or not count:
             continue
         start, end = first * SECTOR, (first + count) * SECTOR
-        if end > disk.size:
-            notes.append(f"partition {index + 1} ends at byte {end}, behind the disk's end at {disk.size}")
-            end = disk.size
+        if end > disk.data_size:
+            notes.append(
+                f"partition {index + 1} ends at byte {end}, behind the disk's end at {disk.data_size}"
+            )
+            end = disk.data_size
         partitions.append(Partition(index + 1, start, end, type_byte=kind, active=status == 0x80))
         if kind in EXTENDED:
             partitions.extend(_read_logical(disk, first, notes))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vmstamp.disk.base import SECTOR, Disk
-from vmstamp.disk.fixed_vhd import MIB, FixedVhd
+from vmstamp.disk.fixed_vhd import MIB
 from vmstamp.disk.footer import (
     FEATURES_RESERVED,
     FOOTER_SIZE,
@@ -74,7 +74,7 @@ def _kind(disk: Disk) -> Iterator[AzureFinding]:
 
 
 def _size(disk: Disk) -> Iterator[AzureFinding]:
-    size = disk.data_size if isinstance(disk, FixedVhd) else disk.size
+    size = disk.data_size
     if size % MIB:
         more = -size % MIB
         yield _on_upload(

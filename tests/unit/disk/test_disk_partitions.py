@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from vmstamp.disk import FixedVhd
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.partitions import (
     BIOS_BOOT,
@@ -160,3 +161,19 @@ def test_a_disk_smaller_than_a_sector_has_no_table() -> None:
 def test_partitions_that_do_not_fit_are_refused(size: int, parts: list[NewPartition]) -> None:
     with pytest.raises(ValueError, match=r"does not fit|whole number"):
         build_gpt(size, parts, GUIDS[7])
+
+
+def test_a_gpt_left_over_under_an_mbr_does_not_count() -> None:
+    old, new = gpt_disk().pieces, mbr((0x80, 0x83, 2048, 16384))
+    disk = MemoryDisk(SIZE, {at: piece if at else new + piece[512:] for at, piece in old.items()})
+    assert read_partitions(disk).scheme == "mbr"
+
+
+def test_a_gpt_without_a_protective_mbr_is_read_and_said() -> None:
+    table = read_partitions(gpt_disk({0: bytes(512)}))
+    assert (table.scheme, len(table.partitions)) == ("gpt", 3)
+    assert "no protective MBR" in table.notes[0]
+
+
+def test_the_footer_of_a_fixed_vhd_view_is_not_part_of_the_disk() -> None:
+    assert read_partitions(FixedVhd(gpt_disk())) == read_partitions(gpt_disk())
