@@ -1,0 +1,134 @@
+"""Capture a generalized VM: its disks are copied, server-side, to VHDs, and an image is made of them.
+
+The VHDs lie in the storage account of the VHD that the VM's own image came from, unless another is named,
+in the container `vhds`, as `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<lun>-YYYY-MM-DD.vhd`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from azure.core.exceptions import AzureError as SdkError
+
+from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.generalize import disk_access, require_generalized
+from vmstamp.cli.images import DataVhd, ImageRequest, create_image, drop, refuse_existing, vhds_of
+from vmstamp.cli.names import CONTAINER, captured_vhd_name
+from vmstamp.cli.render import Reporter, bytes_text
+from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account
+from vmstamp.cli.vms import get_vm, instance_view
+from vmstamp.errors import TransferError
+from vmstamp.transfer.blobs import explain, open_blob, parse_blob_url
+
+COPY_TIMEOUT = 3600.0  # seconds
+COPY_POLL = 0.25
+
+
+@dataclass(frozen=True)
+class CapturedDisk:
+    """One copied disk: `lun` None for the OS disk, `size` the VHD's bytes."""
+
+    lun: int | None
+    url: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The image that was made, and its VHDs."""
+
+    image: Document
+    disks: tuple[CapturedDisk, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"image": self.image, "disks": [vars(one) for one in self.disks]}
+
+
+def capture(
+    arm: ArmClient,
+    group: str,
+    name: str,
+    image: str,
+    report: Reporter,
+    *,
+    account: str = "",
+    today: date | None = None,
+) -> Captured:
+    """Make the image `image` of a VM. Nothing is left when it fails: no VHD, no open access.
+
+    Raises AzureError (not generalized, disks in use) and TransferError (the copy).
+    """
+    vm = get_vm(arm, group, name)
+    require_generalized(vm)
+    generation = 1 if str(instance_view(vm).get("hyperVGeneration")) == "V1" else 2
+    request = ImageRequest(
+        image, group, generation, location=str(vm["location"]), tags=(("captured-from", name),)
+    )
+    refuse_existing(arm, request)
+    store = ensure_account(arm, group, account) if account else own_account(arm, group, vm)
+    ensure_container(store, CONTAINER)
+    day = today or datetime.now(UTC).date()
+    copied: list[CapturedDisk] = []
+    try:
+        for lun, disk in disks_of(vm):
+            copied.append(copy_disk(arm, disk, store, image, lun, day))
+            report.say(f"copied {copied[-1].url.rsplit('/', 1)[1]} ({bytes_text(copied[-1].size)})")
+        data = tuple(DataVhd(one.lun, one.url) for one in copied if one.lun is not None)
+        document = create_image(arm, request, copied[0].url, data)
+    except BaseException:
+        for one in copied:
+            drop(open_blob(one.url, key=store.key))
+        raise
+    report.say(f"image {image} is there, with {len(copied) - 1} data disk(s)")
+    return Captured(document, tuple(copied))
+
+
+def disks_of(vm: Document) -> list[tuple[int | None, str]]:
+    """(LUN, id) of a VM's managed disks, the OS disk (LUN None) first."""
+    profile = vm["properties"]["storageProfile"]
+    data = sorted(profile.get("dataDisks", []), key=lambda one: int(one["lun"]))
+    return [
+        (None, str(profile["osDisk"]["managedDisk"]["id"])),
+        *((int(one["lun"]), str(one["managedDisk"]["id"])) for one in data),
+    ]
+
+
+def own_account(arm: ArmClient, group: str, vm: Document) -> Account:
+    """The VM's own storage account: that of its image's VHD; the derived one when that is gone."""
+    reference = vm["properties"]["storageProfile"].get("imageReference", {}).get("id")
+    image = arm.find(str(reference)) if reference else None
+    for url in vhds_of(image) if image else ():
+        if (account := find_account(arm, parse_blob_url(url).account)) is not None:
+            return account
+    return ensure_account(arm, group)
+
+
+def copy_disk(
+    arm: ArmClient, disk: str, store: Account, image: str, lun: int | None, day: date
+) -> CapturedDisk:
+    """Copy one managed disk to a new VHD of the account, server-side; blocks until the copy is done."""
+    role = "os" if lun is None else f"datadisk-{lun}"
+    try:
+        with store.open() as service:
+            container = service.get_container_client(CONTAINER)
+            taken = {str(blob.name) for blob in container.list_blobs(name_starts_with=f"{image}-{role}-")}
+    except SdkError as error:
+        raise explain(error, "listing", store.endpoint) from error
+    url = store.url(CONTAINER, captured_vhd_name(image, lun, day, taken))
+    with disk_access(arm, disk) as source, open_blob(url, key=store.key) as blob:
+        try:
+            state = str(blob.start_copy_from_url(source)["copy_status"])
+            deadline = time.monotonic() + COPY_TIMEOUT
+            while state == "pending" and time.monotonic() < deadline:
+                time.sleep(COPY_POLL)
+                state = str(blob.get_blob_properties().copy.status)
+            found = blob.get_blob_properties()
+        except SdkError as error:
+            raise explain(error, "copying to", url) from error
+        if state != "success":
+            drop(blob)
+            raise TransferError(f"{url}: the copy ended as {state}: {found.copy.status_description or ''}")
+        return CapturedDisk(lun, url, int(found.size))

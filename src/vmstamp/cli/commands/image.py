@@ -1,0 +1,161 @@
+"""image build, create, list, show, delete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vmstamp import settings
+from vmstamp.cli.options import Group, arm_client, examples, group_option, json_option
+from vmstamp.cli.render import Console, bytes_text, table
+
+
+@click.group(cls=Group)
+def image() -> None:
+    """Images: VHDs from which VMs are stamped out."""
+
+
+@image.command(
+    epilog=examples("vmstamp image build debian-12 -o debian-12.vhdx", "vmstamp image build debian-12 --json")
+)
+@click.argument("recipe")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The VHDX file to write."
+)
+@json_option
+def build(recipe: str, output: Path | None, console: Console) -> None:
+    """Build a disk for Azure from a distribution's own packages, as a dynamic VHDX.
+
+    Built once and kept under the stamp's home. RECIPE: debian-12, debian-12-waagent, tiny.
+    """
+    from vmstamp.cli.recipes import built_disk
+
+    path = built_disk(settings.home(), recipe, console, output)
+    held = path.stat()
+    document = {"recipe": recipe, "path": path, "size": held.st_size, "allocated": held.st_blocks * 512}
+    console.result(document, f"{path} ({bytes_text(held.st_size)})")
+
+
+@image.command(
+    epilog=examples(
+        "vmstamp image create web --source disk.vhdx",
+        "vmstamp image create web --source http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd --generation 2",
+    )
+)
+@click.argument("name")
+@click.option("--source", required=True, metavar="FILE|URL", help="A disk file, or the URL of a VHD's blob.")
+@click.option(
+    "--generation", type=click.IntRange(1, 2), help="Hyper-V generation; a file's newest by default."
+)
+@click.option(
+    "--os-state",
+    type=click.Choice(["generalized", "specialized"], case_sensitive=False),
+    default="generalized",
+    show_default=True,
+    help="Whether the machine's identity was removed from it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the blob of an earlier upload.")
+@click.option("--location", default="", help="Region; the stamp's own by default.")
+@group_option
+@json_option
+def create(
+    name: str,
+    source: str,
+    generation: int | None,
+    os_state: str,
+    overwrite: bool,
+    location: str,
+    group: str,
+    console: Console,
+) -> None:
+    """Make an image of a disk file (inspected and uploaded first) or of a VHD's blob."""
+    from vmstamp.cli import images
+
+    def request(number: int) -> images.ImageRequest:
+        return images.ImageRequest(name, group, number, os_state.capitalize(), location)
+
+    if "://" in source:
+        with arm_client() as arm:
+            images.refuse_existing(arm, request(generation or 2))
+            made = images.create_image(arm, request(generation or 2), source)
+        console.result(made, f"image {name} is there")
+        return
+    path = Path(source)
+    report = images.look(path)
+    number = images.choose_generation(report, generation)
+    with arm_client() as arm:
+        done = images.create_image_of_file(arm, request(number), path, overwrite=overwrite, report=console)
+    console.result(done.to_json(), done.uploaded.url)
+
+
+@image.command("list", epilog=examples("vmstamp image list", "vmstamp image list -g prod --json"))
+@group_option
+@json_option
+def list_(group: str, console: Console) -> None:
+    """List the images of a resource group."""
+    from vmstamp.cli import images
+
+    with arm_client() as arm:
+        found = images.list_images(arm, group)
+    rows = [
+        [
+            str(one["name"]),
+            str(one["properties"].get("hyperVGeneration", "")),
+            str(one["properties"]["storageProfile"]["osDisk"].get("osState", "")),
+            str(len(one["properties"]["storageProfile"].get("dataDisks", []))),
+            str(one["properties"].get("provisioningState", "")),
+        ]
+        for one in found
+    ]
+    console.result(found, table(("NAME", "GENERATION", "OS STATE", "DATA DISKS", "STATE"), rows))
+
+
+@image.command(epilog=examples("vmstamp image show web", "vmstamp image show web --json"))
+@click.argument("name")
+@group_option
+@json_option
+def show(name: str, group: str, console: Console) -> None:
+    """Show an image and its VHDs."""
+    from vmstamp.cli import images
+
+    with arm_client() as arm:
+        found = images.get_image(arm, group, name)
+    properties = found["properties"]
+    lines = [
+        f"{found['name']}",
+        f"  id          {found['id']}",
+        f"  location    {found['location']}",
+        f"  generation  {properties.get('hyperVGeneration')}",
+        f"  os state    {properties['storageProfile']['osDisk'].get('osState')}",
+        f"  state       {properties.get('provisioningState')}",
+        *(f"  VHD         {url}" for url in images.vhds_of(found)),
+    ]
+    console.result(found, lines)
+
+
+@image.command(
+    epilog=examples(
+        "vmstamp image delete web", "vmstamp image delete web --vhds", "vmstamp image delete web --plan"
+    )
+)
+@click.argument("name")
+@click.option("--vhds", is_flag=True, help="Delete the VHDs that it was made of as well.")
+@click.option("--plan", is_flag=True, help="Say what would be deleted, delete nothing.")
+@group_option
+@json_option
+def delete(name: str, vhds: bool, plan: bool, group: str, console: Console) -> None:
+    """Delete an image. VMs that were made of it keep their disks."""
+    from vmstamp.cli import images, storage
+
+    with arm_client() as arm:
+        found = images.get_image(arm, group, name)
+        doomed = [str(found["id"]), *(images.vhds_of(found) if vhds else ())]
+        if not plan:
+            arm.delete(doomed[0])
+            for url in doomed[1:]:
+                storage.delete_blob(arm, url)
+    console.result(
+        {"plan": plan, "deleted": doomed},
+        [f"{'would delete' if plan else 'deleted'} {one}" for one in doomed],
+    )

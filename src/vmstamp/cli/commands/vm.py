@@ -1,0 +1,310 @@
+"""vm create, list, show, start, stop, ssh, log, generalize, capture, delete."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vmstamp import settings
+from vmstamp.cli.options import FAILED, Group, arm_client, examples, group_option, json_option
+from vmstamp.cli.render import Console, table
+
+if TYPE_CHECKING:
+    from vmstamp.cli.arm_client import ArmClient
+
+FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+key_option = click.option("--identity", "-i", type=FILE, help="Private key; the stamp's own by default.")
+user_option = click.option(
+    "--user", default="", help="User; the one that the VM was created with by default."
+)
+
+
+@click.group(cls=Group)
+def vm() -> None:
+    """Virtual machines: really booted, provisioned by their own guest agent."""
+
+
+@vm.command(
+    epilog=examples(
+        "vmstamp vm create web --image debian-12",
+        "vmstamp vm create web --image debian-12 --user me --ssh-key ~/.ssh/id_ed25519.pub",
+        "vmstamp vm create db --image debian-12 --data-disk-size 16 --no-wait",
+    )
+)
+@click.argument("name")
+@click.option("--image", required=True, help="Name or id of an image.")
+@click.option("--user", default="azureuser", show_default=True, help="User to make.")
+@click.option("--ssh-key", type=FILE, help="Public key to log in with; the stamp's own by default.")
+@click.option("--specialized", is_flag=True, help="The image is specialized: give no provisioning data.")
+@click.option("--size", default="Standard_B1ms", show_default=True, help="Size of the VM.")
+@click.option(
+    "--data-disk-size",
+    type=click.IntRange(1, 32767),
+    multiple=True,
+    metavar="GIB",
+    help="A new empty data disk.",
+)
+@click.option("--custom-data", type=FILE, help="A file for cloud-init: cloud-config, script, ...")
+@click.option("--location", default="", help="Region; the stamp's own by default.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the agent reports Ready.")
+@group_option
+@json_option
+def create(
+    name: str,
+    image: str,
+    user: str,
+    ssh_key: Path | None,
+    specialized: bool,
+    size: str,
+    data_disk_size: tuple[int, ...],
+    custom_data: Path | None,
+    location: str,
+    no_wait: bool,
+    group: str,
+    console: Console,
+) -> None:
+    """Create a VM from an image, with its network, and wait until its agent reports Ready.
+
+    Made along with it, by derived names: NAME-nic, NAME-ip, NAME-nsg (SSH is let in) and the group's
+    virtual network vmstamp-vnet.
+    """
+    from vmstamp.cli import keys, vms
+
+    key = keys.read_public_key(ssh_key) if ssh_key else None
+    with arm_client() as arm:
+        request = vms.VmRequest(
+            name=name,
+            group=group,
+            image=image,
+            user="" if specialized else user,
+            public_key=(key or keys.ensure_key(settings.home())).public,
+            size=size,
+            data_disk_sizes=data_disk_size,
+            custom_data=base64.b64encode(custom_data.read_bytes()).decode() if custom_data else "",
+            location=location,
+        )
+        made = vms.create_vm(arm, request, console, no_wait=no_wait)
+        lines = [f"VM {name} is being created: vmstamp vm show {name}"] if no_wait else vm_lines(arm, made)
+    console.result(made, lines)
+
+
+def vm_lines(arm: ArmClient, vm: dict[str, Any]) -> list[str]:
+    """A VM for people: state, address, who reported Ready and when, and the timeline."""
+    from vmstamp.cli import network, trial, vms
+
+    stages = vms.timeline_of(vm)
+    ready = vms.find_stage(vm, "ready")
+    properties = vm["properties"]
+    generalized = ", generalized" if vms.is_generalized(vm) else ""
+    reported = f"{trial.ready_reporter(vm)} at {ready.at:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
+    return [
+        f"{vm['name']}",
+        f"  id            {vm['id']}",
+        f"  provisioning  {properties.get('provisioningState')}",
+        f"  power         {vms.status_of(vm, 'PowerState') or 'unknown'}{generalized}",
+        f"  size          {properties['hardwareProfile']['vmSize']}",
+        f"  address       {network.public_address(arm, vm) or 'none'}",
+        f"  user          {properties.get('osProfile', {}).get('adminUsername') or 'none'}",
+        f"  ready         {reported}",
+        *(["", *table(("STAGE", "TIME", "EVIDENCE"), vms.timeline_rows(stages))] if stages else ()),
+    ]
+
+
+@vm.command("list", epilog=examples("vmstamp vm list", "vmstamp vm list --json"))
+@group_option
+@json_option
+def list_(group: str, console: Console) -> None:
+    """List the VMs of a resource group."""
+    from vmstamp.cli import network, vms
+
+    with arm_client() as arm:
+        found = vms.list_vms(arm, group)
+        rows = [
+            [
+                str(one["name"]),
+                vms.status_of(one, "PowerState"),
+                str(one["properties"].get("provisioningState", "")),
+                network.public_address(arm, one) or "",
+                str(one["properties"]["hardwareProfile"]["vmSize"]),
+            ]
+            for one in found
+        ]
+    console.result(found, table(("NAME", "POWER", "PROVISIONING", "ADDRESS", "SIZE"), rows))
+
+
+@vm.command(epilog=examples("vmstamp vm show web", "vmstamp vm show web --json"))
+@click.argument("name")
+@group_option
+@json_option
+def show(name: str, group: str, console: Console) -> None:
+    """Show a VM: instance view, provisioning timeline, who reported Ready and when."""
+    from vmstamp.cli import vms
+
+    with arm_client() as arm:
+        found = vms.get_vm(arm, group, name)
+        console.result(found, [] if console.as_json else vm_lines(arm, found))
+
+
+@vm.command(epilog=examples("vmstamp vm start web"))
+@click.argument("name")
+@group_option
+@json_option
+def start(name: str, group: str, console: Console) -> None:
+    """Start a stopped VM. A generalized one never starts again."""
+    from vmstamp.cli import vms
+
+    with arm_client() as arm:
+        vms.start_vm(arm, group, name)
+    console.result({"name": name, "power": "running"}, f"VM {name} runs")
+
+
+@vm.command(epilog=examples("vmstamp vm stop web"))
+@click.argument("name")
+@group_option
+@json_option
+def stop(name: str, group: str, console: Console) -> None:
+    """Shut a VM down and deallocate it."""
+    from vmstamp.cli import vms
+
+    with arm_client() as arm:
+        vms.stop_vm(arm, group, name)
+    console.result({"name": name, "power": "deallocated"}, f"VM {name} is deallocated")
+
+
+@vm.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples("vmstamp vm ssh web", "vmstamp vm ssh web -- sudo cloud-init status --long"),
+)
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@key_option
+@user_option
+@group_option
+@json_option
+@click.pass_context
+def ssh(
+    context: click.Context,
+    name: str,
+    command: tuple[str, ...],
+    identity: Path | None,
+    user: str,
+    group: str,
+    console: Console,
+) -> None:
+    """Log in to a VM, or run COMMAND in it; ends with its exit status.
+
+    Own known_hosts per VM; ~/.ssh is neither read nor changed.
+    """
+    from vmstamp import run
+    from vmstamp.cli import ssh as shell
+    from vmstamp.cli import vms
+    from vmstamp.errors import MachineError
+
+    with arm_client() as arm:
+        target = shell.target_of(arm, settings.home(), vms.get_vm(arm, group, name), key=identity, user=user)
+    port = shell.find_port(target.address)
+    if port is None:
+        raise MachineError(
+            f"SSH of VM {name} does not answer at {target.address}",
+            hint=f"vmstamp vm show {name}; vmstamp vm log {name}",
+        )
+    if console.as_json:
+        if not command:
+            raise click.UsageError("--json needs a COMMAND")
+        done = shell.run_in(target, " ".join(command), port=port, check=False)
+        console.result(
+            {"status": done.status, "stdout": done.text, "stderr": done.stderr.decode(errors="replace")}
+        )
+        context.exit(done.status)
+    context.exit(run.call([*target.argv(port), *(["--", " ".join(command)] if command else [])]))
+
+
+@vm.command(epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40"))
+@click.argument("name")
+@group_option
+@json_option
+def log(name: str, group: str, console: Console) -> None:
+    """Print the serial console of a VM."""
+    from vmstamp.cli import vms
+
+    with arm_client() as arm:
+        text = vms.serial_log(arm, group, name)
+    console.result({"name": name, "serial": text}, text.replace("\r\n", "\n"))
+
+
+@vm.command(epilog=examples("vmstamp vm generalize web --plan", "vmstamp vm generalize web"))
+@click.argument("name")
+@click.option("--plan", is_flag=True, help="Say the steps, do nothing.")
+@key_option
+@user_option
+@group_option
+@json_option
+@click.pass_context
+def generalize(
+    context: click.Context,
+    name: str,
+    plan: bool,
+    identity: Path | None,
+    user: str,
+    group: str,
+    console: Console,
+) -> None:
+    """Remove a VM's identity, so that it can be captured; it can never start again.
+
+    Cleans the guest over SSH, deallocates the VM, marks it generalized, and then looks at the disk and
+    says what is left. Exit status 1 when identity is left.
+    """
+    from vmstamp.cli import generalize as work
+
+    if plan:
+        console.result(
+            {"plan": work.STEPS}, [f"{number}. {step}" for number, step in enumerate(work.STEPS, 1)]
+        )
+        return
+    with arm_client() as arm:
+        done = work.generalize(arm, settings.home(), group, name, console, key=identity, user=user)
+    rows = [[one.severity, one.id, one.where, one.detail] for one in done.identity.leftovers]
+    console.result(
+        done.to_json(),
+        [f"VM {name}: {work.verdict(done.identity)}", *table(("KIND", "WHAT", "WHERE", "DETAIL"), rows)],
+    )
+    context.exit(0 if done.identity.generalized else FAILED)
+
+
+@vm.command(
+    epilog=examples("vmstamp vm capture web web-image", "vmstamp vm capture web web-2 --storage-account mine")
+)
+@click.argument("name")
+@click.argument("image")
+@click.option("--storage-account", default="", help="Account for the VHDs; the VM's own by default.")
+@group_option
+@json_option
+def capture(name: str, image: str, storage_account: str, group: str, console: Console) -> None:
+    """Make IMAGE of a generalized VM: its OS disk and every data disk.
+
+    The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd.
+    """
+    from vmstamp.cli.capture import capture as work
+
+    with arm_client() as arm:
+        done = work(arm, group, name, image, console, account=storage_account)
+    console.result(done.to_json(), [one.url for one in done.disks])
+
+
+@vm.command(epilog=examples("vmstamp vm delete web --plan", "vmstamp vm delete web"))
+@click.argument("name")
+@click.option("--plan", is_flag=True, help="Say what would be deleted, delete nothing.")
+@group_option
+@json_option
+def delete(name: str, plan: bool, group: str, console: Console) -> None:
+    """Delete a VM, its disks, and the network interface, address and rules made with it."""
+    from vmstamp.cli import vms
+
+    with arm_client() as arm:
+        doomed = vms.deletion_plan(arm, group, name) if plan else vms.delete_vm(arm, group, name, console)
+    console.result(
+        {"plan": plan, "deleted": doomed}, [f"would delete {one}" for one in doomed] if plan else []
+    )

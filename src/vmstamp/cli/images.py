@@ -1,0 +1,149 @@
+"""Images: made of a blob or of a disk file, listed, shown, deleted."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from azure.storage.blob import BlobClient
+
+from vmstamp import disk
+from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.names import blob_name, check_name
+from vmstamp.cli.render import Reporter
+from vmstamp.cli.storage import destination, ensure_group, upload_file
+from vmstamp.errors import AzureError, GuestError, VmstampError
+from vmstamp.guest.inspect import Report, inspect, require_bootable
+from vmstamp.transfer.upload import Uploaded
+
+IMAGES = "Microsoft.Compute/images"
+
+
+@dataclass(frozen=True)
+class DataVhd:
+    """A data disk of an image: its LUN and its VHD's blob URL."""
+
+    lun: int
+    url: str
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """What an image is made of. `generation` is 1 or 2; `os_state` Generalized or Specialized."""
+
+    name: str
+    group: str
+    generation: int
+    os_state: str = "Generalized"
+    location: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+def image_id(arm: ArmClient, group: str, image: str) -> str:
+    """The id of an image that was named by name or by id."""
+    return image if image.startswith("/") else arm.resource_id(group, IMAGES, image)
+
+
+def refuse_existing(arm: ArmClient, request: ImageRequest) -> None:
+    """Raise before anything is moved when the name is bad or taken."""
+    check_name("image", request.name)
+    if arm.find(image_id(arm, request.group, request.name)):
+        raise VmstampError(
+            f"image {request.name} exists already in resource group {request.group}",
+            hint=f"vmstamp image delete {request.name}, or take another name",
+        )
+
+
+def create_image(arm: ArmClient, request: ImageRequest, url: str, data: tuple[DataVhd, ...] = ()) -> Document:
+    """PUT the image of VHDs that lie in page blobs."""
+    ensure_group(arm, request.group)
+    profile: Document = {
+        "osDisk": {"osType": "Linux", "osState": request.os_state, "blobUri": url, "caching": "ReadWrite"},
+        "dataDisks": [{"lun": vhd.lun, "blobUri": vhd.url, "caching": "None"} for vhd in data],
+    }
+    body = {
+        "location": request.location or arm.endpoint.location,
+        "tags": dict(request.tags),
+        "properties": {"hyperVGeneration": f"V{request.generation}", "storageProfile": profile},
+    }
+    return arm.put(image_id(arm, request.group, request.name), body)
+
+
+def look(path: Path) -> Report:
+    """Inspect a disk file; GuestError when no VM can boot it."""
+    with disk.open(path) as opened:
+        report = inspect(opened)
+    require_bootable(report)
+    return report
+
+
+def choose_generation(report: Report, wanted: int | None) -> int:
+    """The generation to deploy: what was asked for if the disk boots in it, else its newest."""
+    if wanted is None:
+        return max(report.generations)
+    if wanted not in report.generations:
+        able = " and ".join(f"generation {one}" for one in report.generations)
+        raise GuestError(
+            f"{report.path}: the disk does not boot in generation {wanted}; it boots in {able}",
+            hint=f"pass --generation {report.generations[-1]}, or leave it away",
+        )
+    return wanted
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """An image that was made of a file: the image's document and what the upload did."""
+
+    image: Document
+    uploaded: Uploaded
+
+    def to_json(self) -> dict[str, Any]:
+        return {"image": self.image, "upload": asdict(self.uploaded)}
+
+
+def create_image_of_file(
+    arm: ArmClient, request: ImageRequest, path: Path, *, overwrite: bool, report: Reporter, account: str = ""
+) -> FileImage:
+    """Upload a disk file and make an image of it; the blob goes again when the image cannot be made."""
+    refuse_existing(arm, request)
+    blob = destination(arm, request.group, path, blob_name(f"{request.name}.vhd"), account)
+    uploaded = upload_file(path, blob, overwrite=overwrite, report=report)
+    try:
+        image = create_image(arm, request, uploaded.url)
+    except BaseException:
+        drop(blob)
+        raise
+    report.say(f"image {request.name} is there (generation {request.generation}, {request.os_state.lower()})")
+    return FileImage(image, uploaded)
+
+
+def drop(blob: BlobClient) -> None:
+    """Delete a blob that is not wanted any more; it may be gone already."""
+    from azure.core.exceptions import AzureError as SdkError
+
+    try:
+        blob.delete_blob()
+    except SdkError:
+        return
+
+
+def get_image(arm: ArmClient, group: str, name: str) -> Document:
+    return arm.get(image_id(arm, group, name))
+
+
+def list_images(arm: ArmClient, group: str) -> list[Document]:
+    """The images of a group; none when the group is not there."""
+    try:
+        return list(arm.list(f"{arm.group_id(group)}/providers/{IMAGES}"))
+    except AzureError as error:
+        if error.code == "ResourceGroupNotFound":
+            return []
+        raise
+
+
+def vhds_of(image: Document) -> list[str]:
+    """The blob URLs of an image's VHDs, the OS disk's first."""
+    profile = image["properties"]["storageProfile"]
+    disks = [profile["osDisk"], *profile.get("dataDisks", [])]
+    return [str(one["blobUri"]) for one in disks if one.get("blobUri")]

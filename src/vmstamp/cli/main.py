@@ -1,0 +1,66 @@
+"""The `vmstamp` program: its commands, its version, its one way to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import click
+
+from vmstamp import __version__, settings
+from vmstamp.cli.commands import disk, image, road, stamp, vm
+from vmstamp.cli.options import Group, examples
+
+
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog=examples(
+        "vmstamp demo                               the whole road, once",
+        "vmstamp try disk.vhdx                      does this disk come up on Azure?",
+        "vmstamp up                                 start the stamp, then:",
+        "vmstamp image create web --source disk.vhdx",
+        "vmstamp vm create web-1 --image web",
+        "vmstamp vm ssh web-1",
+    ),
+)
+@click.version_option(__version__, prog_name="vmstamp")
+@click.option(
+    "--home", envvar=settings.HOME.variable, metavar="DIRECTORY", help="State of the stamp. [~/.vmstamp]"
+)
+def cli(home: str | None) -> None:
+    """A local Azure for VM images.
+
+    Takes any disk file, tells what would fail on Azure, boots it in a VM that a real guest agent provisions,
+    captures it as an image and stamps out VMs from it: on one Linux machine, without a subscription.
+
+    Exit status: 0 done, 1 failed, 2 usage, 3 not running (status), 130 interrupted.
+    """
+    if home:
+        os.environ[settings.HOME.variable] = home
+
+
+for command in (
+    stamp.up,
+    stamp.down,
+    stamp.status,
+    road.demo,
+    road.try_,
+    disk.inspect,
+    disk.upload,
+    image.image,
+    vm.vm,
+    stamp.completion,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line of this process and end it.
+
+    A request to end (SIGTERM, a closed terminal) is a Ctrl-C: what is half done is undone.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+    cli.main(prog_name="vmstamp")

@@ -1,0 +1,80 @@
+"""Names that nobody has to type: derived, always the same, and pure.
+
+A VM `web` gets `web-nic`, `web-ip` and `web-nsg`; a subscription gets one storage account; the VHDs
+of a captured image are `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<lun>-YYYY-MM-DD.vhd`, with `-ZZ`
+(a number) before `.vhd` on collision only, as the classic VM Image capture named them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+
+from vmstamp.errors import VmstampError
+
+CONTAINER = "vhds"
+VNET = "vmstamp-vnet"
+SUBNET = "default"
+VNET_PREFIX = "10.0.0.0/16"
+SUBNET_PREFIX = "10.0.0.0/24"
+
+
+@dataclass(frozen=True)
+class VmNames:
+    """The names of what is made along with a VM."""
+
+    nic: str
+    address: str
+    security_group: str
+
+
+def vm_names(vm: str) -> VmNames:
+    return VmNames(f"{vm}-nic", f"{vm}-ip", f"{vm}-nsg")
+
+
+def account_name(subscription: str) -> str:
+    """The default storage account of a subscription: `vmstamp` and the first 8 hex digits of its id."""
+    return "vmstamp" + subscription.replace("-", "").lower()[:8]
+
+
+def computer_name(vm: str) -> str:
+    """A host name for a VM: Linux host names have at most 63 letters, digits and hyphens."""
+    return re.sub(r"[^a-zA-Z0-9-]+", "-", vm).strip("-.")[:63] or "vm"
+
+
+def blob_name(file_name: str) -> str:
+    """The blob name of an uploaded disk file: its stem and `.vhd`, as Azure wants it at the end."""
+    stem = file_name.rsplit(".", 1)[0] if "." in file_name.lstrip(".") else file_name
+    return f"{stem}.vhd"
+
+
+def captured_vhd_name(image: str, lun: int | None, day: date, taken: Collection[str]) -> str:
+    """The VHD name of a captured disk; `lun` None is the OS disk. `taken` are the names in the container.
+
+    The first free one of NAME.vhd, NAME-1.vhd, NAME-2.vhd, ...
+    """
+    role = "os" if lun is None else f"datadisk-{lun}"
+    base = f"{image}-{role}-{day.isoformat()}"
+    name, number = f"{base}.vhd", 0
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}.vhd"
+    return name
+
+
+# ARM: Microsoft.Compute resource names; a Linux VM's name is its default host name, hence the 64.
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+LONGEST = {"image": 80, "VM": 64}
+
+
+def check_name(kind: str, name: str) -> str:
+    """The name of an image or VM, if Azure takes it; VmstampError else. Saves an upload that ends in 400."""
+    if not _NAME.fullmatch(name) or len(name) > LONGEST[kind]:
+        raise VmstampError(
+            f"{name!r} is not a name that Azure takes for {'an' if kind == 'image' else 'a'} {kind}",
+            hint=f"1 to {LONGEST[kind]} letters, digits, '_', '.' and '-', beginning with a letter, digit "
+            "or '_' and not ending in '.' or '-'",
+        )
+    return name

@@ -1,0 +1,148 @@
+"""Starting and stopping the stamp's server process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from vmstamp import settings
+from vmstamp.cli.endpoint import SERVER_MODULE, Endpoint, find_endpoint, is_ours
+from vmstamp.cli.render import Reporter
+from vmstamp.errors import StampError
+from vmstamp.paths import Home
+from vmstamp.run import Process, spawn
+
+START_TIMEOUT = 60.0  # seconds until stamp.json must show the server
+STOP_TIMEOUT = 180.0  # seconds for the VMs' shutdown under software emulation
+LOG_TAIL = 4096  # bytes of server.log that an error shows the end of
+
+
+def start(home: Home, ports: dict[str, int] | None = None) -> tuple[Endpoint, bool]:
+    """The running stamp of `home`, started when none runs; True with it when it was started now.
+
+    `ports` overrides the settings: {"VMSTAMP_ARM_PORT": 0}. Blocks until ARM answers over HTTPS. Raises
+    StampError: a port taken, the home unusable, the server ended or silent (with the end of its log).
+    """
+    found = find_endpoint(home)
+    if found is not None:
+        return found, False
+    numbers = {
+        settings.ARM_PORT.variable: settings.arm_port(),
+        settings.BLOB_PORT.variable: settings.blob_port(),
+        **(ports or {}),
+    }
+    for variable, port in numbers.items():
+        check_port(port, variable)
+    try:
+        home.make()
+    except OSError as error:
+        raise StampError(
+            f"{home.root}: the stamp's home cannot be made: {error.strerror}",
+            hint="set VMSTAMP_HOME to a directory that you may write",
+        ) from error
+    env = {"VMSTAMP_HOME": str(home.root), **{name: str(port) for name, port in numbers.items()}}
+    logged = home.log.stat().st_size if home.log.exists() else 0
+    server = spawn([sys.executable, "-m", SERVER_MODULE], output=home.log, env=env)
+    try:
+        return _wait_ready(home, server, logged), True
+    except BaseException:
+        _end(server)
+        raise
+
+
+def check_port(port: int, variable: str) -> None:
+    """Refuse a loopback port that something else listens on; 0 is always fine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            said = "is taken by another program" if error.errno == errno.EADDRINUSE else str(error.strerror)
+            raise StampError(
+                f"port {port} on 127.0.0.1 {said}",
+                hint=f"set {variable} to another port, or to 0 for any free one (who has it: ss -ltnp)",
+            ) from error
+
+
+def answers(endpoint: Endpoint) -> bool:
+    """Whether ARM answers HTTPS requests now, with a certificate of this stamp's own CA."""
+    import ssl
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    try:
+        context = ssl.create_default_context(cafile=str(endpoint.ca))
+        with urlopen(f"{endpoint.arm}/metadata/endpoints?api-version=2022-09-01", timeout=5, context=context):
+            return True
+    except HTTPError as error:
+        error.close()
+        return True
+    except OSError:
+        return False
+
+
+def _wait_ready(home: Home, server: Process, logged: int) -> Endpoint:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if (status := server.poll()) is not None:
+            raise StampError(
+                f"the stamp's server ended at its start (exit status {status}): {_log_end(home.log, logged)}",
+                hint=f"its log: {home.log}",
+            )
+        endpoint = find_endpoint(home)
+        if endpoint is not None and endpoint.pid == server.pid and answers(endpoint):
+            return endpoint
+        time.sleep(0.05)
+    raise StampError(
+        f"the stamp's server did not answer within {START_TIMEOUT:.0f} s", hint=f"its log: {home.log}"
+    )
+
+
+def _log_end(log: Path, start: int) -> str:
+    """The last line that the server wrote to its log after byte `start`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, log.stat().st_size - LOG_TAIL))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+    except OSError:
+        return "no log"
+    return lines[-1].strip() if lines else "it logged nothing"
+
+
+def _end(server: Process) -> None:
+    """Ask our own server to stop and wait; kill it when it does not."""
+    if server.poll() is None:
+        server.terminate()
+        try:
+            server.wait(STOP_TIMEOUT)
+        finally:
+            server.kill()
+
+
+def stop(home: Home, report: Reporter, timeout: float = STOP_TIMEOUT) -> Endpoint | None:
+    """Stop the stamp of `home` and its VMs, and wait; what was running, or None when none was.
+
+    Raises StampError when it is still there after `timeout` seconds.
+    """
+    endpoint = find_endpoint(home)
+    if endpoint is None:
+        return None
+    try:
+        os.kill(endpoint.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return endpoint
+    report.say(f"asked the stamp (pid {endpoint.pid}) to stop")
+    deadline = time.monotonic() + timeout
+    while is_ours(endpoint.pid, home):
+        if time.monotonic() > deadline:
+            raise StampError(
+                f"the stamp (pid {endpoint.pid}) still runs {timeout:.0f} s after it was asked to stop",
+                hint=f"its log: {home.log}; kill -9 {endpoint.pid} is safe, the next vmstamp up cleans up",
+            )
+        time.sleep(0.1)
+    return endpoint

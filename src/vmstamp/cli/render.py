@@ -1,0 +1,124 @@
+"""What people and programs read: lines, tables, progress bars, JSON.
+
+With `--json` standard output holds one JSON document and nothing else; steps are then not shown. Without it,
+steps are lines with the elapsed time; bars appear on a terminal only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+Progress = Callable[[int, int], None]
+
+
+class Reporter(Protocol):
+    """What a flow needs to tell how far it is."""
+
+    def say(self, text: str) -> None:
+        """One line: something happened."""
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Progress]:
+        """A progress bar; the block gets a function of (done, total) bytes, callable from any thread."""
+
+
+class Console:
+    """Standard output of one command. `say` and `bar` may be called from several threads."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+
+    def say(self, text: str) -> None:
+        if not self.as_json:
+            with self._lock:
+                click.echo(f"{time.monotonic() - self._started:7.1f} s  {text}")
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Progress]:
+        if self.as_json or not sys.stdout.isatty():
+            yield lambda done, total: None
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("           {task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+        )
+        with Bars(*columns, TransferSpeedColumn(), TimeRemainingColumn(), transient=True) as bars:
+            task = bars.add_task(title, total=None)
+            yield lambda done, total: bars.update(task, completed=done, total=total)
+
+    def result(self, document: Any, lines: Sequence[str] | str = ()) -> None:
+        """The command's answer: `document` with --json, else `lines`."""
+        if self.as_json:
+            click.echo(to_json(document))
+            return
+        for line in [lines] if isinstance(lines, str) else lines:
+            click.echo(line)
+
+
+def to_json(document: Any) -> str:
+    """Indented JSON of documents, dataclasses, dates and paths."""
+    return json.dumps(document, indent=2, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Left-aligned columns two spaces apart, as lines; only the header when there are no rows."""
+    all_rows = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in all_rows) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in all_rows
+    ]
+
+
+def bytes_text(count: int) -> str:
+    """A count of bytes for people: `1.5 GiB`."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration for people: `3.2 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -1,0 +1,122 @@
+"""SSH into a VM: own keys, own known_hosts per VM, the user's SSH configuration untouched and unread."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.keys import PRIVATE
+from vmstamp.cli.network import SSH_PORT, public_address
+from vmstamp.errors import MachineError
+from vmstamp.paths import Home
+from vmstamp.run import Completed, run
+
+OFFERED_WITHOUT_ROOT = 10_000  # a port below 1024 is offered at this much more when the server is not root
+BANNER = b"SSH-2.0-"
+CONNECT_TIMEOUT = 15  # seconds
+SSH_FAILED = 255  # ssh's own exit status: no connection; anything else is the command's
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how to log in to one VM; host keys are kept per vmId."""
+
+    vm: str
+    user: str
+    address: str
+    key: Path
+    known_hosts: Path
+
+    def argv(self, port: int, *options: str) -> list[str]:
+        """`ssh` up to the destination, without a command."""
+        settings = {
+            "UserKnownHostsFile": str(self.known_hosts),
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "accept-new",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": str(CONNECT_TIMEOUT),
+            "ServerAliveInterval": "15",
+            "ServerAliveCountMax": "8",
+        }
+        words = ["ssh", "-F", "/dev/null", "-i", str(self.key), "-p", str(port)]
+        for name, value in settings.items():
+            words += ["-o", f"{name}={value}"]
+        return [*words, *options, f"{self.user}@{self.address}"]
+
+
+def target_of(arm: ArmClient, home: Home, vm: Document, *, key: Path | None = None, user: str = "") -> Target:
+    """How to log in to a VM. Raises MachineError when it has no public address or no user is known."""
+    address = public_address(arm, vm)
+    if address is None:
+        raise MachineError(
+            f"VM {vm['name']} has no public IP address", hint="vm create makes one with each VM"
+        )
+    user = user or str(vm["properties"].get("osProfile", {}).get("adminUsername") or "")
+    if not user:
+        raise MachineError(f"VM {vm['name']} was deployed without a user", hint="pass --user")
+    known_hosts = home.keys / "known_hosts" / str(vm["properties"]["vmId"])
+    known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Target(str(vm["name"]), user, address, key or home.keys / PRIVATE, known_hosts)
+
+
+def find_port(address: str) -> int | None:
+    """The port on which an SSH server greets now: 22, or 10022 where the stamp runs without root."""
+    for port in (SSH_PORT, SSH_PORT + OFFERED_WITHOUT_ROOT):
+        try:
+            with socket.create_connection((address, port), timeout=CONNECT_TIMEOUT) as connection:
+                if connection.recv(len(BANNER)) == BANNER:
+                    return port
+        except OSError:
+            continue
+    return None
+
+
+def wait_port(target: Target, timeout: float, each: Callable[[], None] = lambda: None) -> int:
+    """Wait for the VM's SSH server; its port. MachineError after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while (port := find_port(target.address)) is None:
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"SSH of VM {target.vm} does not answer at {target.address} within {timeout:.0f} s",
+                hint=f"look at its console: vmstamp vm log {target.vm}",
+            )
+        each()
+        time.sleep(1)
+    return port
+
+
+def run_in(
+    target: Target, command: str, *, port: int, timeout: float = 600, check: bool = True, stdin: bytes = b""
+) -> Completed:
+    """Run a shell command in the VM; MachineError when SSH or (with `check`) the command fails.
+
+    `timeout` is in seconds. Nothing is asked: no password, no passphrase.
+    """
+    done = run(
+        [*target.argv(port, "-o", "BatchMode=yes"), "--", command], input=stdin, check=False, timeout=timeout
+    )
+    if done.status == SSH_FAILED or (check and done.status != 0):
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        what = (
+            "SSH failed" if done.status == SSH_FAILED else f"exit status {done.status} of {_short(command)}"
+        )
+        raise MachineError(
+            f"VM {target.vm} ({target.user}@{target.address}): {what}: {said[-1] if said else 'no message'}"
+        )
+    return done
+
+
+def _short(command: str) -> str:
+    line = command.strip().splitlines()[0] if command.strip() else "(nothing)"
+    return line if len(line) <= 60 else line[:57] + "..."
+
+
+def remote_command(words: Sequence[str]) -> str:
+    """The words of `vm ssh NAME -- WORDS` as ssh itself joins them."""
+    return " ".join(words)

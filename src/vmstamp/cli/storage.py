@@ -1,0 +1,148 @@
+"""Storage accounts, containers and blobs on the way of the commands: found or made, never asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from azure.core.exceptions import AzureError as SdkError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobClient, BlobServiceClient
+
+from vmstamp import disk
+from vmstamp.cli import names
+from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.names import CONTAINER, blob_name
+from vmstamp.cli.render import Reporter, bytes_text, seconds_text
+from vmstamp.errors import TransferError
+from vmstamp.transfer.blobs import explain, open_account, open_blob, parse_blob_url, without_sas
+from vmstamp.transfer.upload import Uploaded, upload
+
+ACCOUNTS = "Microsoft.Storage/storageAccounts"
+
+
+@dataclass(frozen=True)
+class Account:
+    """A storage account: its Blob `endpoint` (no trailing slash) and one of its keys."""
+
+    id: str
+    name: str
+    endpoint: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"<storage account {self.name} at {self.endpoint}>"
+
+    def open(self) -> BlobServiceClient:
+        return open_account(self.endpoint, self.name, self.key)
+
+    def url(self, container: str, name: str) -> str:
+        return f"{self.endpoint}/{container}/{name}"
+
+
+def ensure_group(arm: ArmClient, group: str) -> None:
+    """The resource group, made when it is not there."""
+    if arm.find(arm.group_id(group)) is None:
+        arm.put(arm.group_id(group), {"location": arm.endpoint.location})
+
+
+def ensure_account(arm: ArmClient, group: str, name: str = "") -> Account:
+    """The account `name` (empty: the subscription's derived one) wherever it lies, made when absent."""
+    name = name or names.account_name(arm.endpoint.subscription)
+    found = find_account(arm, name)
+    if found is not None:
+        return found
+    ensure_group(arm, group)
+    body = {"location": arm.endpoint.location, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+    return _account(arm, arm.put(arm.resource_id(group, ACCOUNTS, name), body))
+
+
+def find_account(arm: ArmClient, name: str) -> Account | None:
+    """The account of that name in any group of the subscription."""
+    collection = f"/subscriptions/{arm.endpoint.subscription}/providers/{ACCOUNTS}"
+    for document in arm.list(collection):
+        if document["name"] == name:
+            return _account(arm, document)
+    return None
+
+
+def _account(arm: ArmClient, document: dict[str, object]) -> Account:
+    properties = document["properties"]
+    assert isinstance(properties, dict)
+    keys = arm.post(str(document["id"]), "listKeys")["keys"]
+    endpoint = str(properties["primaryEndpoints"]["blob"]).rstrip("/")
+    return Account(str(document["id"]), str(document["name"]), endpoint, str(keys[0]["value"]))
+
+
+def ensure_container(account: Account, container: str) -> None:
+    """The container, made when it is not there."""
+    client = account.open().get_container_client(container)
+    try:
+        client.create_container()
+    except ResourceExistsError:
+        return
+    except SdkError as error:
+        raise explain(error, "creating container", f"{account.endpoint}/{container}") from error
+
+
+def open_named(arm: ArmClient, url: str) -> BlobClient:
+    """A blob client for a URL: by its SAS, or by the key of the stamp's account that it names."""
+    if urlsplit(url).query:
+        return open_blob(url)
+    address = parse_blob_url(url)
+    account = find_account(arm, address.account)
+    if account is None or urlsplit(account.endpoint).netloc != urlsplit(url).netloc:
+        raise TransferError(
+            f"{without_sas(url)}: no key: this stamp has no storage account {address.account} there",
+            hint="append a SAS to the URL, or pass --account-key",
+        )
+    return open_blob(url, key=account.key)
+
+
+def destination(arm: ArmClient, group: str, path: Path, wanted: str, account_name: str = "") -> BlobClient:
+    """The blob that an upload of `path` goes to; account and container are made when they are the stamp's.
+
+    `wanted`: empty (container `vhds`, the file's stem and `.vhd`), `CONTAINER/BLOB`, a blob name, or a URL.
+    `account_name` empty: the subscription's derived account.
+    """
+    if "://" in wanted:
+        blob = open_named(arm, wanted)
+        address = parse_blob_url(wanted)
+        account = find_account(arm, address.account)
+        if account is not None and not urlsplit(wanted).query:
+            ensure_container(account, address.container)
+        return blob
+    container, _, name = wanted.rpartition("/")
+    account = ensure_account(arm, group, account_name)
+    ensure_container(account, container or CONTAINER)
+    return open_blob(account.url(container or CONTAINER, name or blob_name(path.name)), key=account.key)
+
+
+def upload_file(path: Path, blob: BlobClient, *, overwrite: bool, report: Reporter) -> Uploaded:
+    """Upload a disk file of any format as a fixed VHD. Raises DiskError and TransferError."""
+    with disk.open(path) as source, report.bar(f"upload {path.name}") as progress:
+        done = upload(source, blob, overwrite=overwrite, progress=progress)
+    report.say(f"uploaded {path.name} as a fixed VHD: {upload_text(done)}")
+    return done
+
+
+def upload_text(done: Uploaded) -> str:
+    """The counters of an upload in one line."""
+    counts = (("logical", done.logical), ("data", done.data), ("sent", done.sent), ("skipped", done.skipped))
+    return (
+        ", ".join(f"{bytes_text(count)} {name}" for name, count in counts)
+        + f" in {seconds_text(done.seconds)}"
+    )
+
+
+def delete_blob(arm: ArmClient, url: str) -> bool:
+    """Delete a blob of the stamp; False when it was not there."""
+    blob = open_named(arm, url)
+    try:
+        blob.delete_blob()
+    except ResourceNotFoundError:
+        return False
+    except SdkError as error:
+        raise explain(error, "deleting", url) from error
+    return True

@@ -1,0 +1,271 @@
+"""Virtual machines: created with their network, watched until Ready, shown, deleted with what is theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from vmstamp.cli.arm_client import ArmClient, Document, wait
+from vmstamp.cli.images import image_id
+from vmstamp.cli.names import check_name, computer_name
+from vmstamp.cli.network import Made, ensure_network, remains_of
+from vmstamp.cli.render import Reporter
+from vmstamp.cli.storage import ensure_group
+from vmstamp.errors import AzureError, StampError, VmstampError
+
+VMS = "Microsoft.Compute/virtualMachines"
+DISKS = "Microsoft.Compute/disks"
+TIMELINE = "vmstamp.timeline"  # the extension of the instance view that carries the stages
+DEFAULT_SIZE = "Standard_B1ms"
+DEFAULT_USER = "azureuser"
+
+
+@dataclass(frozen=True)
+class VmRequest:
+    """What a VM is made of. `data_disk_sizes` are new empty disks in GiB, on the first free LUNs.
+
+    `user` empty: no osProfile at all, as a specialized image wants it.
+    """
+
+    name: str
+    group: str
+    image: str
+    user: str
+    public_key: str
+    size: str = DEFAULT_SIZE
+    data_disk_sizes: tuple[int, ...] = ()
+    custom_data: str = ""  # base64
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a VM's provisioning timeline, as the instance view shows it."""
+
+    name: str
+    at: datetime
+    detail: str
+
+
+def vm_id(arm: ArmClient, group: str, name: str) -> str:
+    return arm.resource_id(group, VMS, name)
+
+
+def get_vm(arm: ArmClient, group: str, name: str) -> Document:
+    """The VM with its instance view."""
+    return arm.get(vm_id(arm, group, name), **{"$expand": "instanceView"})
+
+
+def list_vms(arm: ArmClient, group: str) -> list[Document]:
+    """The VMs of a group with their instance views; none when the group is not there."""
+    try:
+        found = [str(vm["name"]) for vm in arm.list(f"{arm.group_id(group)}/providers/{VMS}")]
+    except AzureError as error:
+        if error.code == "ResourceGroupNotFound":
+            return []
+        raise
+    return [get_vm(arm, group, name) for name in found]
+
+
+def all_vms(arm: ArmClient) -> list[Document]:
+    """Every VM of the subscription with its instance view."""
+    collection = f"/subscriptions/{arm.endpoint.subscription}/providers/{VMS}"
+    return [arm.get(str(vm["id"]), **{"$expand": "instanceView"}) for vm in arm.list(collection)]
+
+
+def instance_view(vm: Document) -> Document:
+    found: Document = vm["properties"].get("instanceView") or {}
+    return found
+
+
+def status_of(vm: Document, kind: str) -> str:
+    """The last word of a status code of the instance view: kind `PowerState` gives `running`."""
+    for status in instance_view(vm).get("statuses", ()):
+        head, _, tail = str(status["code"]).partition("/")
+        if head == kind:
+            return tail
+    return ""
+
+
+def is_generalized(vm: Document) -> bool:
+    return status_of(vm, "OSState").lower() == "generalized"
+
+
+def timeline_of(vm: Document) -> list[Stage]:
+    """The stages that the VM's provisioning reached, by time."""
+    stages = []
+    for extension in instance_view(vm).get("extensions", ()):
+        if extension["name"] == TIMELINE:
+            stages = [_stage(status) for status in extension.get("substatuses", ())]
+    return sorted(stages, key=lambda stage: stage.at)
+
+
+def _stage(status: Document) -> Stage:
+    at = datetime.fromisoformat(str(status["time"]).replace("Z", "+00:00"))
+    return Stage(str(status["displayStatus"]), at, str(status.get("message") or ""))
+
+
+def timeline_rows(stages: list[Stage]) -> list[list[str]]:
+    """The timeline as table rows: stage, seconds since the first one, evidence."""
+    return [
+        [stage.name, f"{(stage.at - stages[0].at).total_seconds():8.1f} s", stage.detail] for stage in stages
+    ]
+
+
+def find_stage(vm: Document, name: str) -> Stage | None:
+    return next((stage for stage in timeline_of(vm) if stage.name == name), None)
+
+
+def create_vm(arm: ArmClient, request: VmRequest, report: Reporter, *, no_wait: bool = False) -> Document:
+    """Create the VM and its network and wait until its guest agent reports Ready; the VM's document.
+
+    A VM that the service refused leaves nothing; one that came up but never got Ready stays, to be looked
+    at. On Ctrl-C what was made is deleted. Raises AzureError with Azure's code.
+    """
+    check_name("VM", request.name)
+    resource = vm_id(arm, request.group, request.name)
+    if arm.find(resource):
+        raise VmstampError(
+            f"VM {request.name} exists already in resource group {request.group}",
+            hint=f"vmstamp vm delete {request.name}, or take another name",
+        )
+    image = arm.get(image_id(arm, request.group, request.image))
+    made = Made()
+    try:
+        ensure_group(arm, request.group)
+        nic = ensure_network(arm, request.group, request.name, made)
+        made.ids.append(resource)
+        poller = arm.begin_put(resource, vm_body(arm.endpoint.location, request, image, nic))
+        if no_wait:
+            return arm.get(resource)
+        wait(poller, Watch(arm, resource, report).look)
+    except KeyboardInterrupt:
+        report.say(f"interrupted: deleting VM {request.name} and what was made for it")
+        undo(arm, made.ids)
+        raise
+    except AzureError as error:
+        if arm.find(resource) is None:
+            undo(arm, made.ids)
+        elif not error.hint:
+            error.hint = f"look at its console: vmstamp vm log {request.name}; vmstamp vm show {request.name}"
+        raise
+    return get_vm(arm, request.group, request.name)
+
+
+def vm_body(location: str, request: VmRequest, image: Document, nic: str) -> Document:
+    """The body of the VM's PUT, as Azure takes it. Disks and interface go when the VM goes."""
+    taken = {int(one["lun"]) for one in image["properties"]["storageProfile"].get("dataDisks", [])}
+    free = (lun for lun in range(64) if lun not in taken)
+    new = [
+        {"lun": lun, "createOption": "Empty", "diskSizeGB": size, "deleteOption": "Delete"}
+        for size, lun in zip(request.data_disk_sizes, free, strict=False)
+    ]
+    copied = [{"lun": lun, "createOption": "FromImage", "deleteOption": "Delete"} for lun in sorted(taken)]
+    properties: Document = {
+        "hardwareProfile": {"vmSize": request.size},
+        "storageProfile": {
+            "imageReference": {"id": image["id"]},
+            "osDisk": {"createOption": "FromImage", "caching": "ReadWrite", "deleteOption": "Delete"},
+            "dataDisks": [*copied, *new],
+        },
+        "networkProfile": {
+            "networkInterfaces": [{"id": nic, "properties": {"primary": True, "deleteOption": "Delete"}}]
+        },
+        "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
+    }
+    if request.user:
+        properties["osProfile"] = _os_profile(request)
+    return {"location": request.location or location, "properties": properties}
+
+
+def _os_profile(request: VmRequest) -> Document:
+    key = {"path": f"/home/{request.user}/.ssh/authorized_keys", "keyData": request.public_key}
+    profile: Document = {
+        "computerName": computer_name(request.name),
+        "adminUsername": request.user,
+        "linuxConfiguration": {
+            "disablePasswordAuthentication": True,
+            "provisionVMAgent": True,
+            "ssh": {"publicKeys": [key]},
+        },
+    }
+    if request.custom_data:
+        profile["customData"] = request.custom_data
+    return profile
+
+
+class Watch:
+    """Says each new stage of one VM's timeline once."""
+
+    def __init__(self, arm: ArmClient, resource: str, report: Reporter) -> None:
+        self._arm = arm
+        self._resource = resource
+        self._name = resource.rsplit("/", 1)[1]
+        self._report = report
+        self._told: set[str] = set()
+
+    def look(self) -> None:
+        """Read the instance view and say what is new; a VM that is not there yet says nothing."""
+        vm = self._arm.find(self._resource, **{"$expand": "instanceView"})
+        for stage in timeline_of(vm) if vm else ():
+            if stage.name not in self._told:
+                self._told.add(stage.name)
+                self._report.say(f"{self._name}: {stage.name}{f' ({stage.detail})' if stage.detail else ''}")
+
+
+def undo(arm: ArmClient, ids: Iterable[str], say: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Delete resources in reverse order of making, VMs with their disks; the ids of what could not be."""
+    left = []
+    for resource in reversed(list(ids)):
+        try:
+            arm.delete(resource)
+        except (AzureError, StampError) as error:
+            say(f"could not delete {resource}: {error.message}")
+            left.append(resource)
+    return left
+
+
+def deletion_plan(arm: ArmClient, group: str, name: str) -> list[str]:
+    """The ids that `vm delete` deletes, in order: the VM, its disks, its own interface, address and rules."""
+    vm = arm.get(vm_id(arm, group, name))
+    profile = vm["properties"]["storageProfile"]
+    disks = [one.get("managedDisk") or {} for one in (profile["osDisk"], *profile.get("dataDisks", []))]
+    own = [str(one["id"]) for one in disks if one.get("id")]
+    network = [resource for resource in remains_of(arm, group, name) if arm.find(resource)]
+    return [str(vm["id"]), *own, *network]
+
+
+def delete_vm(arm: ArmClient, group: str, name: str, report: Reporter) -> list[str]:
+    """Delete a VM and what is its own; the ids that were deleted."""
+    plan = deletion_plan(arm, group, name)
+    for resource in plan:
+        arm.delete(resource)
+        report.say(f"deleted {'/'.join(resource.split('/')[-2:])}")
+    return plan
+
+
+def start_vm(arm: ArmClient, group: str, name: str) -> None:
+    arm.act(vm_id(arm, group, name), "start")
+
+
+def stop_vm(arm: ArmClient, group: str, name: str) -> None:
+    """Shut the VM down and deallocate it."""
+    arm.act(vm_id(arm, group, name), "deallocate")
+
+
+def serial_log(arm: ArmClient, group: str, name: str) -> str:
+    """The VM's serial console so far. Raises AzureError and TransferError."""
+    from azure.core.exceptions import AzureError as SdkError
+
+    from vmstamp.transfer.blobs import explain, open_blob
+
+    answer = arm.post(vm_id(arm, group, name), "retrieveBootDiagnosticsData")
+    url = str(answer.get("serialConsoleLogBlobUri") or "")
+    if not url:
+        return ""
+    try:
+        with open_blob(url) as blob:
+            return bytes(blob.download_blob().readall()).decode(errors="replace")
+    except SdkError as error:
+        raise explain(error, "reading the serial log", url) from error
