@@ -65,7 +65,8 @@ class Tree(Protocol):
 
 @contextmanager
 def reading(window: Window, what: str) -> Iterator[None]:
-    """Turn what the bindings raise inside the block into GuestError."""
+    """One operation on the window; what the bindings raise inside the block becomes GuestError."""
+    window.renew()
     try:
         yield
     except VmstampError:

@@ -1,7 +1,7 @@
 """A part of a disk as the file-like object that libyal's bindings read from.
 
 The bindings read in pieces of 64 bytes and more, at random; a cache of whole chunks stands between them
-and the disk. A budget of calls turns an endless loop in a crafted file system into an error.
+and the disk. A budget of calls for each operation makes an endless loop of a crafted file system an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Window:
         self._start = start
         self.size = max(0, min(size, disk.size - start))
         self._position = 0
-        self._left = READS + self.size // (1024 * 1024) if reads is None else reads
+        self._reads = READS + self.size // (1024 * 1024) if reads is None else reads
+        self._left = self._reads
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
         self.error: Exception | None = None
 
@@ -47,6 +48,11 @@ class Window:
 
     def tell(self) -> int:
         return self._position
+
+    def renew(self) -> None:
+        """Give the next operation the whole budget; one that is spent stays spent."""
+        if self._left >= 0:
+            self._left = self._reads
 
     def get_size(self) -> int:
         """The name by which the bindings ask for the size."""

@@ -95,6 +95,16 @@ def test_a_window_ends_what_would_never_end(guests: Any) -> None:
     with pytest.raises(GuestError, match="too many reads"):
         for _ in range(4):
             window.read_at(0, 1)
+    window.renew()
+    with pytest.raises(GuestError, match="too many reads"):
+        window.read_at(0, 1)
+
+
+def test_each_operation_on_a_window_has_the_whole_budget(guests: Any) -> None:
+    window = Window(guests.disk(), 0, CHUNK, reads=3)
+    for _ in range(9):
+        window.renew()
+        assert window.read_at(0, 1) == b"\0"
 
 
 def test_fstab_is_read_as_mount_reads_it() -> None:
