@@ -234,3 +234,28 @@ def test_a_reader_whose_qemu_is_killed_says_so(tmp_path: Path) -> None:
         with pytest.raises(DiskError, match="qemu-nbd"):
             for _ in range(100):
                 opened.read(0, 512)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-O", "qcow2"],
+        ["-c", "-O", "qcow2"],
+        ["-O", "qcow2", "-o", "extended_l2=on,cluster_size=128k"],
+        ["-O", "vmdk"],
+        ["-O", "vmdk", "-o", "subformat=streamOptimized"],
+        ["-O", "vdi"],
+    ],
+)
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_truncated_foreign_disk_is_never_read_as_zeros(
+    tmp_path: Path, options: list[str], kept: float
+) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "disk"
+    plain.write_bytes(random.Random(6).randbytes(8 * MIB))
+    run(["qemu-img", "convert", "-f", "raw", *options, plain, path])
+    with disk.open(path) as opened:
+        assert opened.read(0, opened.size) == plain.read_bytes()
+    os.truncate(path, int(path.stat().st_size * kept))
+    with pytest.raises(DiskError), disk.open(path) as opened:
+        opened.read(0, opened.size)
