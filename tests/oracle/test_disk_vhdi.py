@@ -1,7 +1,6 @@
 """Ours against libvhdi: the disks that we write, read by a reader that shares no code with QEMU's.
 
-libvhdi 20260901 and earlier gives another block's bytes when a read of a VHDX crosses a block boundary
-from the middle, so it is asked in pieces that do not cross one.
+It is asked in pieces of an odd length, so that they begin and end inside sectors and cross blocks.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from vmstamp.run import run
 
 MIB = 1024 * 1024
 SIZE = 21 * MIB
-PIECE = 64 * 1024
+PIECE = 70_001
 
 
 def source() -> MemoryDisk:
