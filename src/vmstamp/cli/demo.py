@@ -10,19 +10,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vmstamp.cli import ssh
+from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.capture import Captured, capture
 from vmstamp.cli.generalize import Generalized, generalize, verdict
 from vmstamp.cli.images import ImageRequest, choose_generation, create_image_of_file, look
 from vmstamp.cli.keys import Key, ensure_key
 from vmstamp.cli.recipes import built_disk
 from vmstamp.cli.render import Console, bytes_text, seconds_text, table
-from vmstamp.cli.trial import Login, Workplace, inspection_text, log_in, running_stamp, workplace
+from vmstamp.cli.trial import (
+    Login,
+    Workplace,
+    explain_vm,
+    explanation_lines,
+    inspection_text,
+    log_in,
+    running_stamp,
+    workplace,
+)
 from vmstamp.cli.vms import DEFAULT_USER, VmRequest, create_vm, start_vm
 from vmstamp.errors import AzureError, VmstampError
 from vmstamp.paths import Home
@@ -92,16 +102,15 @@ def demo(home: Home, console: Console, *, keep: bool = False) -> Story:
         held = path.stat()
         step.moved = f"{bytes_text(held.st_blocks * 512)} allocated of {bytes_text(held.st_size)}"
         step.proved = f"{path} is a dynamic VHDX, as a Hyper-V user brings it"
-    with running_stamp(home, console, keep=keep) as endpoint:
-        from vmstamp.cli.arm_client import ArmClient
-
-        with (
-            ArmClient(endpoint) as arm,
-            story.step("start a stamp") as step,
-        ):
-            step.proved = f"ARM answers at {endpoint.arm}, Blob at {endpoint.blob}, {endpoint.accelerator}"
-        with ArmClient(endpoint) as arm, workplace(arm, "demo", console, keep=keep) as place:
-            _road(home, place, path, story)
+    with ExitStack() as stack:
+        with story.step("start a stamp") as step:
+            endpoint = stack.enter_context(running_stamp(home, console, keep=keep))
+            arm = stack.enter_context(ArmClient(endpoint))
+            place = stack.enter_context(workplace(arm, "demo", console, keep=keep))
+            step.proved = (
+                f"ARM answers at {endpoint.arm}, Blob at {endpoint.blob}, VMs by {endpoint.accelerator}"
+            )
+        _road(home, place, path, story)
         if keep:
             console.say(f"everything is left: vmstamp vm list -g {place.group}")
             console.say(f"log in: vmstamp vm ssh -g {place.group} {STAMPED[0]}")
@@ -142,13 +151,23 @@ def _model(home: Home, place: Workplace, key: Key, story: Story) -> None:
         request = VmRequest(
             MODEL, place.group, IMAGE, DEFAULT_USER, key.public, data_disk_sizes=(DATA_DISK_GIB,)
         )
-        create_vm(place.arm, request, story.console)
+        _create(home, place, request, story)
         step.proved = "the guest's own agent was provisioned by the fabric and reported Ready"
     with story.step("log in over SSH, write a file, make and mount the data disk") as step:
         target, port, login = log_in(place.arm, home, place.group, MODEL)
         ssh.run_in(target, "sudo -n sh -s", port=port, stdin=MAKE_DATA_DISK.encode())
         step.proved = login_text(login)
         story.numbers["model"] = vars(login)
+
+
+def _create(home: Home, place: Workplace, request: VmRequest, story: Story) -> None:
+    """Create a VM; when it does not get Ready say why before it is removed."""
+    try:
+        create_vm(place.arm, request, story.console)
+    except AzureError:
+        for line in explanation_lines(explain_vm(home, place.arm, place.group, request.name)):
+            story.console.say(f"{request.name}: {line}")
+        raise
 
 
 def login_text(login: Login) -> str:
@@ -195,7 +214,7 @@ def _stamp_out(home: Home, place: Workplace, key: Key, story: Story) -> None:
 
         def make(name: str) -> Login:
             request = VmRequest(name, place.group, CAPTURED, DEFAULT_USER, key.public)
-            create_vm(place.arm, request, story.console)
+            _create(home, place, request, story)
             target, port, login = log_in(place.arm, home, place.group, name, each=go_on)
             _check_files(target, port)
             return login

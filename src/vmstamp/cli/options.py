@@ -40,7 +40,8 @@ class Group(click.Group):
         try:
             status = super().main(words, *rest, **options)
         except BaseException as error:
-            status = end_of(error, as_json="--json" in words)
+            own = words[: words.index("--")] if "--" in words else words
+            status = end_of(error, as_json="--json" in own)
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,15 @@ def ready_reporter(vm: dict[str, Any]) -> str:
     return f"agent {instance_view(vm).get('vmAgent', {}).get('vmAgentVersion') or 'unknown'}"
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Why a VM is not up: the diagnosis, the end of its console, the files to read."""
+
+    diagnosis: Diagnosis
+    serial_end: list[str]
+    files: list[str]
+
+
 @dataclass
 class Outcome:
     """What a trial found out so far; `ok` only when Ready and SSH answered."""
@@ -150,9 +159,7 @@ class Outcome:
     login: Login | None = None
     timeline: list[Stage] = field(default_factory=list)
     error: str = ""
-    diagnosis: Diagnosis | None = None
-    serial_end: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
+    explanation: Explanation | None = None
     kept: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -165,9 +172,7 @@ class Outcome:
             "login": vars(self.login) if self.login else None,
             "timeline": [vars(stage) for stage in self.timeline],
             "error": self.error or None,
-            "diagnosis": vars(self.diagnosis) if self.diagnosis else None,
-            "serial_end": self.serial_end,
-            "files": self.files,
+            **(asdict(self.explanation) if self.explanation else {}),
             "resource_group": self.kept or None,
         }
 
@@ -219,29 +224,41 @@ def _boot(home: Home, place: Workplace, request: TrialRequest, console: Console,
         outcome.ok = True
     except (AzureError, MachineError) as error:
         outcome.error = str(error)
-        _explain(home, place, outcome)
-    found = place.arm.find(
-        f"{place.arm.resource_id(place.group, 'Microsoft.Compute/virtualMachines', 'tried')}"
-    )
-    if found:
+        outcome.explanation = explain_vm(home, place.arm, place.group, "tried")
+    with suppress(AzureError):  # the service refused the VM: there is none
         outcome.timeline = timeline_of(get_vm(place.arm, place.group, "tried"))
 
 
-def _explain(home: Home, place: Workplace, outcome: Outcome) -> None:
-    """Fill in the stage reached, the probable cause, the console's end and the files to read."""
+def explain_vm(home: Home, arm: ArmClient, group: str, name: str) -> Explanation | None:
+    """Why a VM did not get Ready or cannot be logged in to; None when there is no VM to look at.
+
+    Its console is kept as a file under the home, since the VM may go.
+    """
     try:
-        vm = get_vm(place.arm, place.group, "tried")
-        serial = serial_log(place.arm, place.group, "tried")
-    except VmstampError as error:
-        outcome.error += f"; and its console could not be read: {error}"
-        return
-    stages = [(stage.name, stage.detail) for stage in timeline_of(vm)]
-    outcome.diagnosis = diagnose(stages, serial)
-    outcome.serial_end = clean_console(serial)[-SERIAL_LINES:]
-    kept = home.root / "tried" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.serial.log"
+        vm = get_vm(arm, group, name)
+        serial = serial_log(arm, group, name)
+    except VmstampError:
+        return None
+    diagnosis = diagnose([(stage.name, stage.detail) for stage in timeline_of(vm)], serial)
+    kept = home.root / "tried" / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}.serial.log"
     kept.parent.mkdir(mode=0o700, exist_ok=True)
     kept.write_text(serial)
-    outcome.files = [str(kept), str(home.log)]
+    return Explanation(diagnosis, clean_console(serial)[-SERIAL_LINES:], [str(kept), str(home.log)])
+
+
+def explanation_lines(explanation: Explanation | None) -> list[str]:
+    """An explanation for people."""
+    if explanation is None:
+        return []
+    found = explanation.diagnosis
+    return [
+        *(f"  | {line}" for line in explanation.serial_end),
+        f"  stage reached   {found.reached or 'none'}",
+        f"  probable cause  {found.cause}",
+        f"  evidence        {found.evidence}",
+        f"  what to do      {found.mend}",
+        *(f"  read            {name}" for name in explanation.files),
+    ]
 
 
 def inspection_text(report: Report) -> str:
@@ -262,19 +279,8 @@ def outcome_lines(outcome: Outcome) -> list[str]:
             f"{outcome.file}: Ready, and SSH answers ({seconds_text(outcome.seconds)} in all)",
             f"  {login.user}@{login.host_name}, {login.kernel}; Ready reported by {login.ready_by}",
         ]
-    if outcome.diagnosis:
-        found = outcome.diagnosis
-        lines += [*(f"  | {line}" for line in outcome.serial_end), ""]
-        lines += [
-            f"{outcome.file}: failed: {outcome.error}",
-            f"  stage reached   {found.reached or 'none'}",
-            f"  probable cause  {found.cause}",
-            f"  evidence        {found.evidence}",
-            f"  what to do      {found.mend}",
-            *(f"  read            {name}" for name in outcome.files),
-        ]
-    elif not outcome.ok:
-        lines.append(f"{outcome.file}: failed: {outcome.error}")
+    if not outcome.ok:
+        lines += [f"{outcome.file}: failed: {outcome.error}", *explanation_lines(outcome.explanation)]
     if outcome.kept:
         lines += [
             f"kept: vmstamp vm ssh -g {outcome.kept} tried",

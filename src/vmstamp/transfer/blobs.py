@@ -80,11 +80,17 @@ def explain(error: AzureError, doing: str, url: str) -> TransferError:
         return TransferError(
             f"{doing} {where}: no answer: {error.message}", hint="is the stamp running? vmstamp status"
         )
-    code = str(getattr(error, "error_code", "") or "")
+    code = error_code(error)
     status = error.status_code if isinstance(error, HttpResponseError) else None
     said = (error.message or "").splitlines()
     answer = " ".join(filter(None, (str(status or ""), code))) or type(error).__name__
     return TransferError(f"{doing} {where}: {answer}: {said[0] if said else ''}", hint=_HINTS.get(code, ""))
+
+
+def error_code(error: AzureError) -> str:
+    """The service's own code (`BlobNotFound`), '' when it gave none."""
+    code = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
 
 
 _HINTS = {

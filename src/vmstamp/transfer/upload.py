@@ -23,7 +23,7 @@ from vmstamp.disk.base import Disk
 from vmstamp.disk.fixed_vhd import FixedVhd
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
-from vmstamp.transfer.blobs import explain, page_ranges, without_sas
+from vmstamp.transfer.blobs import error_code, explain, page_ranges, without_sas
 from vmstamp.transfer.plan import FOOTER_LENGTH, make_plan, trim_zeros
 
 CONCURRENCY = 8  # pieces in flight; each holds at most two copies of 4 MiB
@@ -152,11 +152,11 @@ def _check_destination(blob: BlobClient, overwrite: bool) -> None:
         found = blob.get_blob_properties()
     except ResourceNotFoundError as error:
         # HEAD has no body; the code comes in x-ms-error-code.
-        if error.error_code == "ContainerNotFound":  # type: ignore[attr-defined]
+        if error_code(error) == "ContainerNotFound":
             raise explain(error, "uploading to", blob.url) from error
         return
     except HttpResponseError as error:
-        if getattr(error, "error_code", "") == "AuthorizationPermissionMismatch":
+        if error_code(error) == "AuthorizationPermissionMismatch":
             return
         raise explain(error, "uploading to", blob.url) from error
     except AzureError as error:
