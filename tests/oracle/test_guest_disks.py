@@ -159,7 +159,19 @@ def test_inspect_tells_what_a_gen2_debian_is(guest: Path, make_disk: MakeDisk) -
     )
     assert [(p.content, p.uuid) for p in report.partitions] == [("vfat", "ABCD-1234"), ("ext4", UUID_OF_ROOT)]
     assert {f.id for f in report.problems} == {"vhd-container-kind"}
-    assert json.loads(json.dumps(report.to_json()))["os"]["id"] == "debian"
+    document = json.loads(json.dumps(report.to_json()))
+    assert " ".join(document) == (
+        "path format subformat sizes table partitions generations root os architecture kernels command_line "
+        "cloud_init waagent provisioner ssh_server notes findings"
+    )
+    assert " ".join(document["partitions"][1]) == "number start end type name content uuid label note"
+    assert document["os"] == {
+        "id": "debian",
+        "version_id": "12",
+        "pretty_name": "Debian GNU/Linux 12 (bookworm)",
+        "kind": "Linux",
+    }
+    assert " ".join(document["findings"][0]) == "id status title found where why mend severity source"
     require_bootable(report)
 
 

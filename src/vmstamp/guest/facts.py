@@ -23,7 +23,7 @@ FSTAB = "/etc/fstab"
 class Boot:
     """How a firmware would start the disk.
 
-    `esp` is the EFI system partition ('its files': None when its FAT cannot be read), `loaders` the paths
+    `esp` is the EFI system partition (`esp_files`: None when its FAT cannot be read), `loaders` the paths
     in it that a VM with empty variables starts, `bios` whether sector 0 has a boot program with what it
     needs beside it.
     """
@@ -68,6 +68,11 @@ class Facts:
         return agents.provisioner(self.cloud_init, self.waagent)
 
 
+def has_guest(facts: Facts) -> bool:
+    """For checks of what is inside the guest."""
+    return facts.files is not None
+
+
 def gather(disk: Disk) -> Facts:
     """Read the disk. Raises DiskError, and GuestError when the root file system is damaged."""
     found = survey(disk)
@@ -99,10 +104,8 @@ def _boot(disk: Disk, found: Survey) -> Boot:
 
 
 def _is_esp(content: Content) -> bool:
-    partition = content.partition
-    return partition is not None and (
-        partition.type_guid == EFI_SYSTEM or partition.type_byte == MBR_EFI
-    )  # fmt: skip
+    part = content.partition
+    return part is not None and (part.type_guid == EFI_SYSTEM or part.type_byte == MBR_EFI)
 
 
 def _has_bios_boot(disk: Disk, found: Survey) -> bool:

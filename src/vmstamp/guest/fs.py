@@ -134,6 +134,10 @@ class Content:
         return self.partition.number if self.partition else 0
 
     @property
+    def where(self) -> str:
+        return f"partition {self.partition.number}" if self.partition else "the whole disk"
+
+    @property
     def note(self) -> str:
         """Why its file system is not read, or that it is dirty; '' otherwise."""
         found = self.file_system

@@ -148,9 +148,8 @@ def read_identity(disk: Disk) -> Identity:
 def _doubts(found: Survey) -> Iterator[Leftover]:
     for content in found.contents:
         if content.volume is not None and content.file_system is not None and content.file_system.dirty:
-            where = f"partition {content.number}" if content.number else "the whole disk"
             detail = f"{content.file_system.dirty}: what was read may be older than what the guest would see"
-            yield Leftover("fs-dirty", Severity.IDENTITY, where, detail)
+            yield Leftover("fs-dirty", Severity.IDENTITY, content.where, detail)
     for source, target in found.unmounted:
         if f"{target.rstrip('/')}/".startswith(PLACES):
             detail = f"{source} was not found or is not read, so nothing is known of what is left there"

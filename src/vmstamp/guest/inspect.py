@@ -18,10 +18,8 @@ from vmstamp.guest.checks.access import has_ssh_server
 from vmstamp.guest.facts import Facts, gather
 from vmstamp.guest.finding import Finding, Status, judge
 from vmstamp.guest.fs import Content
+from vmstamp.guest.probe import OPAQUE
 from vmstamp.guest.system import OperatingSystem
-
-# What may hold an operating system that this version does not read.
-OPAQUE = ("ntfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 
 EXT_INLINE_DATA = 0x8000
 
 READ = ("ext2", "ext3", "ext4", "xfs", "vfat")
+# What may hold an operating system that this version does not read.
+OPAQUE = ("ntfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs", "squashfs")
 
 # (offset, magic, name) in the order in which they are tried.
 _MAGICS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vmstamp.guest.checks.boot import has_guest
-from vmstamp.guest.facts import Facts
+from vmstamp.guest.checks import sources
+from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.fs import Files
 from vmstamp.guest.services import UNIT_DIRECTORIES, find_unit, is_enabled, is_masked
@@ -81,7 +81,7 @@ CHECKS = (
         "an SSH server is installed and starts at boot",
         Severity.PROVISION,
         "the VM becomes Ready, but nobody can log in",
-        "azure-compute-docs linux/create-upload-generic.md",
+        sources.GENERIC,
         has_guest,
         _enabled,
         "install openssh-server and enable it",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from vmstamp.guest.agents import DS_IDENTIFY, WAAGENT_CONFIGURATION
-from vmstamp.guest.checks.boot import has_guest
-from vmstamp.guest.facts import Facts
+from vmstamp.guest.checks import sources
+from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 
 WAAGENT_PROVISIONED = "/var/lib/waagent/provisioned"
@@ -111,7 +111,7 @@ CHECKS = (
         "an agent provisions the VM",
         Severity.PROVISION,
         "nobody reports Ready: the deployment fails after 20 to 40 minutes (OSProvisioningTimedOut)",
-        "azure-compute-docs linux/no-agent.md",
+        sources.NO_AGENT,
         has_guest,
         _any,
         "install cloud-init, or WALinuxAgent with Provisioning.Agent=waagent",
@@ -131,7 +131,7 @@ CHECKS = (
         "cloud-init may use its Azure datasource",
         Severity.PROVISION,
         "cloud-init does not look for Azure; the deployment times out",
-        "canonical/cloud-init tools/ds-identify",
+        sources.DS_IDENTIFY,
         lambda facts: facts.cloud_init is not None,
         _datasource,
         "write `datasource_list: [ Azure ]` to /etc/cloud/cloud.cfg.d/91-azure_datasource.cfg",
@@ -141,7 +141,7 @@ CHECKS = (
         "ds-identify is not bound to another datasource",
         Severity.PROVISION,
         "cloud-init does not run, or looks elsewhere",
-        "canonical/cloud-init tools/ds-identify",
+        sources.DS_IDENTIFY,
         lambda facts: facts.cloud_init is not None,
         _ds_identify,
         "delete /etc/cloud/ds-identify.cfg",
@@ -151,7 +151,7 @@ CHECKS = (
         "the kernel command line does not turn cloud-init off",
         Severity.PROVISION,
         "cloud-init does not run, or looks elsewhere",
-        "canonical/cloud-init tools/ds-identify",
+        sources.DS_IDENTIFY,
         lambda facts: facts.cloud_init is not None and bool(facts.entries),
         _command_line,
         "remove it from GRUB_CMDLINE_LINUX and run update-grub",
@@ -161,7 +161,7 @@ CHECKS = (
         "WALinuxAgent is installed and enabled",
         Severity.BEST,
         "without it no VM extension and no run-command works",
-        "microsoft/lisa azure_image_standard.py",
+        sources.LISA,
         has_guest,
         _waagent_present,
         "install it: waagent on Debian, walinuxagent on Ubuntu, WALinuxAgent elsewhere",

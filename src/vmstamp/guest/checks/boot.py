@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 
-from vmstamp.guest.facts import LOADERS, Facts
+from vmstamp.guest.checks import sources
+from vmstamp.guest.facts import LOADERS, Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.fs import Files, find_source, names_content
 from vmstamp.guest.fstab import KERNEL_NAME
-from vmstamp.guest.probe import READ
+from vmstamp.guest.probe import OPAQUE, READ
 
-GENERIC = "azure-compute-docs linux/create-upload-generic.md"
 CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 HYPERV_MODULES = ("hv_vmbus", "hv_storvsc", "hv_netvsc")
 DVD_MODULES = ("udf", "isofs", "sr_mod", "cdrom")
 # What a hardened image must still be able to load until it has read its provisioning DVD.
 PROVISIONING_MODULES = (*DVD_MODULES, "vfat", "ata_piix", "pata_acpi", *HYPERV_MODULES, "sd_mod", "scsi_mod")
 MODPROBE_DIRECTORIES = ("/etc/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d")
-
-
-def has_guest(facts: Facts) -> bool:
-    return facts.files is not None
 
 
 def _partition_table(facts: Facts) -> Verdict:
@@ -48,7 +44,7 @@ def _gen2_esp(facts: Facts) -> Verdict:
         if boot.bios:
             return not_applicable("a Gen1 disk: no EFI system partition")
         return failed("no EFI system partition")
-    where = f"partition {boot.esp.number}"
+    where = boot.esp.where
     if boot.esp_files is None:
         return failed(boot.esp.problem or "the EFI system partition holds no FAT file system", where)
     if not boot.loaders:
@@ -181,29 +177,17 @@ def find_blacklisted(text: str) -> str | None:
 
 
 def _root_file_system(facts: Facts) -> Verdict:
-    unread = [
-        c
-        for c in facts.survey.contents
-        if c.file_system and c.file_system.unread and _may_be_root(c.file_system.kind)
-    ]
-    if facts.survey.root is not None:
-        root = facts.survey.root
-        kind = root.file_system.kind if root.file_system else ""
-        return passed(kind, f"partition {root.number}" if root.number else "the whole disk")
-    damaged = [c for c in facts.survey.contents if c.problem]
-    if damaged:
-        return failed(damaged[0].problem, f"partition {damaged[0].number}")
-    if unread:
-        file_system = unread[0].file_system
-        assert file_system is not None
-        return warned(f"{file_system.kind}: {file_system.unread}, so nothing in it was checked",
-                      f"partition {unread[0].number}")  # fmt: skip
+    root = facts.survey.root
+    if root is not None:
+        return passed(root.describe(), root.where)
+    for content in facts.survey.contents:
+        if content.problem:
+            return failed(content.problem, content.where)
+    for content in facts.survey.contents:
+        kind = content.file_system.kind if content.file_system else ""
+        if content.note and kind in (*READ, *OPAQUE):
+            return warned(f"{kind}: {content.note}, so nothing in it was checked", content.where)
     return failed("no operating system was found on this disk")
-
-
-def _may_be_root(kind: str) -> bool:
-    return kind in READ or kind in ("btrfs", "ntfs", "LVM", "f2fs", "erofs", "squashfs", "Linux RAID",
-                                    "LUKS", "BitLocker")  # fmt: skip
 
 
 def _clean(facts: Facts) -> Verdict:
@@ -211,7 +195,7 @@ def _clean(facts: Facts) -> Verdict:
         if content.file_system is not None and content.file_system.dirty:
             return warned(
                 f"{content.file_system.dirty}; what is read here may be older than what the guest would see",
-                f"partition {content.number}" if content.number else "the whole disk",
+                content.where,
             )
     if any(content.file_system and content.file_system.kind == "xfs" for content in facts.survey.contents):
         return passed("no sign of an unclean unmount (the log of XFS is not looked at)")
@@ -222,9 +206,7 @@ def _encrypted(facts: Facts) -> Verdict:
     for content in facts.survey.contents:
         kind = content.file_system.kind if content.file_system else ""
         if kind in ("LUKS", "BitLocker"):
-            return failed(
-                f"{kind} encrypts it: nobody types the key at a boot on Azure", f"partition {content.number}"
-            )
+            return failed(f"{kind} encrypts it: nobody types the key at a boot on Azure", content.where)
     return passed("no partition is encrypted")
 
 
@@ -244,7 +226,7 @@ CHECKS = (
         "a generation of VM can boot it",
         Severity.UPLOAD,
         "an image is Gen1 (BIOS) or Gen2 (UEFI); a VM of the other generation does not boot",
-        "azure-compute-docs generation-2.md",
+        sources.GENERATION,
         lambda facts: True,
         _generation,
         "install GRUB for UEFI with --removable (Gen2), or to the disk (Gen1)",
@@ -254,7 +236,7 @@ CHECKS = (
         "UEFI finds a loader at the removable-media path",
         Severity.BOOT,
         "a new VM starts with empty firmware variables, so only EFI/BOOT/BOOTX64.EFI is tried",
-        "azure-compute-docs linux/create-upload-ubuntu.md",
+        sources.UBUNTU,
         lambda facts: True,
         _gen2_esp,
         "run grub-install --removable, or copy shim and GRUB to EFI/BOOT",
@@ -284,7 +266,7 @@ CHECKS = (
         "no partition is encrypted",
         Severity.BOOT,
         "the VM waits for a key that nobody can give",
-        "azure-docs marketplace/azure-vm-certification-faq.yml",
+        sources.CERTIFICATION,
         lambda facts: bool(facts.survey.contents),
         _encrypted,
         "decrypt the disk before the upload; Azure encrypts at rest itself",
@@ -304,7 +286,7 @@ CHECKS = (
         "root= is not a kernel device name",
         Severity.BOOT,
         "sda, vda and nvme0n1 are other disks on Azure, or none",
-        GENERIC,
+        sources.GENERIC,
         lambda facts: bool(facts.entries),
         _root_device,
         "use root=UUID=... (GRUB_DISABLE_LINUX_UUID must not be set)",
@@ -314,7 +296,7 @@ CHECKS = (
         "the kernel writes to the serial console",
         Severity.BEST,
         "boot diagnostics show the serial console only; without it a failed boot has no trace",
-        GENERIC,
+        sources.GENERIC,
         lambda facts: bool(facts.entries),
         _console,
         'add console=tty1 console=ttyS0,115200n8 to GRUB_CMDLINE_LINUX and run update-grub',
@@ -324,7 +306,7 @@ CHECKS = (
         "the command line leaves the DVD drive alone",
         Severity.PROVISION,
         "the provisioning data comes on a DVD",
-        "microsoft/lisa azure_image_standard.py",
+        sources.LISA,
         lambda facts: bool(facts.entries),
         _atapi,
         "remove it from the kernel command line",
@@ -334,7 +316,7 @@ CHECKS = (
         "the kernel has Hyper-V's drivers",
         Severity.BOOT,
         "disks and network of a VM on Azure are devices of the Hyper-V bus",
-        GENERIC,
+        sources.GENERIC,
         _has_kernel,
         _hyperv,
         "install a kernel with them, such as the distribution's cloud kernel",

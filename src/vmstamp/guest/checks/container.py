@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmstamp.disk.verdict import azure_findings
+from vmstamp.guest.checks import sources
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-
-GENERIC = "azure-compute-docs linux/create-upload-generic.md"
-MANAGED = "azure-compute-docs linux/disks-upload-vhd-to-managed-disk-cli.md"
-GENERATION = "azure-compute-docs generation-2.md"
-CERTIFICATION = "azure-docs marketplace/azure-vm-certification-faq.yml"
 
 CONVERTED = "`vmstamp upload` converts on the way, with no second file"
 FOOTER = "`vmstamp upload` writes a new footer"
@@ -47,7 +43,7 @@ CHECKS = (
         "the file is a VHD",
         Severity.UPLOAD,
         "Azure takes page blobs that are fixed VHDs; every other format is refused when a disk is made of it",
-        MANAGED,
+        sources.MANAGED,
         always,
         _judged("vhd-container-kind"),
         CONVERTED,
@@ -57,7 +53,7 @@ CHECKS = (
         "the VHD is fixed",
         Severity.UPLOAD,
         "dynamic and differencing VHDs are refused",
-        GENERIC,
+        sources.GENERIC,
         is_vhd,
         _judged("vhd-fixed", "disk-snapshot-chain"),
         CONVERTED,
@@ -67,7 +63,7 @@ CHECKS = (
         "the VHD's footer has 512 bytes",
         Severity.UPLOAD,
         "Azure looks for the footer in the last 512 bytes",
-        CERTIFICATION,
+        sources.CERTIFICATION,
         is_vhd,
         _judged("vhd-footer-cookie"),
         FOOTER,
@@ -77,7 +73,7 @@ CHECKS = (
         "the VHD's footer says the size that it has",
         Severity.UPLOAD,
         "a VHD whose footer and length disagree is refused",
-        CERTIFICATION,
+        sources.CERTIFICATION,
         is_vhd,
         _judged("vhd-size-consistent"),
         FOOTER,
@@ -97,7 +93,7 @@ CHECKS = (
         "the virtual size is a whole number of MiB",
         Severity.UPLOAD,
         "Azure refuses a VHD whose size is not aligned to 1 MiB",
-        GENERIC,
+        sources.GENERIC,
         always,
         _judged("vhd-size-1mib"),
         "`vmstamp upload` pads with zeros to the next MiB",
@@ -107,7 +103,7 @@ CHECKS = (
         "the disk is large enough",
         Severity.UPLOAD,
         "an OS disk has at least 20 MiB",
-        CERTIFICATION,
+        sources.CERTIFICATION,
         always,
         _judged("vhd-size-min"),
         "grow the disk",
@@ -117,7 +113,7 @@ CHECKS = (
         "the disk is not too large for Gen1",
         Severity.UPLOAD,
         "an MBR reaches 2 TiB, so an OS disk of a Gen1 VM has at most that",
-        GENERATION,
+        sources.GENERATION,
         is_gen1_only,
         _judged("vhd-size-max-gen1", "vhd-size-max-gen2"),
         "shrink the disk, or make it boot by UEFI",
@@ -127,7 +123,7 @@ CHECKS = (
         "the disk is not too large for an OS disk",
         Severity.UPLOAD,
         "an OS disk has at most 4 TiB",
-        GENERATION,
+        sources.GENERATION,
         always,
         _judged("vhd-size-max-gen2"),
         "shrink the file system, the partition and the disk",

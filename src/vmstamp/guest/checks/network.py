@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vmstamp.guest.checks.boot import has_guest
-from vmstamp.guest.facts import Facts
+from vmstamp.guest.checks import sources
+from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 
 UDEV_DIRECTORIES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
@@ -30,7 +30,7 @@ CHECKS = (
         "no udev rules bind interface names to MAC addresses",
         Severity.PROVISION,
         "the new VM's interface becomes eth1, which nothing configures",
-        "azure-compute-docs linux/redhat-create-upload-vhd.md",
+        sources.RED_HAT,
         has_guest,
         _persistent_net,
         "delete the rules, and link the generator to /dev/null",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vmstamp.guest.checks.boot import GENERIC, has_guest
-from vmstamp.guest.facts import FSTAB, Facts
+from vmstamp.guest.checks import sources
+from vmstamp.guest.facts import FSTAB, Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.fs import find_source, names_content
 from vmstamp.guest.fstab import KERNEL_NAME, NETWORK
@@ -40,7 +40,7 @@ def _swap(facts: Facts) -> Verdict:
             return warned(f"swap on {mount.source}", f"{FSTAB}:{mount.line}")
     for content in facts.survey.contents:
         if content.file_system is not None and content.file_system.kind == "swap":
-            return warned("a swap partition", f"partition {content.number}")
+            return warned("a swap partition", content.where)
     return passed("no swap on the OS disk")
 
 
@@ -50,7 +50,7 @@ CHECKS = (
         "fstab names no kernel devices",
         Severity.BOOT,
         "sda, vda and nvme0n1 are other disks on Azure; the boot ends in an emergency shell",
-        "azure-compute-docs linux/create-upload-ubuntu.md",
+        sources.UBUNTU,
         has_guest,
         _device_names,
         "use UUID=..., as `blkid` shows it",
@@ -70,7 +70,7 @@ CHECKS = (
         "network file systems do not hold up the boot",
         Severity.BOOT,
         "a server that is not reachable from Azure stops the boot",
-        "azure-docs migrate/prepare-for-agentless-migration.md",
+        sources.MIGRATE,
         has_guest,
         _network_mounts,
         "add nofail,_netdev",
@@ -80,7 +80,7 @@ CHECKS = (
         "no swap on the OS disk",
         Severity.BEST,
         "swap belongs on the VM's temporary disk: the OS disk is slow and its writes are paid for",
-        GENERIC,
+        sources.GENERIC,
         has_guest,
         _swap,
         "remove it; let cloud-init or waagent make swap on the temporary disk",

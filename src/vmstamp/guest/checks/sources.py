@@ -1,0 +1,12 @@
+"""The documents that the checks quote, by repository (MicrosoftDocs unless named) and path."""
+
+GENERIC = "azure-compute-docs linux/create-upload-generic.md"
+UBUNTU = "azure-compute-docs linux/create-upload-ubuntu.md"
+RED_HAT = "azure-compute-docs linux/redhat-create-upload-vhd.md"
+MANAGED = "azure-compute-docs linux/disks-upload-vhd-to-managed-disk-cli.md"
+NO_AGENT = "azure-compute-docs linux/no-agent.md"
+GENERATION = "azure-compute-docs generation-2.md"
+CERTIFICATION = "azure-docs marketplace/azure-vm-certification-faq.yml"
+MIGRATE = "azure-docs migrate/prepare-for-agentless-migration.md"
+LISA = "microsoft/lisa azure_image_standard.py"
+DS_IDENTIFY = "canonical/cloud-init tools/ds-identify"
