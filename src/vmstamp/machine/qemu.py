@@ -1,0 +1,219 @@
+"""A running machine: one QEMU process, watched from its start to its end.
+
+A thread per machine holds the QMP connection and looks, a few times a second, at the serial console and
+at block statistics; it marks the stages of the timeline that can be seen from outside the guest:
+
+- started   QEMU answers on its monitor
+- firmware  the first byte on the serial console, or the first read of the OS disk
+- kernel    `Linux version` on the serial console
+- DVD       the guest opened the drive's tray: agents eject the medium that they have read
+- stopped   QEMU ended, or the guest powered itself off
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from qemu.qmp import QMPClient, QMPError
+
+from vmstamp.errors import MachineError
+from vmstamp.machine.firmware import Firmware, install_firmware
+from vmstamp.machine.spec import MachineSpec, argv
+from vmstamp.run import Process, spawn
+from vmstamp.timeline import Stage, Timeline
+
+POLL = 0.25  # seconds
+MONITOR_TIMEOUT = 20.0  # seconds until QEMU must answer on its monitor
+COMMAND_TIMEOUT = 10.0  # seconds
+QUIT_TIMEOUT = 10.0  # seconds until QEMU must end after `quit`
+KERNEL_LINE = re.compile(rb"Linux version ([^\s(]+)")
+PANIC_LINE = re.compile(rb"(Kernel panic - not syncing[^\r\n]*|Oops: int3[^\r\n]*)")
+TAIL = 256  # bytes of the serial log looked at again, so that no line is missed at a seam
+
+
+class Machine:
+    """One QEMU process, started by `Machine.start`. Public methods may be called from any thread."""
+
+    def __init__(
+        self, spec: MachineSpec, process: Process, timeline: Timeline, on_exit: Callable[[], None]
+    ) -> None:
+        self.spec = spec
+        self._process = process
+        self._timeline = timeline
+        self._on_exit = on_exit
+        self._qmp = QMPClient(f"vmstamp-{spec.name}")
+        self._loop = asyncio.new_event_loop()
+        self._answering = threading.Event()
+        self._ended = threading.Event()
+        self._serial_offset = spec.serial_log.stat().st_size if spec.serial_log.exists() else 0
+        self._seen = b""
+        self._panic = ""
+        self._thread = threading.Thread(target=self._run, name=f"machine-{spec.name}", daemon=True)
+
+    @classmethod
+    def start(cls, spec: MachineSpec, timeline: Timeline, on_exit: Callable[[], None]) -> Machine:
+        """Start QEMU and return when it answers on its monitor.
+
+        The taps of `spec.nics` are handed over; the caller closes its own descriptors. `on_exit` is called
+        once, from the machine's thread, when QEMU has ended. Raises MachineError with QEMU's own words.
+        """
+        spec.directory.mkdir(parents=True, exist_ok=True)
+        firmware: Firmware | None = install_firmware(spec.directory) if spec.generation == 2 else None
+        spec.monitor.unlink(missing_ok=True)
+        errors = spec.directory / "qemu.log"
+        errors.unlink(missing_ok=True)
+        process = spawn(argv(spec, firmware), output=errors, pass_fds=[nic.tap for nic in spec.nics])
+        machine = cls(spec, process, timeline, on_exit)
+        machine._thread.start()
+        machine._answering.wait(MONITOR_TIMEOUT)
+        if machine._answering.is_set() and not machine._ended.is_set():
+            return machine
+        machine.kill()
+        said = errors.read_text(errors="replace").strip() or "it does not answer on its monitor"
+        raise MachineError(f"QEMU did not start for {spec.name}: {said}", hint=f"its log: {errors}")
+
+    # What others ask
+
+    @property
+    def running(self) -> bool:
+        return not self._ended.is_set()
+
+    @property
+    def serial_log(self) -> Path:
+        return self.spec.serial_log
+
+    @property
+    def panic(self) -> str:
+        """The kernel's last words when it panicked in this boot, else empty."""
+        return self._panic
+
+    def wait(self, timeout: float) -> bool:
+        """Block until QEMU has ended; False when it still runs after `timeout` seconds."""
+        return self._ended.wait(timeout)
+
+    def shutdown(self, timeout: float) -> bool:
+        """Press the power button, wait up to `timeout` seconds, then the plug. True: the guest obeyed."""
+        with contextlib.suppress(MachineError):
+            self._command("system_powerdown")
+        obeyed = self.wait(timeout)
+        self.kill()
+        return obeyed
+
+    def kill(self) -> None:
+        """End QEMU at once; what the guest wrote to its disks and QEMU acknowledged stays. Idempotent."""
+        if self.running:
+            with contextlib.suppress(MachineError):
+                self._command("quit")
+            if not self.wait(QUIT_TIMEOUT):
+                self._process.kill()
+                self.wait(QUIT_TIMEOUT)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def eject_dvd(self) -> None:
+        """Take the medium out of the optical drive, as Azure does after Ready. No error when it is out."""
+        with contextlib.suppress(MachineError):
+            self._command("eject", {"id": "dvd", "force": True})
+
+    def _command(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        work: Coroutine[Any, Any, Any] = self._execute(name, arguments)
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError as error:
+            work.close()
+            raise MachineError(f"{self.spec.name} does not run") from error
+        try:
+            return future.result(COMMAND_TIMEOUT)
+        except (QMPError, TimeoutError, asyncio.CancelledError, OSError) as error:
+            raise MachineError(f"{self.spec.name}: QEMU refused {name}: {error}") from error
+
+    async def _execute(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        return await self._qmp.execute(name, arguments)
+
+    # The machine's own thread
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._watch())
+        finally:
+            self._process.wait()
+            self._timeline.mark(Stage.STOPPED, self._why_ended())
+            self._ended.set()
+            self._answering.set()
+            self._loop.close()
+            self._on_exit()
+
+    def _why_ended(self) -> str:
+        status = self._process.returncode
+        if status == 0:
+            return "powered off"
+        return f"QEMU ended with {'signal' if status < 0 else 'exit status'} {abs(status)}"
+
+    async def _watch(self) -> None:
+        if not await self._connect():
+            self._process.kill()
+            return
+        self._timeline.mark(
+            Stage.STARTED, f"QEMU, {self.spec.accelerator}, generation {self.spec.generation}"
+        )
+        self._answering.set()
+        listener = asyncio.create_task(self._listen())
+        try:
+            while self._process.poll() is None:
+                self._read_serial()
+                await self._look_at_disks()
+                await asyncio.sleep(POLL)
+            self._read_serial()
+        finally:
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+            with contextlib.suppress(Exception):
+                await self._qmp.disconnect()
+
+    async def _connect(self) -> bool:
+        deadline = self._loop.time() + MONITOR_TIMEOUT
+        while self._process.poll() is None and self._loop.time() < deadline:
+            if self.spec.monitor.exists():
+                with contextlib.suppress(QMPError, OSError):
+                    await self._qmp.connect(str(self.spec.monitor))
+                    return True
+            await asyncio.sleep(0.01)
+        return False
+
+    async def _listen(self) -> None:
+        async for event in self._qmp.events:
+            if event["event"] == "DEVICE_TRAY_MOVED" and event["data"].get("tray-open"):
+                self._timeline.mark(Stage.DVD, "the guest read the DVD and ejected it")
+
+    async def _look_at_disks(self) -> None:
+        if self._timeline.find(Stage.FIRMWARE):
+            return
+        with contextlib.suppress(QMPError, OSError):
+            devices = await self._execute("query-blockstats")
+            for device in devices:
+                if "dvd" not in device.get("qdev", "") and device["stats"]["rd_operations"] > 0:
+                    self._timeline.mark(Stage.FIRMWARE, "first read of the OS disk")
+
+    def _read_serial(self) -> None:
+        """Look at what the serial console said since the last time."""
+        with contextlib.suppress(FileNotFoundError), self.spec.serial_log.open("rb") as log:
+            log.seek(self._serial_offset)
+            new = log.read()
+        if not new:
+            return
+        self._serial_offset += len(new)
+        self._timeline.mark(Stage.FIRMWARE, "first output on the serial console")
+        text = self._seen + new
+        if kernel := KERNEL_LINE.search(text):
+            self._timeline.mark(Stage.KERNEL, f"Linux {kernel[1].decode(errors='replace')}")
+        if panic := PANIC_LINE.search(text):
+            self._panic = panic[1].decode(errors="replace")
+        self._seen = text[-TAIL:]
