@@ -19,6 +19,7 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError, Servic
 from azure.core.pipeline.policies import (
     ContentDecodePolicy,
     HeadersPolicy,
+    RequestIdPolicy,
     RetryPolicy,
     UserAgentPolicy,
 )
@@ -82,8 +83,8 @@ class ClientCredential:
 
 
 class ArmClient:
-    """ARM of one subscription. Use as a context manager; not shared between threads' requests at risk:
-    the underlying session is safe for concurrent requests as azure-core uses it.
+    """ARM of one subscription. Use as a context manager; threads may share it (azure-core's pipeline and
+    requests' connection pool are safe for that).
 
     A resource is named by its id (`/subscriptions/...`). Every method raises AzureError with Azure's code,
     and StampError when nothing answers.
@@ -93,6 +94,7 @@ class ArmClient:
         self.endpoint = endpoint
         self._credential = credential or ClientCredential(endpoint)
         policies = [
+            RequestIdPolicy(),
             HeadersPolicy({"Accept": "application/json"}),
             UserAgentPolicy(base_user_agent=f"vmstamp/{__version__}"),
             RetryPolicy(retry_total=3, retry_backoff_factor=0.3),
