@@ -1,7 +1,6 @@
 """What a disk is, what runs on it, and what of it would fail on Azure: read, not booted.
 
-What a look at files cannot tell is not claimed: whether the initramfs holds the right modules, whether the
-guest really comes up. `vmstamp try` proves that.
+What a look at files cannot tell is not claimed: whether the guest really comes up. `vmstamp try` proves that.
 """
 
 from __future__ import annotations

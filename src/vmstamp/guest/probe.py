@@ -27,7 +27,6 @@ EXT_EXTENTS = 0x40
 EXT_64BIT = 0x80
 # Incompatible features whose files libfsext gives wrongly or not at all.
 EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 0x10000: "encrypt"}
-EXT_INLINE_DATA = 0x8000
 
 READ = ("ext2", "ext3", "ext4", "xfs", "vfat")
 # What may hold an operating system that this version does not read.

@@ -116,6 +116,19 @@ def memory_files(contents: Mapping[str, str | bytes]) -> Files:
     return Files({"/": MemoryTree(root)})
 
 
+def cpio_archive(*names: str) -> bytes:
+    """A newc archive of files whose content is their name's length in x."""
+    entries = b""
+    for name in (*names, "TRAILER!!!"):
+        raw = name.encode() + b"\0"
+        content = b"x" * (0 if name == "TRAILER!!!" else len(raw))
+        fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(raw), 0)
+        header = b"070701" + b"".join(b"%08X" % field for field in fields)
+        for part in (header + raw, content):
+            entries += part + bytes(-len(part) % 4)
+    return entries
+
+
 ELF_X86_64 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
 
 # A guest in which every check passes: Debian's layout with cloud-init and WALinuxAgent.
@@ -129,6 +142,7 @@ GOOD: dict[str, str | bytes] = {
     "/etc/machine-id": "",
     "/etc/hostname": "localhost\n",
     f"/boot/vmlinuz-{RELEASE}": "MZ",
+    f"/boot/initrd.img-{RELEASE}": cpio_archive("init", "lib/hv_vmbus.ko", "lib/hv-storvsc.ko.xz"),
     "/boot/grub/grub.cfg": f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
     f"ro console=tty1 console=ttyS0,115200n8\n\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
     f"/usr/lib/modules/{RELEASE}/modules.builtin": "kernel/drivers/cdrom/cdrom.ko\n",
@@ -202,6 +216,12 @@ class Guests:
 
     def raw_disk(self, size: int, parts: Mapping[int, bytes]) -> Disk:
         return BytesDisk(size, parts)
+
+    def cpio(self, *names: str) -> bytes:
+        return cpio_archive(*names)
+
+    def node(self, content: bytes) -> Node:
+        return MemoryNode("initrd.img", Kind.FILE, content)
 
     def damaged(self, path: str) -> Facts:
         """The good guest whose directory `path` cannot be listed."""

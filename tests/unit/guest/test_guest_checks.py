@@ -44,6 +44,7 @@ def grub(options: str, kernel: str = "/boot/vmlinuz-6.1.0-42-cloud-amd64") -> st
 
 GOOD_OPTIONS = "root=UUID=6e8ab20c-0ac0-4d8a-9c2b-1f6f5d4c3b2a ro console=ttyS0"
 FSTAB = "UUID=6e8ab20c-0ac0-4d8a-9c2b-1f6f5d4c3b2a / ext4 defaults 0 1\n"
+INITRD = "/boot/initrd.img-6.1.0-42-cloud-amd64"
 MODULES = "/usr/lib/modules/6.1.0-42-cloud-amd64"
 
 
@@ -60,6 +61,9 @@ MODULES = "/usr/lib/modules/6.1.0-42-cloud-amd64"
         ("cmdline-cloudinit-off", "fail", {GRUB: grub(f"{GOOD_OPTIONS} ds=nocloud")}),
         ("cmdline-cloudinit-off", "fail", {GRUB: grub(f"{GOOD_OPTIONS} cloud-init=disabled")}),
         ("kernel-hv-drivers", "fail", {f"{MODULES}/modules.dep": "udf.ko: \nisofs.ko:\nsr_mod.ko.xz:\n"}),
+        ("initramfs-hv-modules", "warning", {INITRD: None}),
+        ("initramfs-hv-modules", "fail", {INITRD: ""}),
+        ("initramfs-hv-modules", "warning", {INITRD: "no archive"}),
         (
             "kernel-dvd-support",
             "fail",
@@ -110,6 +114,13 @@ def test_one_defect_fails_one_check(
 )
 def test_one_defect_of_the_file_fails_one_check(guests: Any, check: str, disk: dict[str, Any]) -> None:
     assert bad(guests.facts({}, guests.disk(**disk))) == {check: Status.FAIL}
+
+
+def test_an_initramfs_without_the_drivers_fails_unless_they_are_built_in(guests: Any) -> None:
+    changes: dict[str, Any] = {INITRD: guests.cpio("init", "lib/modules/virtio_blk.ko")}
+    assert bad(guests.facts(changes)) == {"initramfs-hv-modules": "fail"}
+    changes[f"{MODULES}/modules.builtin"] = "kernel/hv_vmbus.ko\nkernel/hv_storvsc.ko\nkernel/cdrom.ko\n"
+    assert bad(guests.facts(changes)) == {}
 
 
 def test_a_gpt_with_one_bad_copy_is_a_warning(guests: Any) -> None:

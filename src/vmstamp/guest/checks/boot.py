@@ -9,10 +9,13 @@ from vmstamp.guest.facts import LOADERS, Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.fs import Files, find_source, names_content
 from vmstamp.guest.fstab import KERNEL_NAME
+from vmstamp.guest.initramfs import list_initramfs
 from vmstamp.guest.probe import OPAQUE, READ
 
 CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 HYPERV_MODULES = ("hv_vmbus", "hv_storvsc", "hv_netvsc")
+HYPERV_BOOT_MODULES = ("hv_vmbus", "hv_storvsc")
+BUILTIN = ("modules.builtin",)
 DVD_MODULES = ("udf", "isofs", "sr_mod", "cdrom")
 # What a hardened image must still be able to load until it has read its provisioning DVD.
 PROVISIONING_MODULES = (*DVD_MODULES, "vfat", "ata_piix", "pata_acpi", *HYPERV_MODULES, "sd_mod", "scsi_mod")
@@ -104,15 +107,18 @@ def _atapi(facts: Facts) -> Verdict:
     return passed("nothing on the kernel command line hides the DVD")
 
 
-def _modules_of(files: Files, release: str) -> set[str]:
+def module_name(path: str) -> str:
+    """A module's name by its file: `_` for `-`, no directory, no suffix."""
+    return path.rsplit("/", 1)[-1].split(".ko", 1)[0].replace("-", "_")
+
+
+def _modules_of(files: Files, release: str, indexes: tuple[str, ...]) -> set[str]:
     """The names of a kernel's modules, built in or loadable, with `_` for `-`. Spec: depmod(8)."""
     names: set[str] = set()
     for base in ("/usr/lib/modules", "/lib/modules"):
-        for index in ("modules.builtin", "modules.dep"):
+        for index in indexes:
             text = files.find_text(f"{base}/{release}/{index}") or ""
-            for line in text.splitlines():
-                name = line.split(":", 1)[0].rsplit("/", 1)[-1]
-                names.add(name.split(".ko", 1)[0].replace("-", "_"))
+            names.update(module_name(line.split(":", 1)[0]) for line in text.splitlines())
         if names:
             break
     return names
@@ -122,7 +128,7 @@ def _missing_modules(facts: Facts, wanted: tuple[str, ...]) -> Verdict:
     """Whether the newest kernel, which boots by default, has the modules."""
     release = facts.kernels[-1]
     where = f"/lib/modules/{release}"
-    names = _modules_of(facts.guest, release)
+    names = _modules_of(facts.guest, release, (*BUILTIN, "modules.dep"))
     if not names:
         return warned("the kernel has no list of modules", where)
     missing = [name for name in wanted if name not in names]
@@ -141,6 +147,28 @@ def _hyperv(facts: Facts) -> Verdict:
 
 def _dvd(facts: Facts) -> Verdict:
     return _missing_modules(facts, DVD_MODULES)
+
+
+def find_initramfs(files: Files, release: str) -> str | None:
+    """The initramfs of a kernel, as Debian, Red Hat and SUSE name it."""
+    names = (f"/boot/initrd.img-{release}", f"/boot/initramfs-{release}.img", f"/boot/initrd-{release}")
+    return next((path for path in names if files.is_file(path)), None)
+
+
+def _initramfs(facts: Facts) -> Verdict:
+    """Whether the newest kernel finds its root on Hyper-V's disks: its drivers are in it or beside it."""
+    release = facts.kernels[-1]
+    path = find_initramfs(facts.guest, release)
+    node = facts.guest.find(path) if path else None
+    if path is None or node is None:
+        return warned(f"the kernel {release} has no initramfs in /boot")
+    if not node.size:
+        return failed("the initramfs is empty", path)
+    there = {module_name(name) for name in list_initramfs(node)} | _modules_of(facts.guest, release, BUILTIN)
+    missing = [name for name in HYPERV_BOOT_MODULES if name not in there]
+    if missing:
+        return failed(f"the initramfs has no {', '.join(missing)}", path)
+    return passed(f"{', '.join(HYPERV_BOOT_MODULES)} are in it", path)
 
 
 def _blacklist(facts: Facts) -> Verdict:
@@ -320,6 +348,16 @@ CHECKS = (
         _has_kernel,
         _hyperv,
         "install a kernel with them, such as the distribution's cloud kernel",
+    ),
+    Check(
+        "initramfs-hv-modules",
+        "the initramfs has Hyper-V's drivers",
+        Severity.BOOT,
+        "the OS disk hangs on the Hyper-V bus: without its drivers the kernel never finds its root",
+        sources.RED_HAT,
+        _has_kernel,
+        _initramfs,
+        "Debian: MODULES=most, update-initramfs -u; Red Hat: dracut -f --add-drivers 'hv_vmbus hv_storvsc'",
     ),
     Check(
         "kernel-dvd-support",
