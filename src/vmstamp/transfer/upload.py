@@ -26,7 +26,11 @@ from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import error_code, explain, page_ranges, without_sas
 from vmstamp.transfer.plan import FOOTER_LENGTH, make_plan, trim_zeros
 
-CONCURRENCY = 8  # pieces in flight; each holds at most two copies of 4 MiB
+# Measured with 0.5 GiB of data to a local service, peak memory of the process: 4 threads 102 MiB, 8 threads
+# 137 MiB, 16 threads 201 MiB (and slower) with pieces of 4 MiB; 8 threads with pieces of 2 MiB 104 MiB. A page
+# blob of Azure takes 60 MiB/s, which 8 pieces of 2 MiB in flight fill at any latency up to 0.25 s.
+CONCURRENCY = 8
+PIECE = 2 * 1024 * 1024  # bytes; at most MAX_PUT_PAGE
 MAX_PAGE_BLOB = 8 * 1024**4  # bytes; REST: Put Blob, x-ms-blob-content-length
 
 Progress = Callable[[int, int], None]
@@ -99,7 +103,7 @@ def upload(
     _create(blob, vhd.size, overwrite)
     try:
         sender = _Sender(vhd, blob, plan.writes.length + FOOTER_LENGTH, progress)
-        _send_all(plan.pieces(), sender, concurrency)
+        _send_all(plan.pieces(PIECE), sender, concurrency)
         sender(plan.footer)
         _verify(blob, Extents(sender.sent))
     except BaseException as error:
