@@ -50,9 +50,10 @@ class Window:
         return self._position
 
     def renew(self) -> None:
-        """Give the next operation the whole budget; one that is spent stays spent."""
+        """Give the next operation the whole budget; one that is spent stays spent, with its error."""
         if self._left >= 0:
             self._left = self._reads
+            self.error = None
 
     def get_size(self) -> int:
         """The name by which the bindings ask for the size."""
