@@ -19,8 +19,9 @@ from vmstamp.cli import ssh
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.capture import Captured, capture
 from vmstamp.cli.generalize import Generalized, generalize, verdict
-from vmstamp.cli.images import ImageRequest, choose_generation, create_image_of_file, look
+from vmstamp.cli.images import ImageRequest, create_image_of_file
 from vmstamp.cli.keys import Key, ensure_key
+from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.recipes import built_disk
 from vmstamp.cli.render import Console, bytes_text, seconds_text, table
 from vmstamp.cli.trial import (
@@ -28,7 +29,6 @@ from vmstamp.cli.trial import (
     Workplace,
     explain_vm,
     explanation_lines,
-    inspection_text,
     log_in,
     running_stamp,
     workplace,
@@ -129,12 +129,11 @@ def _road(home: Home, place: Workplace, path: Path, story: Story) -> None:
 
 def _image(place: Workplace, path: Path, story: Story) -> None:
     with story.step("inspect the disk, without booting it") as step:
-        report = look(path)
-        step.proved = f"{inspection_text(report)}; {len(report.problems)} problem(s)"
-        for problem in report.problems:
-            story.console.say(f"would fail on Azure: {problem.title}: {problem.found}")
+        look = look_bootable(path)
+        tell_problems(look, story.console)
+        step.proved = f"{inspection_text(look.report)}; {len(look.problems)} problem(s) beside its format"
     with story.step("upload it as a fixed VHD and make an image") as step:
-        request = ImageRequest(IMAGE, place.group, choose_generation(report, None))
+        request = ImageRequest(IMAGE, place.group, choose_generation(look.report, None))
         made = create_image_of_file(
             place.arm, request, path, overwrite=False, report=story.console, account=place.account
         )

@@ -8,13 +8,11 @@ from typing import Any
 
 from azure.storage.blob import BlobClient
 
-from vmstamp import disk
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import blob_name, check_name
 from vmstamp.cli.render import Reporter
 from vmstamp.cli.storage import destination, ensure_group, upload_file
-from vmstamp.errors import AzureError, GuestError, VmstampError
-from vmstamp.guest.inspect import Report, inspect, require_bootable
+from vmstamp.errors import AzureError, VmstampError
 from vmstamp.transfer.upload import Uploaded
 
 IMAGES = "Microsoft.Compute/images"
@@ -68,27 +66,6 @@ def create_image(arm: ArmClient, request: ImageRequest, url: str, data: tuple[Da
         "properties": {"hyperVGeneration": f"V{request.generation}", "storageProfile": profile},
     }
     return arm.put(image_id(arm, request.group, request.name), body)
-
-
-def look(path: Path) -> Report:
-    """Inspect a disk file; GuestError when no VM can boot it."""
-    with disk.open(path) as opened:
-        report = inspect(opened)
-    require_bootable(report)
-    return report
-
-
-def choose_generation(report: Report, wanted: int | None) -> int:
-    """The generation to deploy: what was asked for if the disk boots in it, else its newest."""
-    if wanted is None:
-        return max(report.generations)
-    if wanted not in report.generations:
-        able = " and ".join(f"generation {one}" for one in report.generations)
-        raise GuestError(
-            f"{report.path}: the disk does not boot in generation {wanted}; it boots in {able}",
-            hint=f"pass --generation {report.generations[-1]}, or leave it away",
-        )
-    return wanted
 
 
 @dataclass(frozen=True)

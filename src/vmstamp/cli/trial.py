@@ -15,8 +15,13 @@ from vmstamp.cli import process, ssh
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.diagnosis import Diagnosis, clean_console, diagnose
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.images import FileImage, ImageRequest, choose_generation, create_image_of_file, look
+from vmstamp.cli.images import (
+    FileImage,
+    ImageRequest,
+    create_image_of_file,
+)
 from vmstamp.cli.keys import ensure_key
+from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.render import Console, seconds_text, table
 from vmstamp.cli.storage import ensure_account, ensure_group
 from vmstamp.cli.vms import (
@@ -192,12 +197,11 @@ def try_disk(home: Home, request: TrialRequest, console: Console) -> Outcome:
     """Drive one disk file to a login. Raises only where nothing about the disk was learned by boot."""
     started = time.monotonic()
     outcome = Outcome(str(request.path))
-    inspection = look(request.path)
-    outcome.inspection = inspection
-    generation = choose_generation(inspection, request.generation)
-    console.say(f"inspected: {inspection_text(inspection)}")
-    for problem in inspection.problems:
-        console.say(f"would fail on Azure: {problem.title}: {problem.found}")
+    look = look_bootable(request.path)
+    outcome.inspection = look.report
+    generation = choose_generation(look.report, request.generation)
+    console.say(f"inspected: {inspection_text(look.report)}")
+    tell_problems(look, console)
     with (
         running_stamp(home, console, keep=request.keep) as endpoint,
         ArmClient(endpoint) as arm,
@@ -259,15 +263,6 @@ def explanation_lines(explanation: Explanation | None) -> list[str]:
         f"  what to do      {found.mend}",
         *(f"  read            {name}" for name in explanation.files),
     ]
-
-
-def inspection_text(report: Report) -> str:
-    """One line about a disk."""
-    os = report.os.pretty_name if report.os else "no operating system that this version reads"
-    able = "/".join(str(one) for one in report.generations) or "none"
-    agent = report.provisioner or "no provisioning agent"
-    kind = f"{report.subformat} {report.format}".strip()
-    return f"{kind}, {os}, generation {able}, {agent}"
 
 
 def outcome_lines(outcome: Outcome) -> list[str]:

@@ -27,7 +27,7 @@ from vmstamp.transfer.blobs import error_code, explain, page_ranges, without_sas
 from vmstamp.transfer.plan import FOOTER_LENGTH, make_plan, trim_zeros
 
 # Measured with 0.5 GiB of data to a local service, peak memory of the process: 4 threads 102 MiB, 8 threads
-# 137 MiB, 16 threads 201 MiB (and slower) with pieces of 4 MiB; 8 threads with pieces of 2 MiB 104 MiB. A page
+# 137 MiB, 16 threads 201 MiB (and slower) with pieces of 4 MiB; 8 threads with 2 MiB pieces 104 MiB. A page
 # blob of Azure takes 60 MiB/s, which 8 pieces of 2 MiB in flight fill at any latency up to 0.25 s.
 CONCURRENCY = 8
 PIECE = 2 * 1024 * 1024  # bytes; at most MAX_PUT_PAGE

@@ -14,7 +14,8 @@ from vmstamp.cli.render import Console, bytes_text
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-    from vmstamp.guest.inspect import PartitionReport, Report
+    from vmstamp.cli.look import Look
+    from vmstamp.guest.inspect import PartitionReport
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -26,19 +27,20 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def inspect(context: click.Context, file: Path, console: Console) -> None:
     """Look at a disk file without booting it: format, system, agent, what would fail on Azure.
 
-    Any format: raw, VHD, VHDX, qcow2, VMDK, VDI, told by content. Exit status 1 when something would fail.
+    Any format: raw, VHD, VHDX, qcow2, VMDK, VDI, told by content. Exit status 1 when something would fail
+    that `vmstamp upload` does not mend by itself.
     """
-    from vmstamp import disk
-    from vmstamp.guest.inspect import inspect as look
+    from vmstamp.cli.look import look_at
 
-    with disk.open(file) as opened:
-        report = look(opened)
-    console.result(report.to_json(), report_lines(report))
-    context.exit(FAILED if report.problems else 0)
+    look = look_at(file)
+    document = {**look.report.to_json(), "mended_by_upload": sorted(look.mended)}
+    console.result(document, look_lines(look))
+    context.exit(FAILED if look.problems else 0)
 
 
-def report_lines(report: Report) -> list[str]:
+def look_lines(look: Look) -> list[str]:
     """An inspection for people."""
+    report = look.report
     sizes = report.sizes
     size = f"{bytes_text(sizes.virtual)} virtual"
     if sizes.file is not None and sizes.allocated is not None:
@@ -65,7 +67,8 @@ def report_lines(report: Report) -> list[str]:
     passed = sum(finding.status == "pass" for finding in report.findings)
     lines += ["", f"{passed} checks passed, {len(told)} to look at"]
     for finding in told:
-        lines.append(f"  {finding.status.upper():8} {finding.id}: {finding.found}")
+        word = "MENDED" if finding.id in look.mended else finding.status.upper()
+        lines.append(f"  {word:8} {finding.id}: {finding.found}")
         lines += [f"           {text}" for text in (finding.where, finding.why, finding.mend) if text]
     return lines
 

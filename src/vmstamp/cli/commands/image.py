@@ -70,7 +70,7 @@ def create(
     console: Console,
 ) -> None:
     """Make an image of a disk file (inspected and uploaded first) or of a VHD's blob."""
-    from vmstamp.cli import images
+    from vmstamp.cli import images, look
 
     def request(number: int) -> images.ImageRequest:
         return images.ImageRequest(name, group, number, os_state.capitalize(), location)
@@ -82,8 +82,7 @@ def create(
         console.result(made, f"image {name} is there")
         return
     path = Path(source)
-    report = images.look(path)
-    number = images.choose_generation(report, generation)
+    number = look.choose_generation(look.look_bootable(path).report, generation)
     with arm_client() as arm:
         done = images.create_image_of_file(arm, request(number), path, overwrite=overwrite, report=console)
     console.result(done.to_json(), done.uploaded.url)
