@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from azure.core import MatchConditions
 from azure.core.exceptions import AzureError as SdkError
+from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.generalize import disk_access, require_generalized
@@ -21,7 +23,7 @@ from vmstamp.cli.render import Reporter, bytes_text
 from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account
 from vmstamp.cli.vms import get_vm, instance_view
 from vmstamp.errors import TransferError
-from vmstamp.transfer.blobs import explain, open_blob, parse_blob_url
+from vmstamp.transfer.blobs import explain, open_blob, parse_blob_url, without_sas
 
 COPY_TIMEOUT = 3600.0  # seconds
 COPY_POLL = 0.25
@@ -120,15 +122,30 @@ def copy_disk(
     url = store.url(CONTAINER, captured_vhd_name(image, lun, day, taken))
     with disk_access(arm, disk) as source, open_blob(url, key=store.key) as blob:
         try:
-            state = str(blob.start_copy_from_url(source)["copy_status"])
-            deadline = time.monotonic() + COPY_TIMEOUT
-            while state == "pending" and time.monotonic() < deadline:
-                time.sleep(COPY_POLL)
-                state = str(blob.get_blob_properties().copy.status)
-            found = blob.get_blob_properties()
+            state = str(
+                blob.start_copy_from_url(source, match_condition=MatchConditions.IfMissing)["copy_status"]
+            )
         except SdkError as error:
             raise explain(error, "copying to", url) from error
-        if state != "success":
+        try:
+            size = _finish_copy(blob, state)
+        except SdkError as error:
             drop(blob)
-            raise TransferError(f"{url}: the copy ended as {state}: {found.copy.status_description or ''}")
-        return CapturedDisk(lun, url, int(found.size))
+            raise explain(error, "copying to", url) from error
+        except BaseException:
+            drop(blob)
+            raise
+    return CapturedDisk(lun, url, size)
+
+
+def _finish_copy(blob: BlobClient, state: str) -> int:
+    """Wait for a copy that was started; the blob's size. TransferError when it does not succeed."""
+    deadline = time.monotonic() + COPY_TIMEOUT
+    while state == "pending" and time.monotonic() < deadline:
+        time.sleep(COPY_POLL)
+        state = str(blob.get_blob_properties().copy.status)
+    found = blob.get_blob_properties()
+    if state != "success":
+        why = found.copy.status_description or "no reason given"
+        raise TransferError(f"{without_sas(blob.url)}: the copy ended as {state}: {why}")
+    return int(found.size)
