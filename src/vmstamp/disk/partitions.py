@@ -29,7 +29,7 @@ from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.errors import DiskError
 
 MIB = 1024 * 1024
-EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00c04fc93ec9")
+EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")  # UEFI 2.10, table 5-7
 BIOS_BOOT = UUID("21686148-6449-6e6f-744e-656564454649")
 LINUX_FILE_SYSTEM = UUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 LINUX_ROOT_X86_64 = UUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")

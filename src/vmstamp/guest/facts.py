@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.partitions import BIOS_BOOT
+from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
 from vmstamp.guest import agents, system
 from vmstamp.guest.fs import Content, Files, Survey, survey
 from vmstamp.guest.fstab import Mount, parse_fstab
@@ -14,7 +13,6 @@ from vmstamp.guest.fstab import Mount, parse_fstab
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
 LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64"}
 
-EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")  # UEFI 2.10, table 5-7
 MBR_EFI = 0xEF  # UEFI 2.10, 5.2.2
 FSTAB = "/etc/fstab"
 

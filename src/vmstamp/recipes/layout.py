@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from vmstamp.disk.partitions import LINUX_ROOT_X86_64, NewPartition, build_gpt
+from vmstamp.disk.partitions import EFI_SYSTEM, LINUX_ROOT_X86_64, NewPartition, build_gpt
 from vmstamp.recipes.catalogue import RecipeError
 from vmstamp.run import run
 
 MIB = 1 << 20
 SECTOR = 512
-EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")  # UEFI 2.10, table 5-7
 ESP_START = MIB
 ESP_LENGTH = 64 * MIB
 ROOT_START = ESP_START + ESP_LENGTH
