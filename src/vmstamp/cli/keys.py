@@ -10,7 +10,8 @@ from vmstamp.errors import StampError
 from vmstamp.paths import Home
 
 PRIVATE = "id_ed25519"
-PUBLIC_KINDS = ("ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+# What Azure takes; WALinuxAgent refuses ECDSA keys as well. Source: `common/osutil/default.py`.
+PUBLIC_KINDS = ("ssh-ed25519", "ssh-rsa")
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def read_public_key(path: Path) -> Key:
         raise StampError(f"{public}: not readable as an SSH public key: {error}") from error
     if line.split(" ", 1)[0] not in PUBLIC_KINDS:
         raise StampError(
-            f"{public}: not an SSH public key",
-            hint=f"expected a line that begins with {', '.join(PUBLIC_KINDS)}",
+            f"{public}: not an SSH public key that Azure takes",
+            hint=f"expected a line that begins with {' or '.join(PUBLIC_KINDS)}",
         )
     private = public.with_suffix("")
     return Key(line, private if private.exists() else None)

@@ -18,7 +18,7 @@ from vmstamp.paths import Home
 from vmstamp.run import Process, spawn
 
 START_TIMEOUT = 60.0  # seconds until stamp.json must show the server
-STOP_TIMEOUT = 180.0  # seconds for the VMs' shutdown under software emulation
+STOP_TIMEOUT = 300.0  # seconds for the VMs' shutdown under software emulation
 LOG_TAIL = 4096  # bytes of server.log that an error shows the end of
 
 
