@@ -10,8 +10,7 @@
     slirp4netns  --------------  out0: the way out, behind nftables masquerade
 
 As root the namespace is plain; a plain user gets it inside a user namespace of its own. Everything else
-is the same. dnsmasq answers by MAC address and ignores client ids: those change whenever a generalized
-image boots. It sends Azure's options: 1, 3, 6, 15, 51, 121 (which makes clients ignore 3) and 245.
+is the same: QEMU and this process stay outside and work through descriptors made inside.
 
 Threads: the public methods may be called from any thread. When this process dies the holder ends; what
 else runs is found by `end_leftovers` by the network's directory on its command line.
@@ -27,107 +26,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from vmstamp.errors import MachineError, ProgramError, ProgramMissing
 from vmstamp.machine import holder
+from vmstamp.machine.dhcp import (
+    BRIDGE,
+    IMDS,
+    WIRESERVER,
+    NetworkSpec,
+    Port,
+    SubnetSpec,
+    colon_mac,
+    dnsmasq_config,
+    hosts_file,
+    names_file,
+)
 from vmstamp.run import Process, find_program, run, spawn
 
-WIRESERVER = IPv4Address("168.63.129.16")
-IMDS = IPv4Address("169.254.169.254")
-BRIDGE = "az0"
 WAY_OUT = "out0"
 # The way out's own network: from the range for benchmarks (RFC 2544), so that no subnet collides.
 WAY_OUT_NETWORK = IPv4Network("198.18.0.0/24")
-DOMAIN = "internal.cloudapp.net"
 START_TIMEOUT = 10.0  # seconds
+END_TIMEOUT = 5.0  # seconds that a helper may take to end
 POLL = 0.2  # seconds between looks at the DHCP log
-
-
-@dataclass(frozen=True)
-class SubnetSpec:
-    name: str
-    prefix: IPv4Network
-
-    @property
-    def gateway(self) -> IPv4Address:
-        """Azure's: the first address of the subnet."""
-        return self.prefix.network_address + 1
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """A virtual network: `id` is its resourceGuid."""
-
-    id: str
-    name: str
-    subnets: tuple[SubnetSpec, ...]
-
-
-@dataclass(frozen=True)
-class Port:
-    """A NIC's place on the bridge: MAC as `00:0d:3a:01:02:03`, its one address, its host name."""
-
-    mac: str
-    address: IPv4Address
-    hostname: str
-    tap: str
-
-
-def colon_mac(mac: str) -> str:
-    """`00-0D-3A-01-02-03` or `000D3A010203` as `00:0d:3a:01:02:03`; ValueError for anything else."""
-    digits = mac.replace("-", "").replace(":", "").lower()
-    if len(digits) != 12 or any(digit not in "0123456789abcdef" for digit in digits):
-        raise ValueError(f"not a MAC address: {mac!r}")
-    return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
-
-
-def dnsmasq_config(spec: NetworkSpec, directory: Path, upstream: IPv4Address | None) -> str:
-    """The configuration of a network's dnsmasq (pure). Options: RFC 2132, RFC 3442 and Azure's 245."""
-    lines = [
-        "keep-in-foreground",
-        "user=root",
-        "group=root",
-        "bind-dynamic",
-        f"interface={BRIDGE}",
-        "no-resolv",
-        "no-hosts",
-        "no-poll",
-        f"domain={DOMAIN}",
-        f"local=/{DOMAIN}/",
-        "expand-hosts",
-        f"listen-address={WIRESERVER}",
-        "leasefile-ro",
-        "dhcp-authoritative",
-        "dhcp-ignore-clid",
-        "no-ping",
-        "log-dhcp",
-        f"log-facility={directory / 'dnsmasq.log'}",
-        f"pid-file={directory / 'dnsmasq.pid'}",
-        f"dhcp-hostsfile={directory / 'hosts'}",
-        f"dhcp-option=option:dns-server,{WIRESERVER}",
-        f"dhcp-option=option:domain-name,{DOMAIN}",
-        "dhcp-option-force=245,a8:3f:81:10",
-    ]
-    for number, subnet in enumerate(spec.subnets):
-        tag, gateway = f"subnet{number}", subnet.gateway
-        routes = f"0.0.0.0/0,{gateway},{WIRESERVER}/32,{gateway},{IMDS}/32,{gateway}"
-        prefix = subnet.prefix
-        lines += [
-            f"dhcp-range=set:{tag},{prefix.network_address},static,{prefix.netmask},infinite",
-            f"dhcp-option=tag:{tag},option:router,{gateway}",
-            f"dhcp-option-force=tag:{tag},121,{routes}",
-        ]
-    if upstream is not None:
-        lines.append(f"server={upstream}")
-    return "\n".join(lines) + "\n"
-
-
-def hosts_file(ports: Sequence[Port]) -> str:
-    """dnsmasq's dhcp-hostsfile: who gets which address."""
-    return "".join(f"{port.mac},{port.address},{port.hostname},infinite\n" for port in ports)
 
 
 def nft_rules() -> str:
@@ -153,6 +76,8 @@ class Network:
         self._ports: dict[str, Port] = {}
         self._helpers: list[Process] = []
         self._dnsmasq: Process | None = None
+        self._stale = False  # dnsmasq may hold leases of NICs that are gone
+        self._no_way_out = "not asked for"
         self._watchers: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
         self._log_reader: threading.Thread | None = None
@@ -180,64 +105,83 @@ class Network:
         user = ["--user", "--preserve-credentials"] if os.geteuid() != 0 else []
         return ["nsenter", "--target", str(self._keeper.pid), *user, "--net", "--"]
 
+    @property
+    def no_way_out(self) -> str:
+        """Why guests cannot reach what this computer reaches; empty when they can."""
+        return self._no_way_out
+
     def _set_up(self, way_out: bool) -> None:
         batch = ["link set lo up", f"link add {BRIDGE} type bridge forward_delay 0", f"link set {BRIDGE} up"]
         batch += [f"addr add {address}/32 dev lo" for address in (WIRESERVER, IMDS)]
         batch += [f"addr add {s.gateway}/{s.prefix.prefixlen} dev {BRIDGE}" for s in self.spec.subnets]
         self._ip(batch)
-        upstream = self._start_way_out() if way_out else None
+        upstream = self._find_way_out() if way_out else None
         self._write_hosts()
-        (self._directory / "dnsmasq.log").write_bytes(b"")
+        log = self._directory / "dnsmasq.log"
+        log.write_bytes(b"")
         config = self._directory / "dnsmasq.conf"
         config.write_text(dnsmasq_config(self.spec, self._directory, upstream))
-        self._dnsmasq = self._start_dnsmasq(config)
-        self._log_reader = threading.Thread(target=self._read_log, name="dhcp-log", daemon=True)
+        self._dnsmasq = self._start_dnsmasq()
+        self._log_reader = threading.Thread(target=self._read_log, args=(log,), name="dhcp-log", daemon=True)
         self._log_reader.start()
 
-    def _start_dnsmasq(self, config: Path) -> Process:
+    def _start_dnsmasq(self) -> Process:
         """Start dnsmasq and wait until it serves: a SIGHUP before that would end it."""
         pid_file, errors = self._directory / "dnsmasq.pid", self._directory / "dnsmasq.err"
         for old in (pid_file, errors):
             old.unlink(missing_ok=True)
-        process = self._spawn([find_program("dnsmasq"), f"--conf-file={config}"], errors)
+        config = self._directory / "dnsmasq.conf"
+        process = spawn([*self.enter_argv, find_program("dnsmasq"), f"--conf-file={config}"], output=errors)
         deadline = time.monotonic() + START_TIMEOUT
         while not pid_file.exists():
             if process.poll() is not None or time.monotonic() > deadline:
+                _end(process)
                 said = errors.read_text(errors="replace") + (self._directory / "dnsmasq.log").read_text()
                 raise MachineError(f"virtual network {self.spec.name}: dnsmasq did not start: {said.strip()}")
             time.sleep(0.005)
         return process
 
-    def _start_way_out(self) -> IPv4Address | None:
-        """Start slirp4netns; its name server, or None where it is not installed."""
+    def _find_way_out(self) -> IPv4Address | None:
+        """Start the way out; its name server, or None, with the reason kept, where there is none."""
         try:
-            program = find_program("slirp4netns")
-        except ProgramMissing:
+            program, nft = find_program("slirp4netns"), find_program("nft")
+        except ProgramMissing as error:
+            self._no_way_out = f"{error.message}; {error.hint}"
             return None
-        user = [f"--userns-path=/proc/{self._keeper.pid}/ns/user"] if os.geteuid() != 0 else []
-        ready_read, ready_write = os.pipe()
+        try:
+            self._start_slirp(program)
+            run([*self.enter_argv, nft, "-f", "-"], input=nft_rules().encode())
+        except (ProgramError, MachineError) as error:
+            self._no_way_out = error.message
+            return None
+        self._no_way_out = ""
+        return WAY_OUT_NETWORK.network_address + 3
+
+    def _start_slirp(self, program: str) -> None:
+        """Start slirp4netns and wait until its interface is up. Its network's path marks it as ours."""
+        spaces = Path(f"/proc/{self._keeper.pid}/ns")
         argv = [program, "--configure", "--mtu=1500", f"--cidr={WAY_OUT_NETWORK}", "--disable-host-loopback"]
-        argv += [f"--ready-fd={ready_write}", f"--api-socket={self._directory / 'slirp.sock'}", *user]
-        (self._directory / "slirp.sock").unlink(missing_ok=True)
+        argv += ["--netns-type=path"]
+        if os.geteuid() != 0:
+            argv.append(f"--userns-path={self._link('user', spaces)}")
+        errors = self._directory / "slirp4netns.err"
+        errors.unlink(missing_ok=True)
+        ready_read, ready_write = os.pipe()
         with os.fdopen(ready_read, "rb") as ready:
             try:
-                helper = spawn(
-                    [*argv, str(self._keeper.pid), WAY_OUT],
-                    output=self._directory / "slirp4netns.err",
-                    pass_fds=[ready_write],
-                )
+                ends = [f"--ready-fd={ready_write}", str(self._link("net", spaces)), WAY_OUT]
+                helper = spawn([*argv, *ends], output=errors, pass_fds=[ready_write])
             finally:
                 os.close(ready_write)
             self._helpers.append(helper)
             if ready.read(1) != b"1":
-                return None
-        run([*self.enter_argv, find_program("nft"), "-f", "-"], input=nft_rules().encode())
-        return WAY_OUT_NETWORK.network_address + 3
+                raise MachineError(f"slirp4netns did not start: {errors.read_text(errors='replace').strip()}")
 
-    def _spawn(self, argv: Sequence[str], output: Path) -> Process:
-        process = spawn([*self.enter_argv, *argv], output=output)
-        self._helpers.append(process)
-        return process
+    def _link(self, kind: str, spaces: Path) -> Path:
+        link = self._directory / f"{kind}.ns"
+        link.unlink(missing_ok=True)
+        link.symlink_to(spaces / kind)
+        return link
 
     def _ip(self, commands: Sequence[str]) -> None:
         batch = "\n".join(commands) + "\n"
@@ -268,9 +212,12 @@ class Network:
     def remove_port(self, mac: str) -> None:
         """Forget a NIC; its tap went with its descriptor. No error when it is not there."""
         with self._lock:
-            if self._ports.pop(colon_mac(mac), None) is not None:
-                self._watchers.pop(colon_mac(mac), None)
-                self._publish_hosts()
+            mac = colon_mac(mac)
+            if self._ports.pop(mac, None) is None:
+                return
+            self._watchers.pop(mac, None)
+            self._stale = True
+            self._publish_hosts()
 
     @property
     def port_count(self) -> int:
@@ -278,31 +225,47 @@ class Network:
             return len(self._ports)
 
     def _write_hosts(self) -> None:
-        beside = self._directory / "hosts.new"
-        beside.write_text(hosts_file(list(self._ports.values())))
-        beside.replace(self._directory / "hosts")
+        ports = list(self._ports.values())
+        for name, text in (("hosts", hosts_file(ports)), ("names", names_file(ports))):
+            beside = self._directory / f"{name}.new"
+            beside.write_text(text)
+            beside.replace(self._directory / name)
 
     def _publish_hosts(self) -> None:
+        if self._closed.is_set() or self._dnsmasq is None:
+            return
         self._write_hosts()
-        if self._dnsmasq is not None and self._dnsmasq.poll() is None:
+        if self._stale and self._ports:
+            # dnsmasq would keep an address for the MAC that had it, and refuse it to the next owner.
+            _end(self._dnsmasq)
+            self._dnsmasq = self._start_dnsmasq()
+            self._stale = False
+        elif self._dnsmasq.poll() is None:
             self._dnsmasq.send_signal(signal.SIGHUP)
 
-    def _read_log(self) -> None:
+    def _read_log(self, path: Path) -> None:
         """Tell the watchers of DHCP acknowledgements; runs until the network is closed."""
-        with (self._directory / "dnsmasq.log").open(errors="replace") as log:
+        rest = b""
+        with path.open("rb") as log:
             while not self._closed.wait(POLL):
-                for line in log:
-                    if "DHCPACK(" not in line:
-                        continue
-                    with self._lock:
-                        watchers = [call for mac, call in self._watchers.items() if mac in line]
-                    for call in watchers:
-                        call()
+                *lines, rest = (rest + log.read()).split(b"\n")
+                for line in lines:
+                    if b" DHCPACK(" in line:
+                        self._acknowledged(line.decode(errors="replace"))
+
+    def _acknowledged(self, line: str) -> None:
+        with self._lock:
+            macs = [mac for mac in self._ports if mac in line]
+            watchers = [self._watchers[mac] for mac in macs]
+        for call in watchers:
+            call()
 
     # Sockets
 
     def _make(self, request: str) -> int:
-        with self._lock:
+        reply = b""
+        descriptors: list[int] = []
+        with self._lock, contextlib.suppress(OSError):
             self._control.send(request.encode())
             reply, descriptors, _, _ = socket.recv_fds(self._control, 1024, 1)
         if not descriptors:
@@ -343,25 +306,30 @@ class Network:
             return
         self._closed.set()
         self._control.close()
-        for helper in (*self._helpers, self._keeper):
+        with self._lock:
+            helpers = [*self._helpers, self._keeper]
+            if self._dnsmasq is not None:
+                helpers.insert(0, self._dnsmasq)
+        for helper in helpers:
             if helper.poll() is None:
                 helper.terminate()
-        for helper in (*self._helpers, self._keeper):
+        for helper in helpers:
             _end(helper)
         if self._log_reader is not None:
             self._log_reader.join()
 
 
 def _end(process: Process) -> None:
-    """Wait for a terminated process, killing it when it does not go."""
-    try:
-        process.wait(5)
-    except Exception:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+    """Terminate a process and wait for it, killing it when it does not go."""
+    if process.poll() is None:
+        process.terminate()
+    deadline = time.monotonic() + END_TIMEOUT
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            return
+        time.sleep(0.002)
 
 
 def _start_holder(directory: Path) -> tuple[socket.socket, Process]:
@@ -405,4 +373,4 @@ def _start_holder(directory: Path) -> tuple[socket.socket, Process]:
     return ours, keeper
 
 
-__all__ = ["IMDS", "WIRESERVER", "Network", "NetworkSpec", "Port", "ProgramError", "SubnetSpec", "colon_mac"]
+__all__ = ["IMDS", "WIRESERVER", "Network", "NetworkSpec", "Port", "SubnetSpec", "colon_mac"]
