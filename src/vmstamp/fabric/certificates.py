@@ -1,8 +1,8 @@
 """The tenant certificate, delivered to a guest encrypted to the transport certificate that it made itself.
 
-The reply is a CMS EnvelopedData (RFC 5652 6) whose content is a PKCS #12 file with an empty password.
-The openssl program writes it: agents before 2.13 ask for three-key triple DES, which Python's
-cryptography does not offer for CMS.
+The reply is a CMS EnvelopedData (RFC 5652 6) whose content is a PKCS #12 file with an empty password. The
+openssl program writes it: Python's cryptography has no CMS with three-key triple DES, which is all that
+WALinuxAgent asked for before 2.13 and what newer ones fall back to.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import tempfile
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +26,31 @@ from vmstamp.run import run
 CIPHERS = {"AES128_CBC": "-aes-128-cbc", "DES_EDE3_CBC": "-des3"}
 DEFAULT_CIPHER = "DES_EDE3_CBC"
 VALIDITY = timedelta(days=3650)
+OPENSSL_TIMEOUT = 30.0  # seconds
 
 
-def make_tenant(name: str, now: datetime | None = None) -> bytes:
-    """A new key pair with a self-signed certificate, as PKCS #12 with an empty password."""
-    now = now or datetime.now(UTC)
+class Tenant:
+    """The key pair of one VM's tenant, made when first asked for. Thread-safe."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._pfx: bytes | None = None
+
+    @property
+    def pfx(self) -> bytes:
+        """Key and self-signed certificate as PKCS #12 with an empty password."""
+        with self._lock:
+            if self._pfx is None:
+                self._pfx = make_pfx(self._name, datetime.now(UTC))
+            return self._pfx
+
+
+def make_pfx(name: str, now: datetime) -> bytes:
+    """A new key pair with a self-signed certificate, valid from a day before `now`, as PKCS #12.
+
+    The password is empty. A MAC is there, which OpenSSL 1.1 in older guests insists on.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
@@ -46,19 +67,27 @@ def make_tenant(name: str, now: datetime | None = None) -> bytes:
 
 
 def envelop(pfx: bytes, transport_certificate: str, cipher: str) -> str:
-    """`pfx` encrypted to the guest's certificate, as base64 text.
+    """`pfx` encrypted to the guest's certificate, as base64 text. Runs openssl, some 10 ms.
 
     `transport_certificate` is base64 of DER, as the header x-ms-guest-agent-public-x509-cert has it.
-    Raises ValueError for a certificate or cipher that is not one, ProgramError when openssl fails.
+    Raises ValueError for a cipher or certificate that is not one, ProgramMissing and ProgramError.
     """
     if cipher not in CIPHERS:
-        raise ValueError(f"cipher {cipher!r} is not one of {', '.join(CIPHERS)}")
-    try:
-        loaded = x509.load_der_x509_certificate(base64.b64decode(transport_certificate, validate=False))
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(f"not a certificate in base64: {error}") from error
+        raise ValueError(f"cipher {cipher[:80]!r} is not one of {', '.join(CIPHERS)}")
+    recipient = _load_recipient(transport_certificate)
     with tempfile.TemporaryDirectory(prefix="vmstamp-cms-") as directory:
-        recipient = Path(directory) / "transport.pem"
-        recipient.write_bytes(loaded.public_bytes(Encoding.PEM))
-        words = ["openssl", "cms", "-encrypt", "-binary", "-outform", "DER", CIPHERS[cipher], str(recipient)]
-        return base64.b64encode(run(words, input=pfx).stdout).decode()
+        file = Path(directory) / "transport.pem"
+        file.write_bytes(recipient.public_bytes(Encoding.PEM))
+        words = ["openssl", "cms", "-encrypt", "-binary", "-outform", "DER", CIPHERS[cipher], str(file)]
+        return base64.b64encode(run(words, input=pfx, timeout=OPENSSL_TIMEOUT).stdout).decode()
+
+
+def _load_recipient(text: str) -> x509.Certificate:
+    try:
+        certificate = x509.load_der_x509_certificate(base64.b64decode(text))
+        key = certificate.public_key()
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"the transport certificate is not one in base64: {error}") from error
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ValueError("the transport certificate has no RSA key")
+    return certificate

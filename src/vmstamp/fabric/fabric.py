@@ -1,42 +1,50 @@
 """The fabric of one stamp: serves WireServer, HostGAPlugin and IMDS to the VMs of its virtual networks.
 
-One background thread with one event loop serves every socket of every network; the same address may be
-served in many networks at once. Public methods may be called from any thread.
+    caller's threads           thread "fabric": one event loop
+    ----------------           -------------------------------
+    serve, close_network  -->  per network three uvicorn servers, each on one listening socket
+    register, forget      -->  Guests of the network, by address   (locks, no loop)
+    agent                 <--  the guest's AgentStatus
+
+The same address may be served in many networks at once: which socket a request came in by says the
+network, the peer's address says the VM. Public methods may be called from any thread but the loop's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from vmstamp.fabric import imds, wireserver
+from vmstamp.errors import StampError
 from vmstamp.fabric.guests import Guest, Guests
+from vmstamp.fabric.imds import imds_app
 from vmstamp.fabric.instance import Instance
 from vmstamp.fabric.report import AgentStatus, HealthReport
+from vmstamp.fabric.wireserver import host_plugin_app, wireserver_app
 from vmstamp.timeline import Timeline
 
 CLOSE_TIMEOUT = 10.0  # seconds
+GRACE = 1  # seconds for requests under way when a network closes
 
 __all__ = ["AgentStatus", "Fabric", "HealthReport"]
 
 
-@dataclass
 class _Network:
-    guests: Guests = field(default_factory=Guests)
-    doors: list[tuple[uvicorn.Server, asyncio.Task[None]]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.guests = Guests()
+        self.servers: list[uvicorn.Server] = []
+        self.tasks: list[asyncio.Task[None]] = []
 
 
 class Fabric:
-    """Serves until `close`. `clock` gives the times of reports, in UTC."""
+    """Serves until `close`. `clock` gives the times of reports and goal states, in UTC."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -47,91 +55,87 @@ class Fabric:
         self._thread = threading.Thread(target=self._run, name="fabric", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        self._loop.close()
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(CLOSE_TIMEOUT)
-
     def serve(
         self,
         network_id: str,
-        *,
-        wireserver_socket: socket.socket,
-        host_plugin_socket: socket.socket,
-        imds_socket: socket.socket,
+        wireserver: socket.socket,
+        host_plugin: socket.socket,
+        imds: socket.socket,
     ) -> None:
-        """Serve a network on three listening sockets, which become the fabric's own."""
+        """Serve a network on three listening sockets, which become the fabric's own, also on an error.
+
+        Returns when requests are answered. Raises StampError when the network is served already, when
+        the fabric is closed, or when a socket cannot be served.
+        """
+        listeners = (wireserver, host_plugin, imds)
         network = _Network()
         with self._lock:
+            refused = "is closed" if self._loop.is_closed() else ""
             if network_id in self._networks:
-                raise ValueError(f"network {network_id} is served already")
-            self._networks[network_id] = network
-        doors = [
-            (wireserver.app(network.guests), wireserver_socket),
-            (wireserver.host_plugin(network.guests), host_plugin_socket),
-            (imds.app(network.guests), imds_socket),
-        ]
-        self._do(self._open(network, doors))
-
-    async def _open(self, network: _Network, doors: list[tuple[Starlette, socket.socket]]) -> None:
-        for app, listener in doors:
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    app,
-                    http="h11",
-                    ws="none",
-                    lifespan="off",
-                    log_level="warning",
-                    access_log=False,
-                    server_header=False,
-                    proxy_headers=False,
-                    timeout_graceful_shutdown=1,
-                )
-            )
-            # `_serve` is `serve` without signal handlers, which only the main thread may set.
-            task = asyncio.create_task(server._serve(sockets=[listener]))
-            network.doors.append((server, task))
-        while not all(server.started or task.done() for server, task in network.doors):
-            await asyncio.sleep(0.005)
+                refused = f"serves the network {network_id} already"
+            if not refused:
+                self._networks[network_id] = network
+        if refused:
+            for listener in listeners:
+                listener.close()
+            raise StampError(f"the fabric {refused}")
+        apps = (
+            wireserver_app(network.guests),
+            host_plugin_app(network.guests),
+            imds_app(network.guests),
+        )
+        try:
+            self._do(_open(network, list(zip(apps, listeners, strict=True))))
+        except OSError as error:
+            self.close_network(network_id)
+            raise StampError(f"the fabric cannot serve the network {network_id}: {error}") from error
 
     def close_network(self, network_id: str) -> None:
-        """Stop serving a network and close its sockets. No error when it is not served."""
+        """Stop serving a network, close its sockets and forget its VMs. No error when it is not served."""
         with self._lock:
             network = self._networks.pop(network_id, None)
+            for vm_id in [vm for vm, (where, _) in self._vms.items() if where == network_id]:
+                del self._vms[vm_id]
         if network is not None:
-            self._do(self._close(network))
-
-    async def _close(self, network: _Network) -> None:
-        for server, _ in network.doors:
-            server.should_exit = True
-        for _, task in network.doors:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            self._do(_close(network))
 
     def register(self, network_id: str, instance: Instance, timeline: Timeline) -> None:
-        """Know a VM: its requests are answered and marked on the timeline. A second time: a new boot."""
-        guest = Guest(instance, timeline, self._clock)
-        self.forget(instance.vm_id)
+        """Know a VM: its requests are answered and marked on the timeline. Once more: its next boot.
+
+        Raises StampError when the network is not served.
+        """
         with self._lock:
-            self._networks[network_id].guests.add(guest)
+            network = self._networks.get(network_id)
+            if network is None:
+                raise StampError(f"the fabric does not serve the network {network_id}")
+            known_in, previous = self._vms.get(instance.vm_id, (network_id, None))
+            if known_in != network_id:
+                self._networks[known_in].guests.remove(instance.vm_id)
+            guest = Guest(instance, timeline, self._clock, previous)
+            network.guests.add(guest)
             self._vms[instance.vm_id] = (network_id, guest)
 
     def forget(self, vm_id: str) -> None:
         """Answer a VM no longer. No error when it is not known."""
         with self._lock:
-            network_id, _ = self._vms.pop(vm_id, ("", None))
-            network = self._networks.get(network_id)
-            if network is not None:
-                network.guests.remove(vm_id)
+            network_id, guest = self._vms.pop(vm_id, ("", None))
+            if guest is not None:
+                self._networks[network_id].guests.remove(vm_id)
 
     def agent(self, vm_id: str) -> AgentStatus:
         """What the VM's agents reported in this boot; empty for a VM that is not known."""
-        with self._lock:
-            _, guest = self._vms.get(vm_id, ("", None))
-        return guest.agent if guest is not None else AgentStatus()
+        guest = self._find(vm_id)
+        return guest.agent if guest else AgentStatus()
+
+    def advance(self, vm_id: str) -> int:
+        """Give the VM a new goal state, which its agent fetches within seconds; the new incarnation.
+
+        Raises StampError for a VM that is not known.
+        """
+        guest = self._find(vm_id)
+        if guest is None:
+            raise StampError(f"the fabric does not know the VM {vm_id}")
+        return guest.advance()
 
     def close(self) -> None:
         """Stop serving everything. Idempotent."""
@@ -140,3 +144,50 @@ class Fabric:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(CLOSE_TIMEOUT)
+
+    def _find(self, vm_id: str) -> Guest | None:
+        with self._lock:
+            _, guest = self._vms.get(vm_id, ("", None))
+            return guest
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(CLOSE_TIMEOUT)
+
+
+async def _open(network: _Network, doors: list[tuple[Starlette, socket.socket]]) -> None:
+    for app, listener in doors:
+        server = uvicorn.Server(_config(app))
+        network.servers.append(server)
+        network.tasks.append(asyncio.create_task(server.serve(sockets=[listener])))
+    while not all(server.started for server in network.servers):
+        for task in network.tasks:
+            if task.done():
+                task.result()
+        await asyncio.sleep(0.005)
+
+
+async def _close(network: _Network) -> None:
+    for server in network.servers:
+        server.should_exit = True
+    await asyncio.gather(*network.tasks, return_exceptions=True)
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE,
+    )

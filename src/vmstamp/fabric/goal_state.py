@@ -7,6 +7,9 @@ HostingEnvironmentConfig and SharedConfig.
 
 from __future__ import annotations
 
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from xml.sax.saxutils import escape, quoteattr
 
 from vmstamp.fabric.instance import Instance, bare_mac
@@ -22,6 +25,19 @@ OFFERED_AGENT_VERSION = "1.0.0.0"
 DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 
 
+@dataclass(frozen=True)
+class GoalState:
+    """What makes one goal state differ from another: its number, from 1, and when it was made (UTC)."""
+
+    incarnation: int
+    created: datetime
+
+    @property
+    def created_ticks(self) -> int:
+        """In .NET's ticks: 100 ns since the year 1."""
+        return (self.created - datetime(1, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 10
+
+
 def versions() -> str:
     """GET /?comp=versions."""
     supported = "".join(f"<Version>{version}</Version>" for version in SUPPORTED_VERSIONS)
@@ -31,17 +47,17 @@ def versions() -> str:
     )
 
 
-def goal_state(instance: Instance, incarnation: int) -> str:
+def goal_state(instance: Instance, goal: GoalState) -> str:
     """GET /machine/?comp=goalstate."""
     config = f"{ENDPOINT}/machine/{instance.container_id}/{instance.role_instance_id}?comp=config&type="
     certificates = (
         f"{ENDPOINT}/machine/{instance.container_id}/{instance.role_instance_id}"
-        f"?comp=certificates&incarnation={incarnation}"
+        f"?comp=certificates&incarnation={goal.incarnation}"
     )
-    tail = f"&incarnation={incarnation}"
+    tail = f"&incarnation={goal.incarnation}"
     return (
         f"{DECLARATION}<GoalState>"
-        f"<Version>{PROTOCOL_VERSION}</Version><Incarnation>{incarnation}</Incarnation>"
+        f"<Version>{PROTOCOL_VERSION}</Version><Incarnation>{goal.incarnation}</Incarnation>"
         "<Machine><ExpectedState>Started</ExpectedState>"
         "<StopRolesDeadlineHint>300000</StopRolesDeadlineHint>"
         "<LBProbePorts><Port>16001</Port></LBProbePorts>"
@@ -51,18 +67,17 @@ def goal_state(instance: Instance, incarnation: int) -> str:
         + _element("HostingEnvironmentConfig", f"{config}hostingEnvironmentConfig{tail}")
         + _element("SharedConfig", f"{config}sharedConfig{tail}")
         + _element("ExtensionsConfig", f"{config}extensionsConfig{tail}")
-        + _element("FullConfig", f"{config}fullConfig{tail}")
         + _element("Certificates", certificates)
         + _element("ConfigName", instance.config_name)
         + "</Configuration></RoleInstance></RoleInstanceList></Container></GoalState>"
     )
 
 
-def hosting_environment_config(instance: Instance, incarnation: int) -> str:
+def hosting_environment_config(instance: Instance, goal: GoalState) -> str:
     """GET ?comp=config&type=hostingEnvironmentConfig."""
     role = quoteattr(instance.role_name)
     return (
-        f'{DECLARATION}<HostingEnvironmentConfig version="1.0.0.0" goalStateIncarnation="{incarnation}">'
+        f'{DECLARATION}<HostingEnvironmentConfig version="1.0.0.0" goalStateIncarnation="{goal.incarnation}">'
         '<StoredCertificates /><Deployment name="' + instance.deployment_id + '" guid="{'
         f'{instance.container_id}}}" incarnation="0" isNonCancellableTopologyChangeEnabled="false">'
         f'<Service name={quoteattr(instance.name)} guid="{{{instance.vm_id}}}" />'
@@ -75,13 +90,13 @@ def hosting_environment_config(instance: Instance, incarnation: int) -> str:
     )
 
 
-def shared_config(instance: Instance, incarnation: int) -> str:
+def shared_config(instance: Instance, goal: GoalState) -> str:
     """GET ?comp=config&type=sharedConfig; the agent keeps it as SharedConfig.xml."""
     role_instance = quoteattr(instance.role_instance_id)
     nic = instance.nics[0] if instance.nics else None
     address = quoteattr(str(nic.private_address) if nic else "")
     return (
-        f'{DECLARATION}<SharedConfig version="1.0.0.0" goalStateIncarnation="{incarnation}">'
+        f'{DECLARATION}<SharedConfig version="1.0.0.0" goalStateIncarnation="{goal.incarnation}">'
         f'<Deployment name="{instance.deployment_id}" guid="{{{instance.container_id}}}" incarnation="0">'
         f'<Service name={quoteattr(instance.name)} guid="{{{instance.vm_id}}}" />'
         f'<ServiceInstance name="{instance.deployment_id}" guid="{{{instance.vm_id}}}" /></Deployment>'
@@ -94,7 +109,7 @@ def shared_config(instance: Instance, incarnation: int) -> str:
     )
 
 
-def extensions_config(instance: Instance, incarnation: int) -> str:
+def extensions_config(instance: Instance, goal: GoalState) -> str:
     """GET ?comp=config&type=extensionsConfig: no extensions, and where the agent's status goes.
 
     The status URL has a query because the agent's redaction of it needs one.
@@ -102,12 +117,13 @@ def extensions_config(instance: Instance, incarnation: int) -> str:
     manifest = f"{ENDPOINT}{MANIFEST_PATH}"
     family = f"<GAFamily><Name>Prod</Name><Uris><Uri>{manifest}</Uri></Uris></GAFamily>"
     status = f"{ENDPOINT}{STATUS_PATH}/{instance.vm_id}?sig=local"
+    activity = uuid.uuid5(uuid.UUID(instance.vm_id), f"goal state {goal.incarnation}")
     return (
-        f'{DECLARATION}<Extensions version="1.0.0.0" goalStateIncarnation="{incarnation}">'
+        f'{DECLARATION}<Extensions version="1.0.0.0" goalStateIncarnation="{goal.incarnation}">'
         f"<GuestAgentExtension><GAFamilies>{family}</GAFamilies></GuestAgentExtension>"
         f'<StatusUploadBlob statusBlobType="BlockBlob">{escape(status)}</StatusUploadBlob>'
-        f'<InVMGoalStateMetaData inSvdSeqNo="{incarnation}" createdOnTicks="0" '
-        f'activityId="{instance.container_id}" correlationId="{instance.container_id}" />'
+        f'<InVMGoalStateMetaData inSvdSeqNo="{goal.incarnation}" '
+        f'createdOnTicks="{goal.created_ticks}" activityId="{activity}" correlationId="{activity}" />'
         "</Extensions>"
     )
 
@@ -121,11 +137,20 @@ def agent_manifest() -> str:
     )
 
 
-def certificates(blob: str, incarnation: int) -> str:
+def certificates(blob: str, goal: GoalState) -> str:
     """GET ?comp=certificates; `blob` is base64 of a CMS EnvelopedData (DER)."""
     return (
-        f"{DECLARATION}<CertificateFile><Version>{PROTOCOL_VERSION}</Version><Incarnation>{incarnation}</Incarnation>"
+        f"{DECLARATION}<CertificateFile><Version>{PROTOCOL_VERSION}</Version><Incarnation>{goal.incarnation}</Incarnation>"
         f"<Format>Pkcs7BlobWithPfxContents</Format><Data>{blob}</Data></CertificateFile>"
+    )
+
+
+def error(code: str, message: str) -> str:
+    """The body of a refusal."""
+    printable = "".join(character if character.isprintable() else "?" for character in message)
+    return (
+        f"{DECLARATION}<Error><Code>{code}</Code><Message>{escape(printable)}</Message>"
+        "<Details></Details></Error>"
     )
 
 

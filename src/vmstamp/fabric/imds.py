@@ -1,7 +1,12 @@
-"""The door of the Instance Metadata Service (169.254.169.254:80)."""
+"""The door of the Instance Metadata Service (169.254.169.254:80).
+
+Errors have the service's shape, `{"error": ...}`, and where they are known its texts. What this fabric
+does not serve (attested data, scheduled events, ...) answers 404 and is named.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -14,60 +19,90 @@ from vmstamp.fabric.imds_document import UNLISTED_VERSIONS, VERSIONS, instance_d
 from vmstamp.fabric.report import name_reporter
 from vmstamp.timeline import Stage
 
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+WRONG_VERSION = (
+    "Bad request. api-version is invalid or was not specified in the request. "
+    "For more information refer to aka.ms/azureimds"
+)
 
-def app(guests: Guests) -> Starlette:
+
+class _Refused(Exception):
+    """An answer that is not 200; `more` are further properties of the error document."""
+
+    def __init__(self, status: int, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.document = {"error": message, **more}
+
+
+def imds_app(guests: Guests) -> Starlette:
     """The metadata service of one virtual network."""
+    return Starlette(routes=[Route("/{path:path}", _door(guests), methods=METHODS)])
 
-    def serve(request: Request) -> Response:
-        return _serve(guests, request)
 
-    return Starlette(routes=[Route("/{path:path}", serve, methods=["GET", "POST", "PUT", "DELETE"])])
+def _door(guests: Guests) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        try:
+            return _serve(guests, request)
+        except _Refused as refused:
+            return JSONResponse(refused.document, refused.status)
+
+    return handle
 
 
 def _serve(guests: Guests, request: Request) -> Response:
     guest = guests.find(request.client.host if request.client else "")
     if guest is None:
-        return _refused(404, "Not found")
+        raise _Refused(404, "Not found")
     if request.headers.get("metadata", "").lower() != "true":
-        return _refused(400, "Bad request. Required metadata header not specified")
+        raise _Refused(400, "Bad request. Required metadata header not specified")
     if "x-forwarded-for" in request.headers:
-        return _refused(400, "Bad request. Request contains unexpected header X-Forwarded-For")
-    parts = [part for part in request.path_params["path"].split("/") if part]
-    if parts[:1] != ["metadata"]:
-        return _refused(404, "Not found")
+        raise _Refused(400, "Bad request. Requests with an X-Forwarded-For header are not served")
     if request.method != "GET":
-        return _refused(405, "Method not allowed")
-    guest.mark(Stage.IMDS, f"/{'/'.join(parts)} by {name_reporter(dict(request.headers))}")
-    if parts[1:] == ["versions"]:
+        raise _Refused(405, "Method not allowed")
+    parts = [part for part in request.path_params["path"].split("/") if part]
+    guest.mark(Stage.IMDS, f"/{'/'.join(parts)} by {name_reporter(request.headers)}")
+    if parts[:2] == ["metadata", "versions"]:
         return JSONResponse({"apiVersions": list(VERSIONS)})
-    if parts[1:2] != ["instance"]:
-        return _refused(404, f"Not found: this fabric does not serve /{'/'.join(parts)}")
-    if request.query_params.get("api-version") not in (*VERSIONS, *UNLISTED_VERSIONS):
-        return _wrong_version()
+    _check_version(request)
+    if parts[:2] == ["metadata", "identity"]:
+        # What the service says of a VM without an identity, and no VM here has one.
+        raise _Refused(400, "invalid_request", error_description="Identity not found")
+    if parts[:2] != ["metadata", "instance"]:
+        raise _Refused(404, f"Not found. This fabric does not serve /{'/'.join(parts)}")
     extended = request.query_params.get("extended", "").lower() == "true"
     document = instance_document(guest.instance, extended=extended)
-    return _answer(document, parts[2:], request.query_params.get("format", ""))
+    return _answer(document, parts[2:], request.query_params.get("format", "json").lower())
 
 
-def _answer(document: Any, path: list[str], form: str) -> Response:
-    found = document
+def _check_version(request: Request) -> None:
+    if request.query_params.get("api-version") not in (*VERSIONS, *UNLISTED_VERSIONS):
+        newest = sorted(VERSIONS, reverse=True)[:3]
+        raise _Refused(400, WRONG_VERSION, **{"newest-versions": newest})
+
+
+def _answer(document: dict[str, Any], path: list[str], form: str) -> Response:
+    found: Any = document
     for part in path:
         found = _descend(found, part)
-        if found is None:
-            return _refused(404, "Not found")
-    if form.lower() == "text":
+    if form == "text":
         return PlainTextResponse(_as_text(found))
+    if form != "json":
+        raise _Refused(400, f"Bad request. format {form!r} is neither json nor text")
     if isinstance(found, str):
-        return _refused(400, "Bad request. The requested leaf needs format=text")
+        raise _Refused(400, "Bad request. A leaf is served with format=text only")
     return JSONResponse(found)
 
 
 def _descend(node: Any, part: str) -> Any:
+    """The child of that name, without regard to case, or number; refused when there is none."""
     if isinstance(node, dict):
-        return next((value for name, value in node.items() if name.lower() == part.lower()), None)
-    if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+        children = {name.lower(): value for name, value in node.items()}
+        if part.lower() in children:
+            return children[part.lower()]
+    if isinstance(node, list) and part in {str(number) for number in range(len(node))}:
         return node[int(part)]
-    return None
+    raise _Refused(404, "Not found")
 
 
 def _as_text(node: Any) -> str:
@@ -77,13 +112,3 @@ def _as_text(node: Any) -> str:
     if isinstance(node, list):
         return "\n".join(f"{number}/" for number in range(len(node)))
     return str(node)
-
-
-def _refused(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)
-
-
-def _wrong_version() -> Response:
-    newest = list(reversed(VERSIONS))[:3]
-    message = "Bad request. api-version was not specified or is not supported"
-    return JSONResponse({"error": message, "newest-versions": newest}, 400)

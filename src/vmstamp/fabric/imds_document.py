@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmstamp.fabric.instance import DataDisk, Instance, Nic, bare_mac
+from vmstamp.fabric.instance import DiskFacts, Instance, Nic, bare_mac
 
 # Shown by /metadata/versions and by the refusal of another version.
 VERSIONS = (
@@ -16,7 +16,7 @@ VERSIONS = (
     "2018-10-01", "2019-02-01", "2019-03-11", "2019-04-30", "2019-06-01", "2019-06-04", "2019-08-01",
     "2019-08-15", "2019-11-01", "2020-06-01", "2020-07-15", "2020-09-01", "2020-10-01", "2020-12-01",
     "2021-01-01", "2021-02-01", "2021-03-01", "2021-05-01", "2021-10-01", "2021-11-01", "2021-11-15",
-    "2021-12-13", "2023-07-01",
+    "2021-12-13", "2023-07-01", "2023-11-15", "2024-03-15", "2024-07-17", "2025-04-07",
 )  # fmt: skip
 # Sent by cloud-init, and taken by Azure though it lists them nowhere.
 UNLISTED_VERSIONS = ("2021-08-01",)
@@ -34,7 +34,7 @@ def instance_document(instance: Instance, *, extended: bool) -> dict[str, Any]:
 
 
 def _compute(instance: Instance) -> dict[str, Any]:
-    image = instance.image
+    image = instance.image_reference
     keys = [{"keyData": key.key_data, "path": key.path} for key in instance.public_keys]
     return {
         "additionalCapabilities": {"hibernationEnabled": "false"},
@@ -89,50 +89,59 @@ def _compute(instance: Instance) -> dict[str, Any]:
 
 
 def _storage(instance: Instance) -> dict[str, Any]:
-    image = instance.image
-    os_disk = {
-        "caching": "ReadWrite",
-        "createOption": "FromImage",
-        "diffDiskSettings": {"option": ""},
-        "diskSizeGB": str(-(-instance.os_disk_size // GIB)),
-        "encryptionSettings": {"enabled": "false"},
-        "image": {"uri": ""},
-        "managedDisk": {"id": "", "storageAccountType": "Standard_LRS"},
-        "name": instance.os_disk_name,
-        "osType": instance.os_type,
-        "vhd": {"uri": ""},
-        "writeAcceleratorEnabled": "false",
-    }
+    image = instance.image_reference
     return {
         "dataDisks": [_data_disk(disk) for disk in instance.data_disks],
         "imageReference": {
+            "communityGalleryImageId": "",
+            "exactVersion": image.version,
             "id": image.id,
             "offer": image.offer,
             "publisher": image.publisher,
+            "sharedGalleryImageId": "",
             "sku": image.sku,
             "version": image.version,
         },
-        "osDisk": os_disk,
+        "osDisk": _os_disk(instance.os_disk, instance.os_type),
         "resourceDisk": {"size": "0"},
     }
 
 
-def _data_disk(disk: DataDisk) -> dict[str, Any]:
+def _disk(disk: DiskFacts) -> dict[str, Any]:
     return {
-        "bytesPerSecondThrottle": "",
         "caching": disk.caching,
-        "createOption": "Empty",
-        "diskCapacityBytes": str(disk.size),
+        "createOption": disk.create_option,
         "diskSizeGB": str(-(-disk.size // GIB)),
         "image": {"uri": ""},
+        "managedDisk": {"id": disk.managed_disk_id, "storageAccountType": disk.storage_account_type},
+        "name": disk.name,
+        "vhd": {"uri": disk.vhd_uri},
+        "writeAcceleratorEnabled": "false",
+    }
+
+
+def _os_disk(disk: DiskFacts, os_type: str) -> dict[str, Any]:
+    return {
+        **_disk(disk),
+        "diffDiskSettings": {"option": ""},
+        "encryptionSettings": {
+            "diskEncryptionKey": {"secretUrl": "", "sourceVault": {"id": ""}},
+            "enabled": "false",
+            "keyEncryptionKey": {"keyUrl": "", "sourceVault": {"id": ""}},
+        },
+        "osType": os_type,
+    }
+
+
+def _data_disk(disk: DiskFacts) -> dict[str, Any]:
+    return {
+        **_disk(disk),
+        "bytesPerSecondThrottle": "",
+        "diskCapacityBytes": str(disk.size),
         "isSharedDisk": "false",
         "isUltraDisk": "false",
         "lun": str(disk.lun),
-        "managedDisk": {"id": "", "storageAccountType": "Standard_LRS"},
-        "name": disk.name,
         "opsPerSecondThrottle": "",
-        "vhd": {"uri": ""},
-        "writeAcceleratorEnabled": "false",
     }
 
 

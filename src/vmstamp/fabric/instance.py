@@ -1,16 +1,28 @@
-"""The facts that a VM may learn about itself, and nothing else."""
+"""The facts that a VM may learn about itself, and nothing else.
+
+Whoever starts a VM makes its `Instance`; the fabric's documents are functions of it.
+"""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
+_MAC = re.compile(r"(?:[0-9A-F]{12}|[0-9A-F]{2}(?:-[0-9A-F]{2}){5}|[0-9A-F]{2}(?::[0-9A-F]{2}){5})", re.ASCII)
+
 
 def bare_mac(mac: str) -> str:
-    """A MAC address as IMDS and SharedConfig write it: `000D3A010203`."""
-    return mac.replace("-", "").replace(":", "").upper()
+    """A MAC address as IMDS and SharedConfig write it, `000D3A010203`, from that, `-` or `:` form.
+
+    Raises ValueError for anything else.
+    """
+    upper = mac.upper()
+    if not _MAC.fullmatch(upper):
+        raise ValueError(f"not a MAC address: {mac!r}")
+    return upper.replace("-", "").replace(":", "")
 
 
 @dataclass(frozen=True)
@@ -23,15 +35,20 @@ class PublicKey:
 
 @dataclass(frozen=True)
 class Nic:
+    """A network interface; the first of an instance is the primary one. Raises ValueError for a bad MAC."""
+
     mac: str
     private_address: IPv4Address
     prefix: IPv4Network
     public_address: IPv4Address | None = None
 
+    def __post_init__(self) -> None:
+        bare_mac(self.mac)
+
 
 @dataclass(frozen=True)
 class ImageReference:
-    """Where the OS came from: a marketplace image's four words, or a resource id."""
+    """Where the OS came from: a marketplace image's four words, or a resource id; all empty: no image."""
 
     publisher: str = ""
     offer: str = ""
@@ -41,20 +58,24 @@ class ImageReference:
 
 
 @dataclass(frozen=True)
-class DataDisk:
-    """A data disk as IMDS shows it; `size` in bytes."""
+class DiskFacts:
+    """A disk as IMDS shows it, in ARM's words; `size` in bytes, `lun` of data disks alone."""
 
-    lun: int
     name: str
     size: int
+    lun: int | None = None
     caching: str = "None"
+    create_option: str = "FromImage"
+    managed_disk_id: str = ""
+    storage_account_type: str = ""
+    vhd_uri: str = ""
 
 
 @dataclass(frozen=True)
 class Instance:
     """One VM. `vm_id` is the GUID of its SMBIOS; `custom_data` and `user_data` are base64 text.
 
-    Secrets (`admin_password`, `custom_data`) stay out of `repr`.
+    A key list may be empty. Secrets (`admin_password`, `custom_data`, `user_data`) stay out of `repr`.
     """
 
     vm_id: str
@@ -67,17 +88,16 @@ class Instance:
     computer_name: str
     admin_username: str
     nics: tuple[Nic, ...]
+    os_disk: DiskFacts
     generation: int = 2
+    data_disks: tuple[DiskFacts, ...] = ()
     admin_password: str | None = field(default=None, repr=False)
     disable_password_authentication: bool = True
     public_keys: tuple[PublicKey, ...] = ()
     custom_data: str | None = field(default=None, repr=False)
     user_data: str | None = field(default=None, repr=False)
-    image: ImageReference = ImageReference()
+    image_reference: ImageReference = ImageReference()
     os_type: str = "Linux"
-    os_disk_name: str = ""
-    os_disk_size: int = 0
-    data_disks: tuple[DataDisk, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     provision_vm_agent: bool = True
 
@@ -88,7 +108,8 @@ class Instance:
 
     @property
     def deployment_id(self) -> str:
-        return uuid.uuid5(uuid.UUID(self.vm_id), "deployment").hex
+        """The fabric's name of the VM's deployment: a GUID derived from the VM id."""
+        return str(uuid.uuid5(uuid.UUID(self.vm_id), "deployment"))
 
     @property
     def role_name(self) -> str:

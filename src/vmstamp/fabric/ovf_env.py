@@ -14,10 +14,6 @@ OVF = "http://schemas.dmtf.org/ovf/environment/1"
 WA = "http://schemas.microsoft.com/windowsazure"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
-ET.register_namespace("ns0", OVF)
-ET.register_namespace("ns1", WA)
-ET.register_namespace("xsi", XSI)
-
 
 def build_ovf_env(instance: Instance) -> bytes:
     """The document for a Linux VM, in UTF-8. Holds the password and custom data: for the DVD alone."""

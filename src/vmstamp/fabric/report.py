@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
@@ -10,7 +12,40 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-DESCRIPTION_LENGTH = 4096  # characters that are kept
+DESCRIPTION_LENGTH = 4096  # characters that are kept; WALinuxAgent cuts at 3686, cloud-init at 512
+CLOUD_INIT = "cloud-init"
+WALINUXAGENT = "WALinuxAgent"
+_USER_AGENT = re.compile(r"(?P<name>[^/\s]+)(?:/(?P<version>[^\s+]+))?")
+_NAMES = {"cloud-init": CLOUD_INIT, "walinuxagent": WALINUXAGENT}
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Who sent a request: cloud-init, WALinuxAgent or what its user agent says; `version` may be empty.
+
+    `user_agent` and `agent_name` (the header x-ms-agent-name) are the evidence, as sent.
+    """
+
+    name: str
+    version: str
+    user_agent: str
+    agent_name: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}".rstrip()
+
+
+def name_reporter(headers: Mapping[str, str]) -> Reporter:
+    """Who sent a request with these headers (lower-case names).
+
+    cloud-init says `x-ms-agent-name: WALinuxAgent` like the agent itself, so the user agent decides.
+    """
+    user_agent, agent_name = headers.get("user-agent", ""), headers.get("x-ms-agent-name", "")
+    found = _USER_AGENT.match(user_agent)
+    if found is None:
+        return Reporter(agent_name or "unknown", "", user_agent, agent_name)
+    name, version = found["name"], found["version"] or ""
+    return Reporter(_NAMES.get(name.lower(), name), version, user_agent, agent_name)
 
 
 @dataclass(frozen=True)
@@ -19,7 +54,8 @@ class HealthReport:
 
     at: datetime
     state: str
-    reporter: str
+    reporter: Reporter
+    incarnation: int
     substatus: str = ""
     description: str = ""
 
@@ -34,13 +70,17 @@ class HealthReport:
 
 @dataclass(frozen=True)
 class AgentStatus:
-    """What is known of a VM's agents: health reports in order, the last status blob, the last contact."""
+    """What is known of a VM's agents in this boot.
+
+    Health `reports` in order; the running agent's last `status` blob and when it came; `heartbeat`, the
+    last time that WALinuxAgent's loop asked or told something, and that agent's `version`.
+    """
 
     reports: tuple[HealthReport, ...] = ()
     status: dict[str, Any] | None = None
     status_at: datetime | None = None
     heartbeat: datetime | None = None
-    version: str = field(default="")
+    version: str = ""
 
     @property
     def last(self) -> HealthReport | None:
@@ -64,6 +104,7 @@ class AgentStatus:
 class HealthDocument:
     """The parts of a posted health document that matter."""
 
+    incarnation: int
     container_id: str
     instance_id: str
     state: str
@@ -80,11 +121,17 @@ def parse_health(body: bytes) -> HealthDocument:
         root = fromstring(body)
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise ValueError(f"not a health document: {error}") from error
+    if root.tag != "Health":
+        raise ValueError(f"the document is a {root.tag[:80]!r}, expected Health")
     state = _text(root, "Container/RoleInstanceList/Role/Health/State")
     if state not in ("Ready", "NotReady"):
-        raise ValueError(f"health state {state!r}, expected Ready or NotReady")
+        raise ValueError(f"health state {state[:80]!r}, expected Ready or NotReady")
+    incarnation = _text(root, "GoalStateIncarnation")
+    if not re.fullmatch(r"[0-9]{1,18}", incarnation):
+        raise ValueError(f"goal state incarnation {incarnation[:80]!r}, expected a number")
     details = "Container/RoleInstanceList/Role/Health/Details/"
     return HealthDocument(
+        incarnation=int(incarnation),
         container_id=_text(root, "Container/ContainerId"),
         instance_id=_text(root, "Container/RoleInstanceList/Role/InstanceId"),
         state=state,
@@ -95,17 +142,3 @@ def parse_health(body: bytes) -> HealthDocument:
 
 def _text(root: Element, path: str) -> str:
     return (root.findtext(path) or "").strip()
-
-
-def name_reporter(headers: dict[str, str]) -> str:
-    """Who sent a request, by its headers (lower-case names): cloud-init, WALinuxAgent, or what it says.
-
-    cloud-init sends `x-ms-agent-name: WALinuxAgent` like the agent, but a user agent of its own.
-    """
-    user_agent = headers.get("user-agent", "")
-    if user_agent.lower().startswith("cloud-init"):
-        return user_agent
-    if user_agent.startswith("WALinuxAgent") or headers.get("x-ms-agent-name") == "WALinuxAgent":
-        version = user_agent.partition("/")[2].partition("+")[0] if "/" in user_agent else ""
-        return f"WALinuxAgent/{version}" if version else "WALinuxAgent"
-    return user_agent or "unknown"
