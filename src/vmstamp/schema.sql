@@ -47,6 +47,7 @@ CREATE TABLE blob (
     PRIMARY KEY (account, container, name),
     FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE
 ) STRICT;
+CREATE INDEX blob_by_content ON blob (content);
 
 -- arm: every resource is a document; `id` is in lower case, `document` keeps the case of the first PUT.
 CREATE TABLE resource (

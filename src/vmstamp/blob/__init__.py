@@ -1,0 +1,12 @@
+"""The Blob service: storage accounts, containers, page blobs and small block blobs.
+
+Its doors: `vmstamp.blob.store.BlobStore` for the stamp's own rooms (managed disks and images are page
+blobs of hidden accounts), and `vmstamp.blob.rest.app` for clients that speak Azure's Blob REST.
+
+    records.py content.py pages.py locks.py store.py    what is kept, and the crash rules
+    conditions.py lease.py auth.py                      pure functions
+    faults.py                                           Azure's error codes and texts
+    ops.py listing.py rest.py                           one function per REST operation; their door
+
+It must not know ARM, virtual machines or the formats of disks: a VHD is bytes here.
+"""

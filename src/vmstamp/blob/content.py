@@ -1,0 +1,199 @@
+"""Sparse files that hold the bytes of blobs: `content/<id>`, one file per content.
+
+A content's file has exactly the content's size. Which of its bytes count is the page table's business
+(`pages`); this module only moves bytes. The two kernel interfaces that Python lacks, hole punching and
+reflinks, are called here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from vmstamp.extents import Extent
+
+FALLOC_FL_KEEP_SIZE: Final = 0x01  # linux/falloc.h
+FALLOC_FL_PUNCH_HOLE: Final = 0x02
+FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+_NO_HOLES = {errno.EOPNOTSUPP, errno.ENOSYS}
+_NO_REFLINK = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM}
+_ZEROS: Final = bytes(1024 * 1024)
+
+
+class ContentDirectory:
+    """The files of one directory, by content id. Thread-safe; every method may block on the disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def path(self, content: str) -> Path:
+        return self._directory / content
+
+    def names(self) -> set[str]:
+        """Every file of the directory; empty when there is no directory."""
+        return {entry.name for entry in self._directory.iterdir()} if self._directory.is_dir() else set()
+
+    def create(self, content: str, size: int) -> None:
+        """A new file of `size` zeros that takes no space."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path(content), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def open(self, content: str, *, write: bool = False) -> int:
+        """A descriptor that the caller closes; FileNotFoundError when the content is gone."""
+        flags = os.O_RDWR if write else os.O_RDONLY
+        return os.open(self.path(content), flags | os.O_CLOEXEC)
+
+    def write(self, content: str, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`; OSError (no space) may leave a part of it."""
+        descriptor = self.open(content, write=True)
+        try:
+            write_all(descriptor, offset, data)
+        finally:
+            os.close(descriptor)
+
+    def punch(self, content: str, ranges: Iterable[Extent]) -> None:
+        """Make ranges zero and give their space back."""
+        descriptor = self.open(content, write=True)
+        try:
+            for start, end in ranges:
+                _punch(descriptor, start, end - start)
+        finally:
+            os.close(descriptor)
+
+    def truncate(self, content: str, size: int) -> None:
+        descriptor = self.open(content, write=True)
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+
+    def copy(self, source: str, target: str, size: int, ranges: Iterable[Extent]) -> None:
+        """A new file of `size` bytes with the `ranges` of the source: shared blocks where possible.
+
+        OSError removes the half-made copy. A shared copy may hold bytes outside of `ranges` only if the
+        source does.
+        """
+        self.create(target, size)
+        origin = self.open(source)
+        copy = self.open(target, write=True)
+        try:
+            if not _reflink(origin, copy):
+                for start, end in ranges:
+                    copy_range(origin, copy, start, end - start)
+            os.ftruncate(copy, size)
+        except BaseException:
+            self.remove(target)
+            raise
+        finally:
+            os.close(copy)
+            os.close(origin)
+
+    def adopt(self, path: Path, content: str) -> None:
+        """Take a file of the same file system as a content by a second name; of another one, by a copy."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target = self.path(content)
+        try:
+            os.link(path, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                raise
+            self._copy_in(path, content)
+
+    def _copy_in(self, path: Path, content: str) -> None:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            self.create(content, size)
+            descriptor = self.open(content, write=True)
+            try:
+                for start, end in data_ranges(file.fileno(), size):
+                    copy_range(file.fileno(), descriptor, start, end - start)
+            except BaseException:
+                self.remove(content)
+                raise
+            finally:
+                os.close(descriptor)
+
+    def remove(self, content: str) -> None:
+        """Delete the file; nothing happens when it is gone. Open descriptors keep reading it."""
+        self.path(content).unlink(missing_ok=True)
+
+
+def write_all(descriptor: int, offset: int, data: bytes | bytearray | memoryview) -> None:
+    """pwrite until everything is written."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def data_ranges(descriptor: int, size: int) -> Iterator[Extent]:
+    """The ranges of a file, up to `size`, that its file system does not know as holes."""
+    start = 0
+    while start < size:
+        try:
+            start = os.lseek(descriptor, start, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data behind `start`
+                return
+            raise
+        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        if start < end:
+            yield Extent(start, end)
+        start = end
+
+
+def copy_range(source: int, target: int, offset: int, length: int) -> None:
+    """Copy bytes between files at the same offset, inside the kernel where it can."""
+    while length > 0:
+        try:
+            copied = os.copy_file_range(source, target, length, offset, offset)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            data = os.pread(source, min(length, len(_ZEROS)), offset)
+            write_all(target, offset, data)
+            copied = len(data)
+        if copied == 0:
+            raise OSError(errno.EIO, f"the file ends at byte {offset}, {length} bytes early")
+        offset, length = offset + copied, length - copied
+
+
+def _punch(descriptor: int, offset: int, length: int) -> None:
+    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+    while _libc.fallocate(descriptor, mode, offset, length) != 0:
+        number = ctypes.get_errno()
+        if number == errno.EINTR:
+            continue
+        if number not in _NO_HOLES:
+            raise OSError(number, os.strerror(number))
+        _write_zeros(descriptor, offset, length)
+        return
+
+
+def _write_zeros(descriptor: int, offset: int, length: int) -> None:
+    for start in range(offset, offset + length, len(_ZEROS)):
+        write_all(descriptor, start, memoryview(_ZEROS)[: offset + length - start])
+
+
+def _reflink(source: int, target: int) -> bool:
+    """Let `target` share all blocks of `source`; False where the file system cannot."""
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise
+        return False
+    return True

@@ -1,0 +1,188 @@
+"""The store against a model of bytes, and what it shares, seals and recovers."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vmstamp.blob import pages
+from vmstamp.blob.store import PAGE, BlobRef, BlobStore
+from vmstamp.db import Database
+from vmstamp.errors import AzureError
+from vmstamp.extents import Extent, Extents
+
+A = BlobRef("acct", "vhds", "a.vhd")
+B = BlobRef("acct", "vhds", "b.vhd")
+SIZE = 64 * PAGE
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "stamp.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(database: Database, tmp_path: Path) -> BlobStore:
+    store = BlobStore(database, tmp_path / "content")
+    store.create_account("acct")
+    store.create_container("acct", "vhds")
+    store.create_page_blob(*A, SIZE)
+    return store
+
+
+def whole(store: BlobStore, ref: BlobRef) -> bytes:
+    return store.read(*ref, 0, store.get_blob(*ref).size)
+
+
+def files(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "content").iterdir()}
+
+
+Step = tuple[str, int, int]
+steps = st.lists(
+    st.tuples(st.sampled_from(["write", "clear", "share", "resize"]), st.integers(0, 63), st.integers(1, 16)),
+    max_size=25,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_a_blob_behaves_as_an_array_of_bytes(store: BlobStore, tmp_path: Path, steps: list[Step]) -> None:
+    store.create_page_blob(*A, SIZE)
+    model, data = bytearray(SIZE), Extents()
+    frozen: dict[BlobRef, bytes] = {}
+    for number, (what, first, count) in enumerate(steps):
+        start, end = first * PAGE, min((first + count) * PAGE, len(model))
+        if what == "share":
+            copy = BlobRef("acct", "vhds", f"copy-{number}")
+            store.share(A, copy, overwrite=True)
+            frozen[copy] = bytes(model)
+        elif what == "resize":
+            size = (first + 1) * PAGE
+            store.resize(*A, size)
+            model = model[:size] + bytes(max(0, size - len(model)))
+            data = data.intersect(Extents([(0, size)]))
+        elif start < end and what == "write":
+            piece = os.urandom(end - start)
+            store.write_pages(*A, start, piece)
+            model[start:end] = piece
+            data = data.union(Extents([(start, end)]))
+        elif start < end:
+            store.clear_pages(*A, start, end - start)
+            model[start:end] = bytes(end - start)
+            data = data.subtract(Extents([(start, end)]))
+    assert whole(store, A) == model
+    assert store.page_ranges(*A) == list(data)
+    assert store.content_path(A).read_bytes() == model
+    assert all(whole(store, ref) == content for ref, content in frozen.items())
+
+
+@given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.integers(1, 12)), max_size=40))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_page_table_is_a_set_of_bytes(database: Database, steps: list[tuple[bool, int, int]]) -> None:
+    model = Extents()
+    with database.write() as connection:
+        connection.execute("DELETE FROM content")
+        connection.execute("INSERT INTO content (id, size) VALUES ('c', 100)")
+        for adds, start, length in steps:
+            piece = Extents([(start, start + length)])
+            (pages.add if adds else pages.remove)(connection, "c", start, start + length)
+            model = model.union(piece) if adds else model.subtract(piece)
+            assert list(pages.ranges(connection, "c", 0, 100)) == list(model)
+        for start in range(0, 50, 7):
+            inside = model.intersect(Extents([(start, start + 9)]))
+            assert list(pages.ranges(connection, "c", start, start + 9)) == list(inside)
+
+
+def test_bytes_that_no_row_lists_are_zero_after_recovery(store: BlobStore, tmp_path: Path) -> None:
+    store.write_pages(*A, PAGE, b"a" * PAGE)
+    content = store.get_blob(*A).content
+    with (tmp_path / "content" / content).open("r+b") as file:
+        file.write(b"x" * PAGE)
+        file.seek(3 * PAGE)
+        file.write(b"y" * PAGE)
+        file.seek(SIZE)
+        file.write(b"behind the end")
+    store.recover()
+    assert store.content_path(A).read_bytes() == bytes(PAGE) + b"a" * PAGE + bytes(SIZE - 2 * PAGE)
+
+
+def test_recovery_removes_files_that_no_blob_names(store: BlobStore, tmp_path: Path) -> None:
+    (tmp_path / "content" / "orphan").write_bytes(b"left by a crash")
+    store.recover()
+    assert files(tmp_path) == {store.get_blob(*A).content}
+
+
+def test_a_share_takes_no_bytes_until_one_is_written(store: BlobStore, tmp_path: Path) -> None:
+    store.write_pages(*A, 0, b"a" * PAGE)
+    store.share(A, B)
+    assert len(files(tmp_path)) == 1
+    store.write_pages(*B, PAGE, b"b" * PAGE)
+    assert len(files(tmp_path)) == 2
+    assert whole(store, A)[: 2 * PAGE] == b"a" * PAGE + bytes(PAGE)
+    assert whole(store, B)[: 2 * PAGE] == b"a" * PAGE + b"b" * PAGE
+
+
+def test_a_file_that_was_given_out_is_never_written(store: BlobStore) -> None:
+    path = store.content_path(A)
+    store.write_pages(*A, 0, b"n" * PAGE)
+    assert path != store.content_path(A)
+    assert whole(store, A)[:PAGE] == b"n" * PAGE
+
+
+def test_the_last_blob_of_a_content_takes_its_file_along(store: BlobStore, tmp_path: Path) -> None:
+    store.share(A, B)
+    store.delete_blob(*A)
+    assert len(files(tmp_path)) == 1
+    store.delete_account("acct")
+    assert files(tmp_path) == set()
+
+
+def test_a_sparse_file_becomes_the_content(store: BlobStore, tmp_path: Path) -> None:
+    path = tmp_path / "folded"
+    with path.open("wb") as file:
+        file.truncate(2**20)
+        file.seek(2**19)
+        file.write(b"d" * 4096)
+    store.replace_content(A, path)
+    assert not path.exists()
+    assert store.get_blob(*A).size == 2**20
+    assert store.page_ranges(*A) == [Extent(2**19, 2**19 + 4096)]
+    store.write_pages(*A, 0, b"w" * PAGE)
+    assert whole(store, A)[2**19 : 2**19 + 4096] == b"d" * 4096
+
+
+def test_an_existing_blob_is_not_shared_over(store: BlobStore) -> None:
+    store.create_page_blob(*B, PAGE)
+    with pytest.raises(AzureError) as caught:
+        store.share(A, B)
+    assert (caught.value.status, caught.value.code) == (409, "BlobAlreadyExists")
+
+
+@pytest.mark.parametrize(("offset", "length"), [(1, 512), (0, 100), (SIZE, 512), (SIZE - 512, 1024)])
+def test_pages_outside_or_across_are_refused(store: BlobStore, offset: int, length: int) -> None:
+    with pytest.raises(AzureError) as caught:
+        store.write_pages(*A, offset, bytes(length))
+    assert (caught.value.status, caught.value.code) == (416, "InvalidPageRange")
+    assert store.page_ranges(*A) == []
+
+
+def test_a_lease_of_the_stamp_keeps_others_out(store: BlobStore) -> None:
+    store.acquire_infinite_lease(A, "vm-1")
+    store.acquire_infinite_lease(A, "vm-1")
+    with pytest.raises(AzureError) as caught:
+        store.acquire_infinite_lease(A, "vm-2")
+    assert caught.value.code == "LeaseAlreadyPresent"
+    store.release_lease(A, "vm-1")
+    store.acquire_infinite_lease(A, "vm-2")
+
+
+def test_a_new_key_replaces_one_of_two(store: BlobStore) -> None:
+    old = store.get_account("acct")
+    new = store.regenerate_key("acct", "key2")
+    assert (new.key1 == old.key1, new.key2 == old.key2) == (True, False)
