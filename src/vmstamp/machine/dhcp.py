@@ -65,9 +65,9 @@ def dnsmasq_config(spec: NetworkSpec, directory: Path, upstream: IPv4Address | N
     """
     lines = [
         "keep-in-foreground",
-        # In a user namespace there is no other user to become.
+        # In a user namespace there is no other user to become, and groups may not be changed: none is named.
         "user=root",
-        "group=root",
+        "group=",
         "bind-dynamic",
         f"interface={BRIDGE}",
         f"listen-address={WIRESERVER}",
@@ -84,7 +84,7 @@ def dnsmasq_config(spec: NetworkSpec, directory: Path, upstream: IPv4Address | N
         "no-ping",
         "log-dhcp",
         f"log-facility={directory / 'dnsmasq.log'}",
-        f"pid-file={directory / 'dnsmasq.pid'}",
+        "pid-file=",
         f"dhcp-hostsfile={directory / 'hosts'}",
         f"dhcp-option=option:dns-server,{WIRESERVER}",
         f"dhcp-option=option:domain-name,{DOMAIN}",

@@ -127,17 +127,17 @@ class Network:
 
     def _start_dnsmasq(self) -> Process:
         """Start dnsmasq and wait until it serves: a SIGHUP before that would end it."""
-        pid_file, errors = self._directory / "dnsmasq.pid", self._directory / "dnsmasq.err"
-        for old in (pid_file, errors):
-            old.unlink(missing_ok=True)
+        errors, log = self._directory / "dnsmasq.err", self._directory / "dnsmasq.log"
+        errors.unlink(missing_ok=True)
+        before = log.stat().st_size
         config = self._directory / "dnsmasq.conf"
         process = spawn([*self.enter_argv, find_program("dnsmasq"), f"--conf-file={config}"], output=errors)
         deadline = time.monotonic() + START_TIMEOUT
-        while not pid_file.exists():
+        while b": started, version" not in (said := log.read_bytes()[before:]):
             if process.poll() is not None or time.monotonic() > deadline:
                 _end(process)
-                said = errors.read_text(errors="replace") + (self._directory / "dnsmasq.log").read_text()
-                raise MachineError(f"virtual network {self.spec.name}: dnsmasq did not start: {said.strip()}")
+                words = (errors.read_bytes() + said).decode(errors="replace").strip()
+                raise MachineError(f"virtual network {self.spec.name}: dnsmasq did not start: {words}")
             time.sleep(0.005)
         return process
 
