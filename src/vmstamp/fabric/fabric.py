@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,8 +76,7 @@ class Fabric:
             if not refused:
                 self._networks[network_id] = network
         if refused:
-            for listener in listeners:
-                listener.close()
+            _close_all(listeners)
             raise StampError(f"the fabric {refused}")
         apps = (
             wireserver_app(network.guests),
@@ -88,14 +87,16 @@ class Fabric:
             self._do(_open(network, list(zip(apps, listeners, strict=True))))
         except OSError as error:
             self.close_network(network_id)
+            _close_all(listeners)
             raise StampError(f"the fabric cannot serve the network {network_id}: {error}") from error
 
     def close_network(self, network_id: str) -> None:
-        """Stop serving a network, close its sockets and forget its VMs. No error when it is not served."""
+        """Stop serving a network and close its sockets. No error when it is not served.
+
+        What its VMs reported stays known until they are registered anew or forgotten.
+        """
         with self._lock:
             network = self._networks.pop(network_id, None)
-            for vm_id in [vm for vm, (where, _) in self._vms.items() if where == network_id]:
-                del self._vms[vm_id]
         if network is not None:
             self._do(_close(network))
 
@@ -108,9 +109,8 @@ class Fabric:
             network = self._networks.get(network_id)
             if network is None:
                 raise StampError(f"the fabric does not serve the network {network_id}")
-            known_in, previous = self._vms.get(instance.vm_id, (network_id, None))
-            if known_in != network_id:
-                self._networks[known_in].guests.remove(instance.vm_id)
+            _, previous = self._vms.get(instance.vm_id, ("", None))
+            self._stop_answering(instance.vm_id)
             guest = Guest(instance, timeline, self._clock, previous)
             network.guests.add(guest)
             self._vms[instance.vm_id] = (network_id, guest)
@@ -118,9 +118,8 @@ class Fabric:
     def forget(self, vm_id: str) -> None:
         """Answer a VM no longer. No error when it is not known."""
         with self._lock:
-            network_id, guest = self._vms.pop(vm_id, ("", None))
-            if guest is not None:
-                self._networks[network_id].guests.remove(vm_id)
+            self._stop_answering(vm_id)
+            self._vms.pop(vm_id, None)
 
     def agent(self, vm_id: str) -> AgentStatus:
         """What the VM's agents reported in this boot; empty for a VM that is not known."""
@@ -150,6 +149,12 @@ class Fabric:
             _, guest = self._vms.get(vm_id, ("", None))
             return guest
 
+    def _stop_answering(self, vm_id: str) -> None:
+        network_id, _ = self._vms.get(vm_id, ("", None))
+        network = self._networks.get(network_id)
+        if network is not None:
+            network.guests.remove(vm_id)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
@@ -158,6 +163,11 @@ class Fabric:
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(CLOSE_TIMEOUT)
+
+
+def _close_all(listeners: Iterable[socket.socket]) -> None:
+    for listener in listeners:
+        listener.close()
 
 
 async def _open(network: _Network, doors: list[tuple[Starlette, socket.socket]]) -> None:

@@ -75,10 +75,12 @@ class Guest:
         report = HealthReport(
             at=self._clock(),
             state=document.state,
-            reporter=reporter,
-            incarnation=document.incarnation,
+            reporter=str(reporter),
             substatus=document.substatus,
             description=document.description,
+            incarnation=document.incarnation,
+            user_agent=reporter.user_agent,
+            agent_name=reporter.agent_name,
         )
         with self._lock:
             kept = (*self._agent.reports, report)[-REPORTS_KEPT:]
@@ -106,20 +108,15 @@ class Guests:
         self._by_address: dict[str, Guest] = {}
 
     def add(self, guest: Guest) -> None:
-        """Answer this guest, in the place of an earlier boot of the same VM."""
         with self._lock:
-            self._drop(guest.instance.vm_id)
             for nic in guest.instance.nics:
                 self._by_address[str(nic.private_address)] = guest
 
     def remove(self, vm_id: str) -> None:
         with self._lock:
-            self._drop(vm_id)
+            for address in [a for a, guest in self._by_address.items() if guest.instance.vm_id == vm_id]:
+                del self._by_address[address]
 
     def find(self, address: str) -> Guest | None:
         with self._lock:
             return self._by_address.get(address)
-
-    def _drop(self, vm_id: str) -> None:
-        for address in [a for a, guest in self._by_address.items() if guest.instance.vm_id == vm_id]:
-            del self._by_address[address]

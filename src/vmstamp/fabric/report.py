@@ -21,10 +21,7 @@ _NAMES = {"cloud-init": CLOUD_INIT, "walinuxagent": WALINUXAGENT}
 
 @dataclass(frozen=True)
 class Reporter:
-    """Who sent a request: cloud-init, WALinuxAgent or what its user agent says; `version` may be empty.
-
-    `user_agent` and `agent_name` (the header x-ms-agent-name) are the evidence, as sent.
-    """
+    """Who sent a request: cloud-init, WALinuxAgent or what its user agent says; `version` may be empty."""
 
     name: str
     version: str
@@ -50,14 +47,20 @@ def name_reporter(headers: Mapping[str, str]) -> Reporter:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """One POST ?comp=health: `state` Ready or NotReady, `substatus` as sent (Provisioning, ...)."""
+    """One POST ?comp=health: `state` Ready or NotReady, `substatus` as sent (Provisioning, ...).
+
+    `reporter` is the agent's name and version, such as `cloud-init 22.4.2`; `user_agent` and `agent_name`
+    (the header x-ms-agent-name) are what that was read from.
+    """
 
     at: datetime
     state: str
-    reporter: Reporter
-    incarnation: int
+    reporter: str
     substatus: str = ""
     description: str = ""
+    incarnation: int = 0
+    user_agent: str = ""
+    agent_name: str = ""
 
     @property
     def ready(self) -> bool:
