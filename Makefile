@@ -1,0 +1,36 @@
+# Each target is enough on a fresh Debian 12, Debian 13 or Ubuntu 24.04: it sets up what is missing first.
+.PHONY: setup demo test lint unit boot bench requirements clean
+
+BIN := .venv/bin
+
+demo: setup
+	$(BIN)/vmstamp demo
+
+setup:
+	@tools/setup.sh
+
+test: setup lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/pytest tests/unit tests/contract tests/golden
+
+boot: setup
+	$(BIN)/pytest tests/boot
+
+bench: setup
+	$(BIN)/python -m bench
+
+# Exact versions with hashes of everything that pyproject.toml names.
+requirements: setup
+	$(BIN)/pip-compile -q --all-extras --build-deps-for editable --allow-unsafe --generate-hashes --strip-extras \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file requirements.txt pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build
