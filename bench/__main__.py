@@ -1,0 +1,50 @@
+"""Runs the measurements and prints a table; exit status 1 when a figure is over its limit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from bench import boot, command, disks, upload
+from bench.figure import Figure
+
+BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
+    "command": command.measure,
+    "disks": disks.measure,
+    "upload": upload.measure,
+    "boot": boot.measure,
+}
+
+
+def main(words: list[str]) -> int:
+    if "--list" in words:
+        print("\n".join(BENCHES))
+        return 0
+    as_json = "--json" in words
+    names = [word for word in words if not word.startswith("--")] or list(BENCHES)
+    if unknown := set(names) - set(BENCHES):
+        print(
+            f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}",
+            file=sys.stderr,
+        )
+        return 2
+    figures = []
+    for name in names:
+        for figure in BENCHES[name]():
+            figures.append(figure)
+            if not as_json:
+                print(line(figure), flush=True)
+    if as_json:
+        print(json.dumps([asdict(figure) | {"holds": figure.holds} for figure in figures], indent=2))
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+def line(figure: Figure) -> str:
+    limit = "" if figure.limit is None else f"(at most {figure.limit:g}{'' if figure.holds else ': MISSED'})"
+    return f"{figure.name:<58} {figure.value:>10.3f} {figure.unit:<6} {limit:<18} {figure.how}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""Time to Ready, against a plain QEMU boot of the same disk that gets its data from cloud-init's NoCloud.
+
+Both boots run on the same emulated hardware. Ready is cloud-init's own report to the fabric, at the end of
+its first stage (init-local). The plain boot has nobody to report to: its time is that of the line by which
+the next stage begins, the first one that shows on the console.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pycdlib
+
+from bench.figure import Figure
+from vmstamp import disk, settings
+from vmstamp.arm.compute.host import DiskPlan, NicPlan, VmPlan
+from vmstamp.disk.partitions import read_partitions
+from vmstamp.errors import MachineError
+from vmstamp.fabric.fabric import Fabric
+from vmstamp.fabric.instance import DiskFacts, Instance, Nic
+from vmstamp.host import VmHost
+from vmstamp.machine.accelerator import probe_accelerator
+from vmstamp.machine.firmware import install_firmware
+from vmstamp.machine.network import NetworkSpec, SubnetSpec
+from vmstamp.machine.overlay import create_overlay
+from vmstamp.machine.spec import DiskSpec, MachineSpec, argv
+from vmstamp.paths import Home
+from vmstamp.recipes import build
+from vmstamp.run import run, spawn
+from vmstamp.timeline import Stage
+
+RUNS = 3
+LIMIT = 1.15
+TIMEOUT = 600.0  # seconds for one boot
+MEMORY = 1 << 30
+FOOTER = 512
+NEXT_STAGE = b"running 'init' at"
+OVERRIDE = "datasource_list: [NoCloud]\n"
+
+
+def measure() -> Iterator[Figure]:
+    home = settings.home()
+    home.make()
+    source = build("debian-12", None, home, lambda step, done: None)
+    with tempfile.TemporaryDirectory(prefix="vmstamp-bench-") as name:
+        directory = Path(name)
+        ours, theirs = directory / "azure.vhd", directory / "nocloud.vhd"
+        with disk.open(source) as opened:
+            disk.convert(opened, ours, "vhd-fixed")
+            disk.convert(opened, theirs, "vhd-fixed")
+        _use_nocloud(theirs, directory)
+        ready, plain = [], []
+        for number in range(RUNS):
+            ready.append(_time_to_ready(ours, directory / f"azure-{number}"))
+            plain.append(_time_to_next_stage(theirs, directory / f"nocloud-{number}"))
+    yield Figure("time to Ready", statistics.median(ready), "s", None, f"median of {RUNS}")
+    yield Figure("plain boot with NoCloud", statistics.median(plain), "s", None, f"median of {RUNS}")
+    ratios = [a / b for a, b in zip(ready, plain, strict=True)]
+    yield Figure(
+        "time to Ready / plain boot", statistics.median(ratios), "x", LIMIT, f"median of {RUNS} pairs"
+    )
+
+
+def _time_to_ready(image: Path, directory: Path) -> float:
+    """Seconds from QEMU's start to the agent's report."""
+    home = Home(directory)
+    home.make()
+    fabric = Fabric()
+    host = VmHost(
+        home, fabric, probe_accelerator, lambda: datetime.now(UTC), ready_timeout=TIMEOUT, way_out=False
+    )
+    plan = _plan(image)
+    try:
+        host.start(plan)
+        outcome = host.wait_ready(plan.vm_id, lambda: False)
+        if not outcome.ready:
+            raise MachineError(f"{outcome.code}: {outcome.message}")
+        times = {event.stage: event.at for event in host.timeline(plan.vm_id)}
+        host.stop(plan.vm_id, graceful=False)
+    finally:
+        host.close()
+        fabric.close()
+    return (times[Stage.READY] - times[Stage.STARTED]).total_seconds()
+
+
+def _plan(image: Path) -> VmPlan:
+    prefix = IPv4Network("10.0.0.0/24")
+    nic = Nic("00-0D-3A-00-00-04", IPv4Address("10.0.0.4"), prefix)
+    instance = Instance(
+        vm_id=str(uuid.uuid4()),
+        name="bench",
+        resource_group="bench",
+        subscription_id=str(uuid.uuid4()),
+        resource_id="/bench",
+        location="local",
+        vm_size="Standard_B1s",
+        computer_name="bench",
+        admin_username="azureuser",
+        nics=(nic,),
+        os_disk=DiskFacts("os", image.stat().st_size - FOOTER),
+    )
+    return VmPlan(
+        instance=instance,
+        generation=2,
+        vcpus=1,
+        memory=MEMORY,
+        os_disk=DiskPlan(image, image.stat().st_size - FOOTER, None, "os.qcow2"),
+        data_disks=(),
+        nics=(NicPlan("nic", nic.mac, "bench", nic.private_address, prefix, None, (), "bench"),),
+        networks=(NetworkSpec("bench", "bench", (SubnetSpec("default", prefix),)),),
+        provision=True,
+    )
+
+
+def _time_to_next_stage(image: Path, directory: Path) -> float:
+    """Seconds from QEMU's start to cloud-init's second stage."""
+    directory.mkdir()
+    size = image.stat().st_size - FOOTER
+    create_overlay(directory / "os.qcow2", image, size)
+    _write_seed(directory / "seed.iso")
+    spec = MachineSpec(
+        id=str(uuid.uuid4()),
+        name="plain",
+        generation=2,
+        vcpus=1,
+        memory=MEMORY,
+        accelerator=probe_accelerator().name,
+        directory=directory,
+        os_disk=DiskSpec(directory / "os.qcow2", "qcow2"),
+        dvd=directory / "seed.iso",
+    )
+    network = ["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,romfile="]
+    start = time.monotonic()
+    process = spawn([*argv(spec, install_firmware(directory)), *network], output=directory / "qemu.log")
+    try:
+        while time.monotonic() - start < TIMEOUT and process.poll() is None:
+            if spec.serial_log.exists() and NEXT_STAGE in spec.serial_log.read_bytes():
+                return time.monotonic() - start
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
+    raise MachineError(f"the plain boot did not come up: {(directory / 'qemu.log').read_text()}")
+
+
+def _use_nocloud(image: Path, directory: Path) -> None:
+    """Let cloud-init on a disk file look for NoCloud alone."""
+    override = directory / "99-nocloud.cfg"
+    override.write_text(OVERRIDE)
+    with disk.open(image) as opened:
+        root = max(read_partitions(opened).partitions, key=lambda part: part.end - part.start)
+    where = f"{image}?offset={root.start}"
+    run(["debugfs", "-w", "-R", f"write {override} /etc/cloud/cloud.cfg.d/99-nocloud.cfg", where])
+
+
+def _write_seed(path: Path) -> None:
+    seed = pycdlib.PyCdlib()
+    seed.new(interchange_level=3, vol_ident="cidata", rock_ridge="1.09", joliet=3)
+    files = {"meta-data": b"instance-id: bench\nlocal-hostname: bench\n", "user-data": b"#cloud-config\n{}\n"}
+    for number, (name, content) in enumerate(files.items()):
+        seed.add_fp(io.BytesIO(content), len(content), f"/F{number}.;1", rr_name=name, joliet_path=f"/{name}")
+    seed.write(str(path))
+    seed.close()
