@@ -54,8 +54,16 @@ BLOB_PORT = Setting(
 GROUP = Setting(
     "group", "VMSTAMP_GROUP", "--resource-group", "vmstamp", "resource group of images, VMs and networks"
 )
+READY_TIMEOUT = Setting(
+    "ready_timeout",
+    "VMSTAMP_READY_TIMEOUT",
+    "",
+    "600",
+    "seconds a VM has to report Ready under KVM; three times as long under software emulation",
+)
+WAY_OUT = Setting("way_out", "VMSTAMP_WAY_OUT", "", "1", "1: VMs reach what this computer reaches; 0: not")
 
-SETTINGS = (HOME, ARM_PORT, BLOB_PORT, GROUP)
+SETTINGS = (HOME, ARM_PORT, BLOB_PORT, GROUP, READY_TIMEOUT, WAY_OUT)
 HIGHEST_PORT = 65535
 
 
@@ -72,3 +80,13 @@ def arm_port(environ: Mapping[str, str] | None = None) -> int:
 def blob_port(environ: Mapping[str, str] | None = None) -> int:
     """The loopback port on which Blob is served over HTTP; 0 takes any free one."""
     return BLOB_PORT.number(0, HIGHEST_PORT, environ)
+
+
+def ready_timeout(environ: Mapping[str, str] | None = None) -> int:
+    """Seconds that a VM has to report Ready under KVM."""
+    return READY_TIMEOUT.number(1, 86400, environ)
+
+
+def way_out(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether VMs reach what this computer reaches."""
+    return WAY_OUT.number(0, 1, environ) == 1

@@ -1,0 +1,381 @@
+"""This computer as the host of VMs: joins the machine and fabric rooms to what ARM's virtual machines need.
+
+    PUT virtualMachines -> VmPlan -> start: overlays, DVD, network, QEMU -> the agent's Ready -> Outcome
+
+A virtual network exists while a VM in it runs. Per VM, `machines/<vmId>/` holds the overlays and which
+content each was laid over (`backing.json`), the DVD, the serial log and the timeline of the last boot.
+Threads: ARM lets one operation at a time at a VM; networks are shared and have a lock.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
+from vmstamp.errors import MachineError
+from vmstamp.fabric.fabric import AgentStatus, Fabric
+from vmstamp.fabric.ovf_env import build_ovf_env
+from vmstamp.machine.accelerator import Accelerator
+from vmstamp.machine.forward import Forward
+from vmstamp.machine.media import build_dvd
+from vmstamp.machine.network import IMDS, WIRESERVER, Network, NetworkSpec
+from vmstamp.machine.overlay import create_overlay, fold
+from vmstamp.machine.qemu import Machine
+from vmstamp.machine.spec import DiskSpec, MachineSpec, NicSpec
+from vmstamp.paths import Home
+from vmstamp.timeline import Event, Stage, Timeline
+
+WIRESERVER_PORT = 80
+HOST_PLUGIN_PORT = 32526
+IMDS_PORT = 80
+PRIVILEGED_PORTS = 1024
+UNPRIVILEGED_SHIFT = 10000  # added to a port that only root may listen on
+# Software emulation is about ten times slower than hardware; a guest's shutdown waits for more than its CPU.
+SLOWER = {"kvm": 1, "tcg": 3}
+SHUTDOWN_TIMEOUT = 60.0  # seconds under KVM until the plug is pulled
+PANIC_PATIENCE = 5.0  # seconds a panicked guest may take to reboot or say more
+WAIT_STEP = 0.5  # seconds
+
+
+@dataclass
+class _Vm:
+    """A VM that was started in this process; `machine` is None while it is being started."""
+
+    plan: VmPlan
+    timeline: Timeline
+    started_at: datetime
+    machine: Machine | None = None
+    forwards: list[Forward] = field(default_factory=list)
+
+
+class VmHost:
+    """The real `Host` of vmstamp.arm.compute.host. Close it when the stamp stops."""
+
+    def __init__(
+        self,
+        home: Home,
+        fabric: Fabric,
+        accelerator: Callable[[], Accelerator],
+        clock: Callable[[], datetime],
+        *,
+        ready_timeout: float,
+        way_out: bool,
+    ) -> None:
+        self._home = home
+        self._fabric = fabric
+        self._accelerator = accelerator
+        self._clock = clock
+        self._ready_timeout = ready_timeout
+        self._way_out = way_out
+        self._lock = threading.RLock()
+        self._vms: dict[str, _Vm] = {}
+        self._networks: dict[str, Network] = {}
+
+    # Starting
+
+    def start(self, plan: VmPlan) -> None:
+        """Run QEMU for this VM. Raises MachineError; then nothing of it runs."""
+        if self.running(plan.vm_id):
+            return
+        directory = self._home.machine(plan.vm_id)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disks = [self._lay(directory, disk) for disk in (plan.os_disk, *plan.data_disks)]
+        timeline = Timeline(self._clock, _Recorder(directory / "timeline.jsonl"))
+        vm = _Vm(plan, timeline, self._clock())
+        with self._lock:
+            self._vms[plan.vm_id] = vm
+        with ExitStack() as undo:
+            undo.callback(self._leave, vm)
+            spec = MachineSpec(
+                id=plan.vm_id,
+                name=plan.instance.name,
+                generation=plan.generation,
+                vcpus=plan.vcpus,
+                memory=plan.memory,
+                accelerator=self._accelerator().name,
+                directory=directory,
+                os_disk=disks[0],
+                data_disks=tuple(disks[1:]),
+                dvd=_write_dvd(directory, plan) if plan.provision else None,
+                nics=tuple(self._plug(vm, nic, undo) for nic in plan.nics),
+            )
+            vm.machine = Machine.start(spec, timeline, lambda: self._leave(vm))
+            self._open_ports(vm)
+            undo.pop_all()
+            for nic in spec.nics:
+                os.close(nic.tap)
+
+    def _lay(self, directory: Path, disk: DiskPlan) -> DiskSpec:
+        """The disk's overlay, laid anew when there is none or when its content was replaced."""
+        overlay = directory / disk.overlay_name
+        if not overlay.exists() or not _lies_over(directory, disk):
+            create_overlay(overlay, disk.path, disk.size)
+            _note_backing(directory, disk)
+        return DiskSpec(overlay, "qcow2", lun=disk.lun)
+
+    def _plug(self, vm: _Vm, nic: NicPlan, undo: ExitStack) -> NicSpec:
+        """Give a NIC its place in its network; `undo` closes our descriptor of the tap."""
+        network = self._network(next(spec for spec in vm.plan.networks if spec.id == nic.network_id))
+        if nic is vm.plan.nics[0]:
+            self._fabric.register(nic.network_id, vm.plan.instance, vm.timeline)
+
+        def leased() -> None:
+            vm.timeline.mark(Stage.DHCP, f"{nic.address} acknowledged to {nic.mac}")
+
+        tap = network.add_port(nic.mac, nic.address, nic.hostname, leased)
+        undo.callback(os.close, tap)
+        return NicSpec(nic.mac, tap)
+
+    def _network(self, spec: NetworkSpec) -> Network:
+        """The running network, started when no VM runs in it yet."""
+        with self._lock:
+            found = self._networks.get(spec.id)
+            if found is not None and found.spec != spec:
+                if found.port_count:
+                    raise MachineError(
+                        f"virtual network {spec.name} has changed while VMs run in it",
+                        hint="deallocate its VMs first",
+                    )
+                self._close_network(spec.id)
+                found = None
+            if found is None:
+                found = Network.open(spec, self._home.network(spec.id), way_out=self._way_out)
+                self._networks[spec.id] = found
+                self._fabric.serve(
+                    spec.id,
+                    wireserver=found.listen(WIRESERVER, WIRESERVER_PORT),
+                    host_plugin=found.listen(WIRESERVER, HOST_PLUGIN_PORT),
+                    imds=found.listen(IMDS, IMDS_PORT),
+                )
+            return found
+
+    def _open_ports(self, vm: _Vm) -> None:
+        for nic in vm.plan.nics:
+            if nic.public_address is None:
+                continue
+            network = self._networks[nic.network_id]
+            for port in nic.open_ports:
+                offered = offered_port(port)
+                vm.forwards.append(Forward.open(nic.public_address, offered, network, nic.address, port))
+
+    def _leave(self, vm: _Vm) -> None:
+        """A VM has ended, or did not start: give its ports back and close networks without VMs."""
+        for forward in vm.forwards:
+            forward.close()
+        vm.forwards.clear()
+        if vm.machine is not None and vm.machine.running:
+            vm.machine.kill()
+        with self._lock:
+            for nic in vm.plan.nics:
+                network = self._networks.get(nic.network_id)
+                if network is not None:
+                    network.remove_port(nic.mac)
+                    if not network.port_count:
+                        self._close_network(nic.network_id)
+
+    def _close_network(self, network_id: str) -> None:
+        self._fabric.close_network(network_id)
+        self._networks.pop(network_id).close()
+
+    # Waiting
+
+    @property
+    def ready_limit(self) -> float:
+        """Seconds that a VM has to report Ready; more under software emulation."""
+        return self._ready_timeout * SLOWER[self._accelerator().name]
+
+    def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
+        """Wait for the agent's own report. Azure's codes when it fails."""
+        vm = self._vms.get(vm_id)
+        if vm is None or vm.machine is None:
+            return Outcome(False, "OSProvisioningInternalError", "The VM does not run.")
+        waited = panicked = 0.0
+        while waited < self.ready_limit and panicked < PANIC_PATIENCE:
+            event = vm.timeline.wait(Stage.READY, Stage.FAILED, Stage.STOPPED, timeout=WAIT_STEP)
+            if event is not None:
+                return self._judge(vm, event)
+            if cancelled():
+                return Outcome(False, "OperationPreempted", "The operation was preempted by a later one.")
+            waited += WAIT_STEP
+            panicked += WAIT_STEP if vm.machine.panic else 0.0
+        return self._give_up(vm, waited)
+
+    def _judge(self, vm: _Vm, event: Event) -> Outcome:
+        name = vm.plan.instance.name
+        if event.stage is Stage.READY:
+            assert vm.machine is not None
+            vm.machine.eject_dvd()
+            return Outcome(True)
+        if event.stage is Stage.FAILED:
+            message = f"OS Provisioning failed for VM '{name}' due to an internal error. {event.detail}"
+            return Outcome(False, "OSProvisioningClientError", f"{message} {tell(vm.timeline)}")
+        message = f"VM '{name}' stopped before its agent reported Ready: {event.detail}."
+        return Outcome(False, "OSProvisioningInternalError", f"{message} {tell(vm.timeline)}")
+
+    def _give_up(self, vm: _Vm, waited: float) -> Outcome:
+        name = vm.plan.instance.name
+        assert vm.machine is not None
+        if vm.machine.panic:
+            message = f"The kernel of VM '{name}' panicked: {vm.machine.panic}."
+            return Outcome(False, "OSProvisioningInternalError", f"{message} {tell(vm.timeline)}")
+        message = (
+            f"OS Provisioning for VM '{name}' did not finish in the allotted time. The VM may still finish "
+            f"provisioning successfully. Please check provisioning state later. No agent reported Ready "
+            f"within {waited:.0f} s."
+        )
+        return Outcome(False, "OSProvisioningTimedOut", f"{message} {tell(vm.timeline)}")
+
+    # Stopping
+
+    def stop(self, vm_id: str, *, graceful: bool) -> None:
+        """Power the VM off, by ACPI first when graceful; overlays stay. No error when it is off."""
+        vm = self._vms.get(vm_id)
+        if vm is None or vm.machine is None:
+            return
+        if graceful and vm.machine.running:
+            vm.machine.shutdown(SHUTDOWN_TIMEOUT * SLOWER[vm.machine.spec.accelerator])
+        else:
+            vm.machine.kill()
+
+    def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
+        """The disk's bytes now as a new sparse file in the machine's directory; None: nothing was written."""
+        directory = self._home.machine(vm_id)
+        overlay = directory / disk.overlay_name
+        if not overlay.exists() or not _lies_over(directory, disk):
+            return None
+        folded = directory / f"{disk.overlay_name}.folded"
+        folded.unlink(missing_ok=True)
+        fold(overlay, disk.path, disk.size, folded)
+        return folded
+
+    def remove(self, vm_id: str) -> None:
+        """Stop the VM if it runs and delete its machine directory. No error when there is none."""
+        self.stop(vm_id, graceful=False)
+        with self._lock:
+            self._vms.pop(vm_id, None)
+        self._fabric.forget(vm_id)
+        shutil.rmtree(self._home.machine(vm_id), ignore_errors=True)
+
+    def close(self) -> None:
+        """Stop every VM, side by side, and every network."""
+        with self._lock:
+            vms = list(self._vms)
+        threads = [
+            threading.Thread(target=self.stop, args=(vm_id,), kwargs={"graceful": True}) for vm_id in vms
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with self._lock:
+            for network_id in list(self._networks):
+                self._close_network(network_id)
+
+    # Looking
+
+    def running(self, vm_id: str) -> bool:
+        vm = self._vms.get(vm_id)
+        return vm is not None and vm.machine is not None and vm.machine.running
+
+    def timeline(self, vm_id: str) -> list[Event]:
+        """The events of the last boot, also one of an earlier server."""
+        vm = self._vms.get(vm_id)
+        if vm is not None:
+            return vm.timeline.events()
+        return read_timeline(self._home.machine(vm_id) / "timeline.jsonl")
+
+    def agent(self, vm_id: str) -> AgentStatus | None:
+        """What the guest's agents reported in this boot; None when nothing."""
+        status = self._fabric.agent(vm_id)
+        return status if status.reports or status.heartbeat else None
+
+    def serial_log(self, vm_id: str) -> Path:
+        return self._home.machine(vm_id) / "serial.log"
+
+
+def offered_port(port: int) -> int:
+    """The host's port for a guest's: the same, shifted where only root may listen on it."""
+    if port < PRIVILEGED_PORTS and os.geteuid() != 0:
+        return port + UNPRIVILEGED_SHIFT
+    return port
+
+
+def tell(timeline: Timeline) -> str:
+    """A timeline in one sentence: each stage with the seconds since the first."""
+    events = timeline.events()
+    if not events:
+        return "Nothing was seen of it."
+    first = events[0].at
+    stages = ", ".join(f"{e.stage} +{(e.at - first).total_seconds():.1f} s" for e in events)
+    return f"Timeline: {stages}."
+
+
+class _Recorder:
+    """Appends each event to a file, which the first event empties."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+
+    def __call__(self, event: Event) -> None:
+        line = json.dumps({"stage": event.stage, "at": event.at.isoformat(), "detail": event.detail})
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+
+
+def read_timeline(path: Path) -> list[Event]:
+    """The events that a recorder wrote; a line cut by a crash is left out."""
+    if not path.exists():
+        return []
+    events = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            events.append(
+                Event(Stage(entry["stage"]), datetime.fromisoformat(entry["at"]), str(entry["detail"]))
+            )
+        except (ValueError, KeyError, TypeError):
+            continue
+    return events
+
+
+def _write_dvd(directory: Path, plan: VmPlan) -> Path:
+    """The provisioning DVD, readable by the owner alone: it may hold a password."""
+    instance = plan.instance
+    files = {"ovf-env.xml": build_ovf_env(instance)}
+    if instance.custom_data:
+        try:
+            files["CustomData.bin"] = base64.b64decode(instance.custom_data)
+        except binascii.Error as error:
+            raise MachineError(f"the custom data of {instance.name} is not base64: {error}") from error
+    path = directory / "provisioning.iso"
+    build_dvd(files, path)
+    return path
+
+
+def _backings(directory: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((directory / "backing.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _lies_over(directory: Path, disk: DiskPlan) -> bool:
+    return _backings(directory).get(disk.overlay_name) == str(disk.path)
+
+
+def _note_backing(directory: Path, disk: DiskPlan) -> None:
+    beside = directory / "backing.json.new"
+    beside.write_text(json.dumps({**_backings(directory), disk.overlay_name: str(disk.path)}))
+    beside.replace(directory / "backing.json")

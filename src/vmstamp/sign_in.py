@@ -1,0 +1,81 @@
+"""The door where clients get tokens: OpenID configuration, the token endpoint, and ARM's metadata.
+
+Speaks the client-credentials grant only (RFC 6749 4.4), in the style of AD FS (`/adfs`, which makes
+clients skip instance discovery) and of Microsoft Entra ID (`/{tenant}/oauth2/v2.0/token`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from vmstamp.errors import AzureError
+from vmstamp.identity import Tokens
+
+GRANT = "client_credentials"
+
+
+def routes(tokens: Tokens, base: str) -> list[Route]:
+    """The routes, for a stamp whose ARM endpoint is `base`."""
+
+    def configuration(request: Request) -> Response:
+        authority = f"{base}/{request.path_params['tenant']}"
+        return JSONResponse(
+            {
+                "issuer": base,
+                "authorization_endpoint": f"{authority}/oauth2/authorize",
+                "token_endpoint": f"{authority}/oauth2/token",
+                "response_types_supported": ["token"],
+                "grant_types_supported": [GRANT],
+                "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            }
+        )
+
+    async def token(request: Request) -> Response:
+        return _grant(
+            tokens, dict(parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=32))
+        )
+
+    def endpoints(request: Request) -> Response:
+        return JSONResponse(_metadata(base))
+
+    return [
+        Route("/{tenant}/.well-known/openid-configuration", configuration),
+        Route("/{tenant}/v2.0/.well-known/openid-configuration", configuration),
+        Route("/{tenant}/oauth2/token", token, methods=["POST"]),
+        Route("/{tenant}/oauth2/v2.0/token", token, methods=["POST"]),
+        Route("/metadata/endpoints", endpoints),
+    ]
+
+
+def _grant(tokens: Tokens, fields: dict[str, str]) -> Response:
+    if fields.get("grant_type") != GRANT:
+        found = fields.get("grant_type", "none")
+        return _refused(400, "unsupported_grant_type", f"this stamp grants {GRANT} only; found {found}")
+    scope = fields.get("scope") or fields.get("resource", "")
+    try:
+        token, lifetime = tokens.exchange(fields.get("client_id", ""), fields.get("client_secret", ""), scope)
+    except AzureError as error:
+        return _refused(error.status, error.code, error.message)
+    return JSONResponse(
+        {"token_type": "Bearer", "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _refused(status: int, code: str, description: str) -> Response:
+    return JSONResponse({"error": code, "error_description": description}, status)
+
+
+def _metadata(base: str) -> dict[str, Any]:
+    """What `az cloud register` reads. REST: GET /metadata/endpoints, 2022-09-01."""
+    return {
+        "name": "vmstamp",
+        "resourceManager": base,
+        "authentication": {"loginEndpoint": f"{base}/adfs", "audiences": [base], "tenant": "adfs"},
+        "suffixes": {"storage": "core.localhost"},
+    }

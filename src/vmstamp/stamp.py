@@ -1,0 +1,88 @@
+"""One local Azure, put together: its database, its blobs, its computer, its control plane."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from vmstamp.arm.control_plane import ControlPlane, build
+from vmstamp.arm.engine import Settings
+from vmstamp.blob.store import BlobStore
+from vmstamp.db import Database
+from vmstamp.fabric.fabric import Fabric
+from vmstamp.host import VmHost
+from vmstamp.identity import Subscription
+from vmstamp.machine.accelerator import Accelerator, probe_accelerator
+from vmstamp.machine.leftovers import end_leftovers
+from vmstamp.paths import Home
+
+log = logging.getLogger("vmstamp")
+
+
+class Stamp:
+    """A stamp whose home is locked by this process. Close it: that stops its VMs."""
+
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        fabric: Fabric,
+        host: VmHost,
+        control_plane: ControlPlane,
+        location: str,
+        accelerator: Accelerator,
+    ) -> None:
+        self.blobs = blobs
+        self.control_plane = control_plane
+        self.location = location
+        self.accelerator = accelerator
+        self._db = db
+        self._fabric = fabric
+        self._host = host
+
+    @classmethod
+    def open(
+        cls,
+        home: Home,
+        subscription: Subscription,
+        blob_endpoint: str,
+        *,
+        ready_timeout: float,
+        way_out: bool,
+    ) -> Stamp:
+        """Put a stamp together, ending and mending first what a killed server left.
+
+        `blob_endpoint` is the path-style URL of the Blob door; `ready_timeout` in seconds, under KVM.
+        """
+        for pid in end_leftovers(home.machines, home.networks):
+            log.info("ended process %d, left by an earlier server", pid)
+        db = Database(home.database)
+        blobs = BlobStore(db, home.content)
+        blobs.recover()
+        accelerator = probe_accelerator()
+        log.info("accelerator %s: %s", accelerator.name, accelerator.reason)
+        fabric = Fabric()
+        host = VmHost(
+            home,
+            fabric,
+            probe_accelerator,
+            lambda: datetime.now(UTC),
+            ready_timeout=ready_timeout,
+            way_out=way_out,
+        )
+        settings = Settings(subscription.subscription, subscription.tenant)
+        control_plane = build(db, blobs, host, settings, blob_endpoint)
+        stamp = cls(db, blobs, fabric, host, control_plane, settings.default_location, accelerator)
+        try:
+            control_plane.recover()
+        except BaseException:
+            stamp.close()
+            raise
+        return stamp
+
+    def close(self) -> None:
+        """Stop the VMs by their power buttons, then everything else."""
+        self._host.close()
+        self.control_plane.close()
+        self._fabric.close()
+        self._db.close()
