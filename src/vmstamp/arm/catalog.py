@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Reference, Referrer, Resource
 from vmstamp.db import Database, Row
 from vmstamp.resource_id import ResourceId, parse_resource_id
@@ -60,9 +61,7 @@ class Catalog:
     def now(self) -> str:
         return timestamp(self._clock())
 
-    def new(
-        self, id: ResourceId, location: str, document: dict[str, object], state: dict[str, object]
-    ) -> Resource:
+    def new(self, id: ResourceId, location: str, document: Json, state: Json) -> Resource:
         """A resource that is not stored yet."""
         return Resource(id, location, new_etag(), self.now(), document, state)
 

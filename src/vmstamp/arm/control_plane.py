@@ -11,11 +11,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.compute.calls import compute_calls
+from vmstamp.arm.compute.capture import Captures
+from vmstamp.arm.compute.disks import Disks
+from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.vhds import Vhds
+from vmstamp.arm.compute.virtual_machines import VirtualMachines
+from vmstamp.arm.compute.vm_disks import StorageProfiles
+from vmstamp.arm.compute.vm_life import Life
+from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.engine import Engine, Settings
 from vmstamp.arm.groups import Groups
+from vmstamp.arm.network.interfaces import Interfaces
+from vmstamp.arm.network.public_addresses import PublicAddresses
+from vmstamp.arm.network.security_groups import SecurityGroups
+from vmstamp.arm.network.virtual_networks import VirtualNetworks
 from vmstamp.arm.operations import WORKERS
 from vmstamp.arm.routes import Router
+from vmstamp.arm.storage import StorageAccounts
 from vmstamp.arm.types import Call, Reply, Request, ResourceType
+from vmstamp.blob.store import BlobStore
 from vmstamp.db import Database
 
 
@@ -48,3 +64,46 @@ class ControlPlane:
     def close(self) -> None:
         """End what runs; what is open is taken up again by the next `recover`."""
         self.engine.close()
+
+
+def network_types(catalog: Catalog) -> list[ResourceType]:
+    """The types of Microsoft.Network."""
+    return [
+        VirtualNetworks(catalog).type(),
+        SecurityGroups(catalog).type(),
+        PublicAddresses(catalog).type(),
+        Interfaces(catalog).type(),
+    ]
+
+
+def build(
+    db: Database,
+    store: BlobStore,
+    host: Host,
+    settings: Settings,
+    blob_endpoint: str,
+    *,
+    clock: Clock = utc_now,
+    workers: int = WORKERS,
+) -> ControlPlane:
+    """The control plane of a stamp. `blob_endpoint` is the path-style URL of the blob door, no slash."""
+
+    def types(catalog: Catalog) -> list[ResourceType]:
+        vhds = Vhds(store, blob_endpoint, clock)
+        life = Life(catalog, vhds, host, Plans(catalog, vhds))
+        disks = Disks(catalog, vhds, life.fold_disk, clock)
+        profiles = StorageProfiles(catalog, vhds, disks)
+        captures = Captures(catalog, vhds, life)
+        return [
+            *network_types(catalog),
+            StorageAccounts(catalog, store, blob_endpoint).type(),
+            disks.type(),
+            Images(catalog, vhds, disks, life.fold_disk, life.fold_all).type(),
+            VirtualMachines(catalog, profiles, life, captures).type(),
+        ]
+
+    def calls(engine: Engine) -> list[Call]:
+        accounts = StorageAccounts(engine.catalog, store, blob_endpoint)
+        return [*accounts.calls(engine), *compute_calls(engine)]
+
+    return ControlPlane(db, types, settings, calls=calls, clock=clock, workers=workers)

@@ -251,7 +251,13 @@ class Engine:
         """Decide and store, in the caller's transaction; what is to be run once it is committed."""
         location = self._location(kind, id, body, existing)
         put = Put(
-            existing.id if existing else id, body, location, existing, request.api_version, self.catalog
+            existing.id if existing else id,
+            body,
+            location,
+            existing,
+            request.api_version,
+            self.catalog,
+            partial=request.method == "PATCH",
         )
         change = self._with_tags(kind.parse(put), body)
         for companion in change.companions:
@@ -424,12 +430,11 @@ class Engine:
         action = next((a for a in kind.actions if a.name.lower() == name.lower()), None)
         if action is None:
             raise self.unknown_action(kind, name)
-        body = request.json
         with self.db.write():
             resource = self._resource_to_act_on(id)
             if not action.beside and self.operations.find_open(id):
                 raise faults.conflict()
-            input = action.check(resource, body)
+            input = action.check(resource, request)
             if not action.synchronous:
                 operation = self.operations.record(resource.id, action.name, input=input)
         if action.synchronous:

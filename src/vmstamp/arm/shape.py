@@ -6,6 +6,7 @@ without case (clients differ: `diskSizeGb`, `diskSizeGB`); null counts as absent
     str, int, bool          a value of this type that the stamp acts on
     OneOf(...)              one of these words, returned as spelled here; anything else is invalid
     Only(...)               Azure knows more values, the stamp these: another is refused by name
+    an object with `clean(value, path)`: a node of its own kind, such as `links.Link`
     {...}                   an object of that shape
     [node]                  a list
     KEEP                    known not to change what the stamp does: kept and returned as it is
@@ -80,7 +81,7 @@ def _last(path: str) -> str:
 
 
 def _clean(value: Any, node: Node, path: str) -> Any:
-    if isinstance(node, (OneOf, Only)):
+    if hasattr(node, "clean"):
         return node.clean(value, path)
     if isinstance(node, Mapping):
         return clean(value, node, path)

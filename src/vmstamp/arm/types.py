@@ -120,6 +120,7 @@ class Put:
     existing: Resource | None
     api_version: str
     catalog: Catalog
+    partial: bool = False  # a PATCH: the body is what is there with the changes in it
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Action:
 
     name: str
     run: Callable[[Resource, Work], Json | None]
-    check: Callable[[Resource, Json], Json] = lambda resource, body: {}
+    check: Callable[[Resource, Request], Json] = lambda resource, request: {}
     synchronous: bool = False
     resumable: bool = True
     # May run while an operation on the resource is open (reads only).

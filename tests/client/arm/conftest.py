@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -15,21 +18,31 @@ from typing import Any
 import pytest
 import uvicorn
 from azure.core.credentials import AccessToken
+from azure.core.exceptions import ResourceNotFoundError
+from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.storage import StorageManagementClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from vmstamp.blob.store import BlobStore
 
 from vmstamp.arm import rest
-from vmstamp.arm.control_plane import ControlPlane
+from vmstamp.arm.compute.host import DiskPlan, Outcome, VmPlan
+from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.db import Database
+from vmstamp.disk.footer import make_footer
 from vmstamp.errors import AzureError
+from vmstamp.fabric.report import AgentStatus, HealthReport
+from vmstamp.timeline import Event, Stage
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 TENANT = "66666666-7777-8888-9999-000000000000"
 TOKEN = "a token of the tests"
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -94,15 +107,92 @@ class Arm:
     url: str
     options: dict[str, Any]
     clients: list[Any] = field(default_factory=list)
+    host: Any = None
+    store: Any = None
 
     def client(self, kind: Callable[..., Any], credential: Any = None) -> Any:
         made = kind(credential or StaticToken(), SUBSCRIPTION, **self.options)
         self.clients.append(made)
         return made
 
-    @property
+    @cached_property
     def resources(self) -> Any:
         return self.client(ResourceManagementClient)
+
+    @cached_property
+    def network(self) -> Any:
+        return self.client(NetworkManagementClient)
+
+    @cached_property
+    def storage(self) -> Any:
+        return self.client(StorageManagementClient)
+
+    @cached_property
+    def compute(self) -> Any:
+        return self.client(ComputeManagementClient)
+
+    # -- what many tests begin with
+
+    def vhd(self, account: str, name: str, size: int = MIB, mark: bytes = b"") -> str:
+        """Put a fixed VHD into a page blob of an account; its URL. `mark` are its first bytes."""
+        if self.store.find_account(account) is None:
+            body = {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "location": "westeurope"}
+            self.storage.storage_accounts.begin_create("rg", account, body).result()
+        if self.store.find_container(account, "vhds") is None:
+            self.store.create_container(account, "vhds")
+        self.store.create_page_blob(account, "vhds", name, size + 512)
+        self.store.write_pages(account, "vhds", name, 0, mark.ljust(512, b"\0"))
+        footer = make_footer(size, uuid.uuid4(), datetime.now(UTC))
+        self.store.write_pages(account, "vhds", name, size, footer)
+        return f"{ENDPOINT}/{account}/vhds/{name}"
+
+    def image(self, name: str = "image1", **properties: Any) -> Any:
+        """A generalized Linux image of a VHD of 1 MiB whose first bytes are `the os`."""
+        url = self.vhd("account1", f"{name}.vhd", mark=b"the os")
+        disk = {"osType": "Linux", "osState": "Generalized", "blobUri": url}
+        body = {"storageProfile": {"osDisk": disk}, "hyperVGeneration": "V2", **properties}
+        document = {"location": "westeurope", "properties": body}
+        return self.compute.images.begin_create_or_update("rg", name, document).result()
+
+    def nic(self, name: str = "nic1", **properties: Any) -> Any:
+        """An interface in subnet `default` of the network `vnet1`, which is made when it is not there."""
+        network = self.network
+        space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
+        subnets = [{"name": "default", "properties": {"addressPrefix": "10.0.0.0/24"}}]
+        vnet = {"location": "westeurope", "properties": {**space, "subnets": subnets}}
+        try:
+            subnet = network.subnets.get("rg", "vnet1", "default")
+        except ResourceNotFoundError:
+            network.virtual_networks.begin_create_or_update("rg", "vnet1", vnet).result()
+            subnet = network.subnets.get("rg", "vnet1", "default")
+        configuration = {"name": "ipconfig1", "properties": {"subnet": {"id": subnet.id}, **properties}}
+        body = {"location": "westeurope", "properties": {"ipConfigurations": [configuration]}}
+        return network.network_interfaces.begin_create_or_update("rg", name, body).result()
+
+    def vm_body(self, image: Any, nic: Any, **properties: Any) -> dict[str, Any]:
+        key = {"path": "/home/azureuser/.ssh/authorized_keys", "keyData": "ssh-ed25519 AAAA azureuser"}
+        linux = {"disablePasswordAuthentication": True, "ssh": {"publicKeys": [key]}}
+        profile = {"computerName": "vm1", "adminUsername": "azureuser", "linuxConfiguration": linux}
+        whole = {
+            "hardwareProfile": {"vmSize": "Standard_B1ms"},
+            "storageProfile": {
+                "imageReference": {"id": image.id},
+                "osDisk": {"createOption": "FromImage", "caching": "ReadWrite"},
+            },
+            "osProfile": profile,
+            "networkProfile": {"networkInterfaces": [{"id": nic.id, "properties": {"primary": True}}]},
+            **properties,
+        }
+        return {"location": "westeurope", "properties": {k: v for k, v in whole.items() if v is not None}}
+
+    def vm(self, name: str = "vm1", **properties: Any) -> Any:
+        """A VM of a new image with a new interface, ready."""
+        body = self.vm_body(self.image(f"{name}-image"), self.nic(f"{name}-nic"), **properties)
+        return self.compute.virtual_machines.begin_create_or_update("rg", name, body).result()
+
+    def power(self, name: str) -> str:
+        view = self.compute.virtual_machines.instance_view("rg", name)
+        return next(s.code for s in view.statuses if s.code.startswith("PowerState/"))
 
 
 @pytest.fixture
@@ -156,6 +246,108 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+class FakeHost:
+    """A host whose guests boot at once. What a guest writes is kept, and folded like an overlay.
+
+    `held` keeps guests from reporting until it is set; `outcome` is how the next provisioning ends.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.plans: dict[str, list[VmPlan]] = {}
+        self.up: set[str] = set()
+        self.written: dict[tuple[str, str], dict[int, bytes]] = {}
+        self.backing: dict[tuple[str, str], Path] = {}
+        self.outcome = Outcome(True)
+        self.held = threading.Event()
+        self.held.set()
+        self.started = threading.Event()
+
+    def start(self, plan: VmPlan) -> None:
+        self.plans.setdefault(plan.vm_id, []).append(plan)
+        for disk in (plan.os_disk, *plan.data_disks):
+            assert disk.path.stat().st_size == disk.size + 512
+            key = (plan.vm_id, disk.overlay_name)
+            if self.backing.get(key) != disk.path:
+                self.backing[key] = disk.path
+                self.written.pop(key, None)
+        self.up.add(plan.vm_id)
+        self.started.set()
+
+    def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
+        while not self.held.wait(0.02):
+            if cancelled():
+                return Outcome(False, "Cancelled", "cancelled")
+        return self.outcome
+
+    def stop(self, vm_id: str, *, graceful: bool) -> None:
+        self.up.discard(vm_id)
+
+    def write(self, plan: VmPlan, lun: int | None, offset: int, data: bytes) -> None:
+        """What the guest would do."""
+        disk = next(d for d in (plan.os_disk, *plan.data_disks) if d.lun == lun)
+        self.written.setdefault((plan.vm_id, disk.overlay_name), {})[offset] = data
+
+    def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
+        key = (vm_id, disk.overlay_name)
+        if self.backing.get(key) != disk.path or key not in self.written:
+            return None
+        folded = self.directory / f"folded-{uuid.uuid4()}"
+        shutil.copyfile(disk.path, folded)
+        with folded.open("r+b") as file:
+            for offset, data in self.written[key].items():
+                file.seek(offset)
+                file.write(data)
+        return folded
+
+    def remove(self, vm_id: str) -> None:
+        self.up.discard(vm_id)
+        for key in [key for key in self.backing if key[0] == vm_id]:
+            del self.backing[key]
+            self.written.pop(key, None)
+
+    def running(self, vm_id: str) -> bool:
+        return vm_id in self.up
+
+    def timeline(self, vm_id: str) -> list[Event]:
+        if vm_id not in self.plans:
+            return []
+        return [Event(Stage.STARTED, datetime(2024, 1, 1, tzinfo=UTC), "QEMU runs")]
+
+    def agent(self, vm_id: str) -> AgentStatus | None:
+        at = datetime(2024, 1, 1, tzinfo=UTC)
+        return AgentStatus((HealthReport(at, "Ready", "cloud-init/24.4"),)) if vm_id in self.plans else None
+
+    def serial_log(self, vm_id: str) -> Path:
+        path = self.directory / f"serial-{vm_id}.log"
+        path.write_text("Linux version 6.1\nlogin: ")
+        return path
+
+
 @pytest.fixture
-def arm(db: Database, serve: Callable[[ControlPlane], Arm]) -> Arm:
-    return serve(ControlPlane(db, lambda catalog: (), Settings(SUBSCRIPTION, TENANT)))
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path)
+
+
+@pytest.fixture
+def store(db: Database, tmp_path: Path) -> BlobStore:
+    content = tmp_path / "content"
+    content.mkdir()
+    return BlobStore(db, content)
+
+
+ENDPOINT = "http://127.0.0.1:10000"
+
+
+@pytest.fixture
+def plane(db: Database, store: BlobStore, host: FakeHost) -> ControlPlane:
+    return build(db, store, host, Settings(SUBSCRIPTION, TENANT, page_size=3), ENDPOINT)
+
+
+@pytest.fixture
+def arm(plane: ControlPlane, serve: Callable[[ControlPlane], Arm], host: FakeHost, store: BlobStore) -> Arm:
+    """A stamp with a group `rg` in westeurope."""
+    arm = serve(plane)
+    arm.host, arm.store = host, store
+    arm.resources.resource_groups.create_or_update("rg", {"location": "westeurope"})
+    return arm

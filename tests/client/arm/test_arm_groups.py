@@ -16,7 +16,7 @@ def test_group_is_created_listed_tagged_and_deleted(arm: Any) -> None:
     assert made.properties.provisioning_state == "Succeeded"
     assert client.resource_groups.check_existence("RG1")
     assert client.resource_groups.update("rg1", {"tags": {"b": "2"}}).tags == {"b": "2"}
-    assert [group.name for group in client.resource_groups.list()] == ["rg1"]
+    assert [group.name for group in client.resource_groups.list()] == ["rg", "rg1"]
     client.resource_groups.begin_delete("rg1").result(30)
     assert not client.resource_groups.check_existence("rg1")
 

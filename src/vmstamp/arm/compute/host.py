@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 from vmstamp.timeline import Event
 
 if TYPE_CHECKING:
-    from vmstamp.fabric.fabric import AgentStatus
     from vmstamp.fabric.instance import Instance
+    from vmstamp.fabric.report import AgentStatus
     from vmstamp.machine.network import NetworkSpec
 
 

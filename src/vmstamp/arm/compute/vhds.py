@@ -1,0 +1,209 @@
+"""The fixed VHDs behind disks, images and virtual machines: page blobs of the blob room.
+
+A managed disk is the blob `disk/abcd` of a hidden account `md-...`: 20-odd bytes of names, and every
+operation but growing and folding takes the same time whatever the disk's size.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from vmstamp.blob.records import PAGE_BLOB, BlobRef
+from vmstamp.blob.store import BlobStore
+from vmstamp.disk.footer import FOOTER_SIZE, make_footer, parse_footer
+from vmstamp.errors import AzureError, DiskError
+
+CONTAINER: Final = "disk"
+BLOB: Final = "abcd"
+DIAGNOSTICS: Final = "mddiagnostics"  # hidden account of serial logs
+MIB: Final = 2**20
+GIB: Final = 2**30
+
+
+def new_place() -> BlobRef:
+    """A name for a new managed disk; nothing is made yet."""
+    return BlobRef(f"md-{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
+
+
+def place(state: list[str]) -> BlobRef:
+    """A name as it is kept in a resource's state."""
+    return BlobRef(*state)
+
+
+class Vhds:
+    """Makes, shares, checks and deletes VHDs. `endpoint` is the path-style URL of the blob door."""
+
+    def __init__(
+        self, store: BlobStore, endpoint: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self.store = store
+        self._endpoint = endpoint
+        self._now = now
+
+    # -- making
+
+    def create_empty(self, ref: BlobRef, size: int, unique_id: str) -> None:
+        """A VHD of `size` bytes of zeros. Idempotent."""
+        if self.exists(ref):
+            return
+        self._make_room(ref)
+        footer = make_footer(size, uuid.UUID(unique_id), self._now())
+        self.store.create_page_blob(*ref, size + FOOTER_SIZE)
+        self.store.write_pages(*ref, size, footer)
+
+    def create_upload(self, ref: BlobRef, length: int) -> None:
+        """An empty blob of `length` bytes for a client to fill, footer and all. Idempotent."""
+        if not self.exists(ref):
+            self._make_room(ref)
+            self.store.create_page_blob(*ref, length)
+
+    def copy(self, source: BlobRef, target: BlobRef) -> None:
+        """A new VHD with the source's bytes, shared until one of the two is written. Idempotent."""
+        if not self.exists(target):
+            self._make_room(target)
+            self.store.share(source, target)
+
+    def overwrite(self, source: BlobRef, target: BlobRef) -> None:
+        """As `copy`, but a blob that is there is replaced."""
+        self._make_room(target)
+        self.store.share(source, target, overwrite=True)
+
+    def grow(self, ref: BlobRef, size: int, unique_id: str) -> None:
+        """Make a VHD `size` bytes large: zeros, and a new footer at the new end. Idempotent."""
+        old = self.size(ref)
+        if old >= size:
+            return
+        footer = make_footer(size, uuid.UUID(unique_id), self._now())
+        self.store.resize(*ref, size + FOOTER_SIZE)
+        self.store.write_pages(*ref, size, footer)
+        self.store.clear_pages(*ref, old, FOOTER_SIZE)
+
+    def adopt(self, ref: BlobRef, path: Path) -> None:
+        """Take a sparse file as the VHD's new content; the file is the store's from now on."""
+        self.store.replace_content(ref, path)
+
+    def delete(self, ref: BlobRef) -> None:
+        """Delete a managed disk's VHD with its hidden account. Idempotent."""
+        if self.store.find_account(ref.account) is not None:
+            self.store.delete_account(ref.account)
+
+    def _make_room(self, ref: BlobRef) -> None:
+        if self.store.find_account(ref.account) is None:
+            self.store.create_account(ref.account, hidden=True)
+        if self.store.find_container(ref.account, ref.container) is None:
+            self.store.create_container(ref.account, ref.container)
+
+    # -- looking
+
+    def exists(self, ref: BlobRef) -> bool:
+        return self.store.find_blob(*ref) is not None
+
+    def is_page_blob(self, ref: BlobRef) -> bool:
+        blob = self.store.find_blob(*ref)
+        return blob is not None and blob.type == PAGE_BLOB
+
+    def path(self, ref: BlobRef) -> Path:
+        """The file that a virtual machine reads: sealed, never written again."""
+        return self.store.content_path(ref)
+
+    def size(self, ref: BlobRef) -> int:
+        """The virtual size: the blob without its footer."""
+        return self.store.get_blob(*ref).size - FOOTER_SIZE
+
+    def check(self, ref: BlobRef, disk: str) -> int:
+        """The virtual size in bytes of a VHD that Azure takes. Raises AzureError with what is wrong."""
+        length = self.store.get_blob(*ref).size
+        url = self.url(ref)
+        if length < MIB + FOOTER_SIZE:
+            raise vhd_size_invalid(url, length - FOOTER_SIZE)
+        data = self.store.read(*ref, length - FOOTER_SIZE, FOOTER_SIZE)
+        if data[:8] != b"conectix":
+            raise AzureError(
+                400,
+                "InvalidVhd",
+                f"The specified cookie value in VHD footer indicates that disk '{disk}' with blob "
+                f"{url} is not a "
+                "supported VHD. Disk is expected to have cookie value 'conectix'.",
+            )
+        try:
+            footer = parse_footer(data, url, length - FOOTER_SIZE)
+        except DiskError as error:
+            raise AzureError(
+                400, "InvalidVhd", f"The disk '{disk}' is not a supported VHD: {error.message}."
+            ) from error
+        if footer.disk_type != 2:
+            raise AzureError(
+                400,
+                "InvalidVhd",
+                f"The specified disk type in VHD footer indicates that disk '{disk}' with blob {url} "
+                "is not a fixed "
+                f"VHD (type 2) but of type {footer.disk_type}. Only fixed VHDs are supported.",
+            )
+        if footer.current_size % MIB or footer.current_size + FOOTER_SIZE != length:
+            raise vhd_size_invalid(url, footer.current_size)
+        return footer.current_size
+
+    # -- addresses
+
+    def url(self, ref: BlobRef) -> str:
+        return f"{self._endpoint}/{ref.account}/{ref.container}/{ref.name}"
+
+    def find_url(self, url: str) -> BlobRef | None:
+        """The blob that a URL names, path style or host style, whatever its query; None when it is "
+        "no blob's."""
+        parts = urlsplit(url)
+        words = [unquote(word) for word in parts.path.split("/") if word]
+        host = parts.hostname or ""
+        if ".blob." in host:
+            words = [host.split(".", 1)[0], *words]
+        if parts.scheme not in ("http", "https") or len(words) < 3:
+            return None
+        return BlobRef(words[0], words[1], "/".join(words[2:]))
+
+    def is_leased(self, ref: BlobRef) -> bool:
+        return self.store.get_blob(*ref).lease is not None
+
+    # -- access by SAS
+
+    def open_access(self, ref: BlobRef, write: bool, seconds: int, policy: str) -> str:
+        """A SAS URL that rests on a stored access policy of this name, so that it can be revoked."""
+        now = self._now()
+        permissions, expiry = "rw" if write else "r", now + timedelta(seconds=seconds)
+        self.store.set_access_policy(ref.account, ref.container, policy, permissions, now, expiry)
+        sas = self.store.sign_sas(ref, permissions="", start=None, expiry=None, policy=policy)
+        return f"{self.url(ref)}?{sas}"
+
+    def close_access(self, ref: BlobRef) -> None:
+        """Revoke what `open_access` gave. Idempotent."""
+        self.store.clear_access_policies(ref.account, ref.container)
+
+    def publish_log(self, name: str, vm_id: str, data: bytes, seconds: int) -> str:
+        """Put a text into a block blob of the hidden diagnostics account; a URL that reads it for a while."""
+        ref = BlobRef(DIAGNOSTICS, f"bootdiagnostics-{vm_id}", f"{name}.{vm_id}.serialconsole.log")
+        self._make_room(ref)
+        self.store.put_block_blob(*ref, data, "text/plain; charset=utf-8")
+        return self.read_url(ref, seconds)
+
+    def read_url(self, ref: BlobRef, seconds: int) -> str:
+        """A SAS URL for reading one blob."""
+        now = self._now()
+        expiry = now + timedelta(seconds=seconds)
+        sas = self.store.sign_sas(
+            ref, permissions="r", start=now - timedelta(minutes=5), expiry=expiry, policy=None
+        )
+        return f"{self.url(ref)}?{sas}"
+
+
+def vhd_size_invalid(url: str, size: int) -> AzureError:
+    return AzureError(
+        400,
+        "InvalidVhd",
+        f"The specified blob {url} with VHD virtual size {size} bytes is not supported. The virtual "
+        "size of a VHD "
+        "must be a whole number (in MBs), followed by its footer of 512 bytes.",
+    )

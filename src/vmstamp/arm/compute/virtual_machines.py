@@ -1,0 +1,291 @@
+"""Microsoft.Compute/virtualMachines: the type, and what a PUT of one decides.
+
+    state of a VM (never shown)
+    power        creating, running, stopped, deallocated: what was asked for last; a guest may have
+                 powered itself off meanwhile, which `vm_view.power_state` sees
+    generalized  said by the client; cannot be undone
+    provision    it takes provisioning data; provisioned: an agent reported Ready (or none was due)
+    secrets      adminPassword and customData, until the guest has them; then they are gone
+    disks        see `vm_disks.VmDisk`
+
+What is done with a VM is in `vm_life`, what is shown in `vm_view`, its disks are decided in `vm_disks`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.capture import Captures
+from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
+from vmstamp.arm.compute.sizes import DEFAULT, SIZES, Size, check_generation, get_size
+from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
+from vmstamp.arm.compute.vm_disks import Storage, StorageProfiles, blob_key, read_disks, write_disks
+from vmstamp.arm.compute.vm_life import Life
+from vmstamp.arm.compute.vm_view import instance_view, power_state
+from vmstamp.arm.faults import (
+    change_not_allowed,
+    invalid_parameter,
+    missing_parameter,
+    not_allowed,
+    unsupported,
+)
+from vmstamp.arm.links import linked
+from vmstamp.arm.network.interfaces import NAME as INTERFACES
+from vmstamp.arm.shape import Json, clean
+from vmstamp.arm.types import Action, Change, Put, Reference, Resource, ResourceType
+from vmstamp.errors import AzureError
+from vmstamp.resource_id import parse_resource_id
+
+NAME: Final = "Microsoft.Compute/virtualMachines"
+SECRETS: Final = ("adminPassword", "customData")
+
+
+class VirtualMachines:
+    """The type."""
+
+    def __init__(self, catalog: Catalog, profiles: StorageProfiles, life: Life, captures: Captures) -> None:
+        self._catalog = catalog
+        self._profiles = profiles
+        self._life = life
+        self._captures = captures
+
+    def type(self) -> ResourceType:
+        life = self._life
+        return ResourceType(
+            name=NAME,
+            api_versions=API_VERSIONS,
+            style=VM_STYLE,
+            parse=self.parse,
+            apply=life.apply,
+            remove=life.remove,
+            view=self.view,
+            references=references,
+            patch="all",
+            etag_in_body=True,
+            preemptible=True,
+            delete_rank=1,
+            reads={"instanceView": lambda vm: instance_view(vm, life.host), "vmSizes": lambda vm: vm_sizes()},
+            actions=(
+                Action("start", life.start, check=life.check_start),
+                Action("restart", life.restart, check=life.check_restart),
+                Action("powerOff", life.power_off, check=life.check_power_off),
+                Action("deallocate", life.deallocate, check=life.check_deallocate),
+                Action("generalize", life.generalize, check=life.check_generalize, synchronous=True),
+                Action("capture", self._captures.run, check=self._captures.check),
+                Action("retrieveBootDiagnosticsData", life.boot_diagnostics, synchronous=True, beside=True),
+                Action(
+                    "instanceView",
+                    lambda vm, work: instance_view(vm, life.host),
+                    synchronous=True,
+                    beside=True,
+                ),
+            ),
+        )
+
+    # -- GET
+
+    def view(self, vm: Resource, expand: str) -> Json:
+        if expand and expand.lower() not in ("instanceview", "userdata"):
+            raise unsupported(f"The value '{expand}' of query parameter '$expand'")
+        shown = vm
+        if expand.lower() == "instanceview":
+            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host))
+        if expand.lower() == "userdata" and vm.state.get("user data"):
+            shown = shown.with_properties(userData=vm.state["user data"])
+        return shown.document
+
+    # -- PUT
+
+    def parse(self, put: Put) -> Change:
+        check_name(put.id.name, "vmName")
+        body = clean(put.body, SHAPE)
+        properties = body.get("properties", {})
+        if put.existing:
+            return self._update(put, put.existing, body, properties)
+        size = get_size(properties.get("hardwareProfile", {}).get("vmSize", DEFAULT))
+        storage = self._profiles.create(put, properties.get("storageProfile", {}), size)
+        check_generation(size, storage.generation)
+        profile = properties.get("osProfile")
+        self._check_provisioning(profile, storage)
+        network = self._network(put, properties.get("networkProfile", {}))
+        user_data = properties.pop("userData", None)
+        if user_data is not None:
+            check_user_data(user_data)
+        shown = {
+            **properties,
+            "vmId": str(uuid.uuid4()),
+            "hardwareProfile": {"vmSize": size.name},
+            "storageProfile": storage.document,
+            "networkProfile": network,
+            "timeCreated": self._catalog.now(),
+        }
+        if profile:
+            shown["osProfile"] = shown_profile(profile)
+        state = {
+            "power": "creating",
+            "generalized": False,
+            "generation": storage.generation,
+            "specialized": storage.specialized,
+            "provision": profile is not None,
+            "wait": profile is not None and profile.get("requireGuestProvisionSignal", True),
+            "provisioned": False,
+            "secrets": {name: profile[name] for name in SECRETS if name in profile} if profile else {},
+            "disks": write_disks(storage.disks),
+            "user data": user_data,
+        }
+        return Change({**body, "properties": shown}, state, storage.companions)
+
+    @staticmethod
+    def _check_provisioning(profile: Json | None, storage: Storage) -> None:
+        if storage.specialized and profile is not None:
+            raise invalid_parameter("Parameter 'osProfile' is not allowed.", "osProfile")
+        if not storage.specialized and profile is None:
+            raise missing_parameter("osProfile")
+        if profile is not None:
+            check_os_profile(profile)
+
+    def _network(self, put: Put, profile: Json) -> Json:
+        links = profile.get("networkInterfaces", [])
+        if not links:
+            raise missing_parameter("networkProfile.networkInterfaces")
+        networks: set[str] = set()
+        shown: list[Json] = []
+        for link in links:
+            interface = linked(put, link, "properties.networkProfile.networkInterfaces", INTERFACES)
+            for user in self._catalog.referrers(interface.id, "interface"):
+                if user.source.key != put.id.key:
+                    raise AzureError(
+                        400,
+                        "NicInUse",
+                        f"Network Interface {interface.id} is used by existing VM {user.source}.",
+                    )
+            subnet = interface.properties["ipConfigurations"][0]["properties"]["subnet"]["id"]
+            networks.add(parse_resource_id(subnet).parent.key)
+            given = {**link, **link.get("properties", {})}
+            primary = given.get("primary", len(links) == 1)
+            option = given.get("deleteOption", "Detach")
+            shown.append(
+                {"id": str(interface.id), "properties": {"primary": primary, "deleteOption": option}}
+            )
+        if sum(link["properties"]["primary"] for link in shown) != 1:
+            raise invalid_parameter(
+                "Virtual machine must have one network interface set as the primary.", "networkProfile"
+            )
+        if len({link["id"].lower() for link in shown}) != len(shown) or len(networks) != 1:
+            raise invalid_parameter(
+                "All network interfaces of a virtual machine must be different and belong to the "
+                "same virtual network.",
+                "networkProfile",
+            )
+        return {"networkInterfaces": shown}
+
+    def _update(self, put: Put, existing: Resource, body: Json, properties: Json) -> Change:
+        old = existing.properties
+        size = self._new_size(existing, properties)
+        storage = self._profiles.update(put, existing, properties.get("storageProfile", {}), size)
+        network = old["networkProfile"]
+        if "networkProfile" in properties:
+            network = self._network(put, properties["networkProfile"])
+        _check_profile_unchanged(old.get("osProfile"), properties.pop("osProfile", None))
+        user_data = properties.pop("userData", existing.state.get("user data"))
+        if user_data is not None:
+            check_user_data(user_data)
+        self._check_hot_changes(existing, storage, network)
+        shown = {
+            **old,
+            **properties,
+            "hardwareProfile": {"vmSize": size.name},
+            "storageProfile": storage.document,
+            "networkProfile": network,
+        }
+        dropped = [
+            d for d in read_disks(existing.state) if d.place not in [new.place for new in storage.disks]
+        ]
+        state = {
+            **existing.state,
+            "disks": write_disks(storage.disks),
+            "dropped": write_disks(dropped),
+            "user data": user_data,
+            "again": existing.provisioning_state == "Failed"
+            and not existing.state["provisioned"]
+            and not put.partial,
+            "resized": size.name != old["hardwareProfile"]["vmSize"],
+        }
+        return Change({**existing.document, **body, "properties": shown}, state, storage.companions)
+
+    @staticmethod
+    def _new_size(existing: Resource, properties: Json) -> Size:
+        name = properties.get("hardwareProfile", {}).get("vmSize")
+        size = get_size(name or existing.properties["hardwareProfile"]["vmSize"])
+        check_generation(size, existing.state["generation"])
+        return size
+
+    def _check_hot_changes(self, existing: Resource, storage: Storage, network: Json) -> None:
+        """Disks and interfaces come and go only while the VM does not run."""
+        before = [disk.place for disk in read_disks(existing.state)]
+        same = before == [disk.place for disk in storage.disks] and _ids(network) == _ids(
+            existing.properties["networkProfile"]
+        )
+        if not same and power_state(existing, self._life.host) not in ("stopped", "deallocated"):
+            raise unsupported(
+                "Adding or removing disks or network interfaces of a running VM (deallocate it first)"
+            )
+        if not same and existing.state["generalized"]:
+            raise not_allowed(
+                f"Operation 'update' is not allowed on VM '{existing.name}' since the VM is generalized."
+            )
+
+
+def _ids(network: Json) -> set[str]:
+    return {link["id"].lower() for link in network["networkInterfaces"]}
+
+
+def shown_profile(profile: Json) -> Json:
+    """osProfile as it is stored and shown: without its secrets, with Azure's defaults."""
+    linux = {"provisionVMAgent": True, **profile.get("linuxConfiguration", {})}
+    linux.setdefault("disablePasswordAuthentication", False)
+    linux.setdefault("patchSettings", {"patchMode": "ImageDefault", "assessmentMode": "ImageDefault"})
+    kept = {name: value for name, value in profile.items() if name not in SECRETS}
+    return {
+        "secrets": [],
+        "allowExtensionOperations": True,
+        "requireGuestProvisionSignal": True,
+        **kept,
+        "linuxConfiguration": linux,
+    }
+
+
+def _check_profile_unchanged(old: Json | None, new: Json | None) -> None:
+    if new is None:
+        return
+    if old is None:
+        raise change_not_allowed("osProfile")
+    for secret in SECRETS:
+        if secret in new:
+            raise change_not_allowed(f"osProfile.{secret}")
+    for name, value in shown_profile(new).items():
+        if name in new and value != old.get(name):
+            raise change_not_allowed(f"osProfile.{name}")
+
+
+def references(vm: Resource) -> Iterator[Reference]:
+    """Interfaces, managed disks, blobs with their accounts, and the image that it came from."""
+    for link in vm.properties["networkProfile"]["networkInterfaces"]:
+        mark = "#primary" if link["properties"]["primary"] else ""
+        yield Reference("interface", link["id"], f"{vm.id}{mark}")
+    for disk in read_disks(vm.state):
+        if disk.managed:
+            yield Reference("disk", disk.managed, str(vm.id))
+        else:
+            yield Reference("blob", blob_key(disk.ref), str(vm.id))
+            yield Reference("account", f"account:{disk.ref.account}", str(vm.id))
+    image: Any = vm.properties["storageProfile"].get("imageReference", {}).get("id")
+    if image:
+        yield Reference("image", image, str(vm.id))
+
+
+def vm_sizes() -> Json:
+    return {"value": [size.to_json() for size in SIZES]}

@@ -1,0 +1,539 @@
+"""The disks of a virtual machine: what its storageProfile asks for, decided against images, disks and blobs.
+
+A VM has managed disks or blob-based ones, never both. Each becomes a `VmDisk`, which the VM's state
+keeps: where the VHD lies, how it is made, and what becomes of it when the VM goes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.compute.naming import check_name
+from vmstamp.arm.compute.sizes import Size
+from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
+from vmstamp.arm.faults import (
+    change_not_allowed,
+    invalid_parameter,
+    missing_parameter,
+    not_allowed,
+    not_found,
+    unsupported,
+)
+from vmstamp.arm.links import linked_id
+from vmstamp.arm.shape import Json
+from vmstamp.arm.types import Put, Resource
+from vmstamp.blob.records import BlobRef
+from vmstamp.errors import AzureError
+from vmstamp.resource_id import ResourceId, parse_resource_id
+
+IMAGES: Final = "Microsoft.Compute/images"
+ACCOUNTS: Final = "Microsoft.Storage/storageAccounts"
+HIGHEST_LUN: Final = 63
+
+
+@dataclass(frozen=True)
+class VmDisk:
+    """One disk of a VM as its state keeps it. `lun` None: the OS disk; `size` virtual, in bytes.
+
+    `make` says how the VHD comes into being: `copy` of `source`, `empty`, or `attach` (it exists).
+    `managed` is the managed disk's id, '' for a blob-based one; `delete`: it goes when the VM goes.
+    """
+
+    lun: int | None
+    name: str
+    place: list[str]
+    size: int
+    make: str
+    source: list[str]
+    unique: str
+    managed: str
+    delete: bool
+
+    @property
+    def ref(self) -> BlobRef:
+        return place(self.place)
+
+    @property
+    def source_ref(self) -> BlobRef:
+        return place(self.source)
+
+    @property
+    def overlay_name(self) -> str:
+        return f"disk-{self.unique}.qcow2"
+
+
+def read_disks(state: Json) -> list[VmDisk]:
+    """The disks that a VM's state keeps, the OS disk first."""
+    return [VmDisk(**disk) for disk in state["disks"]]
+
+
+def write_disks(disks: list[VmDisk]) -> list[Json]:
+    return [asdict(disk) for disk in disks]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a storageProfile comes to: its document, the disks, the managed disks to be created with it."""
+
+    document: Json
+    disks: list[VmDisk]
+    companions: tuple[Resource, ...]
+    generation: int
+    specialized: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a VM is made of: an image's or a disk's generation, os state, and an image's VHDs by LUN."""
+
+    generation: int
+    specialized: bool
+    image: Resource | None = None
+
+
+class StorageProfiles:
+    """Decides storage profiles. Reads the catalog and blobs, changes nothing."""
+
+    def __init__(self, catalog: Catalog, vhds: Vhds, disks: managed.Disks) -> None:
+        self._catalog = catalog
+        self._vhds = vhds
+        self._managed = disks
+
+    # -- a new VM
+
+    def create(self, put: Put, profile: Json, size: Size) -> Storage:
+        """The storage of a new VM. Raises AzureError."""
+        os_disk = profile.get("osDisk")
+        if not os_disk:
+            raise missing_parameter("storageProfile.osDisk")
+        if "createOption" not in os_disk:
+            raise missing_parameter("osDisk.createOption")
+        source = self._source(put, profile, os_disk)
+        data = self._with_image_disks(profile.get("dataDisks", []), source.image)
+        check_luns(data, size)
+        blob_based = "vhd" in os_disk
+        for disk in data:
+            _check_kind(disk, blob_based)
+        used: set[str] = set()
+        done = [self._disk(put, given, source, blob_based, used) for given in (os_disk, *data)]
+        document = {**profile, "osDisk": done[0][0], "dataDisks": [shown for shown, _, _ in done[1:]]}
+        companions = tuple(made for _, _, made in done if made)
+        return Storage(
+            document, [disk for _, disk, _ in done], companions, source.generation, source.specialized
+        )
+
+    def _source(self, put: Put, profile: Json, os_disk: Json) -> _Source:
+        option, reference = os_disk["createOption"], profile.get("imageReference")
+        if option == "Empty":
+            raise invalid_parameter(
+                "The value 'Empty' of parameter 'osDisk.createOption' is not allowed.", "osDisk.createOption"
+            )
+        if option == "Attach":
+            if reference:
+                raise invalid_parameter(
+                    "Parameter 'imageReference' is not allowed when createOption of the OS disk is Attach.",
+                    "imageReference",
+                )
+            if "vhd" in os_disk:
+                return _Source(1, True)
+            disk = self._attachable(put, os_disk)
+            return _Source(2 if disk.properties.get("hyperVGeneration") == "V2" else 1, True)
+        if "vhd" in os_disk:
+            if reference:
+                raise not_allowed(
+                    "A blob based OS disk from a managed image is not supported.", target="imageReference"
+                )
+            return _Source(1, False)
+        if not reference or "id" not in reference:
+            raise missing_parameter("imageReference")
+        image = self._image(put, reference)
+        generation = 2 if image.properties.get("hyperVGeneration") == "V2" else 1
+        specialized = image.properties["storageProfile"]["osDisk"]["osState"] == "Specialized"
+        return _Source(generation, specialized, image)
+
+    def _image(self, put: Put, reference: Json) -> Resource:
+        try:
+            id = parse_resource_id(reference["id"])
+        except ValueError:
+            id = ResourceId("")
+        if id.type.lower() != IMAGES.lower():
+            raise unsupported(f"The image reference '{reference['id']}'", target="imageReference.id")
+        image = self._catalog.find(id)
+        if image is None or image.location != put.location or image.provisioning_state == "Deleting":
+            raise not_found(f"The Image '{id}' cannot be found in '{put.location}' region.")
+        if image.provisioning_state != "Succeeded":
+            raise not_allowed(
+                f"The Image '{image.name}' is in provisioning state {image.provisioning_state}."
+            )
+        if image.properties["storageProfile"]["osDisk"]["osType"] != "Linux":
+            raise unsupported("A virtual machine with operating system Windows", target="imageReference.id")
+        return image
+
+    @staticmethod
+    def _with_image_disks(data: list[Json], image: Resource | None) -> list[Json]:
+        """The data disks that are asked for and, implicitly, those of the image that are not."""
+        given = {disk.get("lun") for disk in data}
+        extra = image.properties["storageProfile"].get("dataDisks", []) if image else []
+        implied = [{"lun": d["lun"], "createOption": "FromImage"} for d in extra if d["lun"] not in given]
+        return [*data, *implied]
+
+    # -- one disk
+
+    def _disk(
+        self, put: Put, given: Json, source: _Source, blob_based: bool, used: set[str]
+    ) -> tuple[Json, VmDisk, Resource | None]:
+        """A disk's document, what the state keeps of it, and the managed disk that is made with it."""
+        lun = given.get("lun")
+        if blob_based:
+            disk = self._blob_disk(put, given, used)
+            shown = _shown(given, disk)
+            return shown, disk, None
+        if given["createOption"] == "Attach":
+            resource = self._attachable(put, given)
+            disk = _vm_disk(lun, resource, given)
+        else:
+            disk = self._new_disk(put, given, source.image)
+        if disk.managed.lower() in used:
+            raise invalid_parameter(f"The disk '{disk.name}' is used twice.", "dataDisk.managedDisk.id")
+        used.add(disk.managed.lower())
+        made = None if given["createOption"] == "Attach" else self._companion(put, given, disk, source)
+        return _shown(given, disk), disk, made
+
+    def _new_disk(self, put: Put, given: Json, image: Resource | None) -> VmDisk:
+        lun = given.get("lun")
+        if given.get("managedDisk", {}).get("id"):
+            kind = "osDisk" if lun is None else "dataDisk"
+            raise AzureError(
+                400,
+                "InvalidParameterConflictingProperties",
+                f"The property '{kind}.createOption' cannot have the value '{given['createOption']}' "
+                "when property "
+                f"'{kind}.managedDisk.id' is set.",
+                target=f"{kind}.createOption",
+            )
+        label = "OsDisk_1" if lun is None else f"disk{lun + 2}"
+        name = given.get("name") or f"{put.id.name}_{label}_{uuid.uuid4().hex}"
+        check_name(name, "diskName")
+        id = put.id.sibling("Microsoft.Compute", "disks", name)
+        if self._catalog.find(id):
+            raise AzureError(
+                409,
+                "ConflictingUserInput",
+                f"Disk {name} already exists in resource group {put.id.group}. Only "
+                "CreateOption.Attach is supported.",
+                target="/subscriptions",
+            )
+        size, source = self._new_size(given, image)
+        make = "copy" if source else "empty"
+        delete = given.get("deleteOption", "Detach") == "Delete"
+        return VmDisk(lun, name, list(new_place()), size, make, source, str(uuid.uuid4()), str(id), delete)
+
+    def _new_size(self, given: Json, image: Resource | None) -> tuple[int, list[str]]:
+        """The size of a new disk, and the VHD of the image that it is a copy of."""
+        wanted = given.get("diskSizeGB")
+        if given["createOption"] == "Empty":
+            if wanted is None:
+                raise missing_parameter("dataDisk.diskSizeGB")
+            return _gib(wanted), []
+        key = "os" if given.get("lun") is None else str(given["lun"])
+        found = image.state["disks"].get(key) if image else None
+        if found is None:
+            raise invalid_parameter(
+                f"StorageProfile.dataDisks.lun {key} does not have required value(s) for image "
+                "specified in storage "
+                "profile.",
+                "dataDisk.lun",
+            )
+        size = int(found["size"])
+        if wanted is not None and _gib(wanted) < size and _gib(wanted) != -(-size // GIB) * GIB:
+            raise not_allowed(
+                f"The specified disk size {wanted} GB is smaller than the size of the corresponding "
+                "disk in the VM "
+                f"image: {-(-size // GIB)} GB. This is not allowed. Please choose equal or greater "
+                "size or do not "
+                "specify an explicit size.",
+                target="osDisk.diskSizeGB" if key == "os" else "dataDisk.diskSizeGB",
+            )
+        return max(size, _gib(wanted) if wanted else 0), found["place"]
+
+    def _companion(self, put: Put, given: Json, disk: VmDisk, source: _Source) -> Resource:
+        creation: Json = {"createOption": given["createOption"]}
+        properties: Json = {}
+        if source.image and disk.make == "copy":
+            creation["imageReference"] = {"id": str(source.image.id)}
+            if disk.lun is not None:
+                creation["imageReference"]["lun"] = disk.lun
+        if disk.lun is None:
+            properties = {"osType": "Linux", "hyperVGeneration": f"V{source.generation}"}
+        properties |= {
+            "creationData": creation,
+            "diskSizeBytes": disk.size,
+            "diskSizeGB": -(-disk.size // GIB),
+            "uniqueId": disk.unique,
+            "timeCreated": self._catalog.now(),
+            "provisioningState": "Succeeded",
+        }
+        kind = given.get("managedDisk", {}).get("storageAccountType", "Standard_LRS")
+        document = {"sku": {"name": kind, "tier": str(kind).split("_")[0]}, "properties": properties}
+        state = {"place": disk.place, "size": disk.size}
+        return self._catalog.new(parse_resource_id(disk.managed), put.location, document, state)
+
+    def _attachable(self, put: Put, given: Json) -> Resource:
+        """The existing managed disk that a VM attaches. Raises when it is not to be had."""
+        link = given.get("managedDisk", {})
+        if "id" not in link:
+            raise missing_parameter("managedDisk.id")
+        id = linked_id(link, "properties.storageProfile.disk.managedDisk", managed.NAME)
+        disk = self._catalog.find(id)
+        if disk is None or disk.location != put.location or disk.provisioning_state == "Deleting":
+            raise not_found(f"Disk {id.name} is not found.")
+        for user in self._catalog.referrers(disk.id, "disk"):
+            if user.source.key != put.id.key:
+                raise not_allowed(
+                    f"Disk '{disk.name}' cannot be attached as the disk is already owned by VM "
+                    f"'{user.source}'.",
+                    target="managedDisk.id",
+                )
+        state = self._managed.state_of(disk)
+        if state == "ActiveSAS":
+            raise managed.active_access(disk, "attaching")
+        if state not in ("Unattached", "Attached", "Reserved"):
+            raise not_allowed(
+                f"Disk '{disk.name}' cannot be attached: it is in state {state}.", target="managedDisk.id"
+            )
+        return disk
+
+    # -- blob-based disks
+
+    def _blob_disk(self, put: Put, given: Json, used: set[str]) -> VmDisk:
+        lun, kind = given.get("lun"), "osDisk" if given.get("lun") is None else "dataDisk"
+        target = self._blob(
+            put, given.get("vhd", {}).get("uri"), f"{kind}.vhd.uri", "DiskBlobNotFound", exists=False
+        )
+        url = self._vhds.url(target)
+        if not target.name.lower().endswith(".vhd"):
+            raise invalid_parameter(
+                f"Blob name in URL {url} must end with '.vhd' extension.", f"{kind}.vhd.uri"
+            )
+        owner = next(iter(self._catalog.referrers(blob_key(target), "blob")), None)
+        if owner and owner.source.key != put.id.key:
+            raise AzureError(
+                409,
+                "DiskBlobAlreadyInUseByAnotherDisk",
+                f"Blob {url} is already in use by another disk belonging to VM '{owner.source.name}'. "
+                "You can examine "
+                "the blob metadata for the disk reference information.",
+            )
+        if url.lower() in used:
+            raise invalid_parameter(f"The blob {url} is used twice.", f"{kind}.vhd.uri")
+        used.add(url.lower())
+        name = given.get("name") or target.name.rsplit("/", 1)[-1].removesuffix(".vhd")
+        disk = VmDisk(lun, name, list(target), 0, "attach", [], str(uuid.uuid4()), "", False)
+        if given["createOption"] == "Attach":
+            self._check_page_blob(target, "DiskBlobNotFound", "IncorrectDiskBlobType")
+            return replace(disk, size=self._vhds.check(target, name))
+        if "/" in target.name:
+            raise invalid_parameter(
+                f"Slash in the blob name of URL {url} is not supported for target disks.", f"{kind}.vhd.uri"
+            )
+        if self._vhds.exists(target):
+            raise AzureError(
+                409,
+                "TargetDiskBlobAlreadyExists",
+                f"Blob {url} already exists. Please provide a different blob URI as target for disk "
+                f"'{name}'.",
+            )
+        if given["createOption"] == "Empty":
+            if "diskSizeGB" not in given:
+                raise missing_parameter("dataDisk.diskSizeGB")
+            return replace(disk, size=_gib(given["diskSizeGB"]), make="empty")
+        image = self._blob(
+            put, given.get("image", {}).get("uri"), f"{kind}.image.uri", "ImageBlobNotFound", exists=True
+        )
+        self._check_page_blob(image, "ImageBlobNotFound", "IncorrectImageBlobType")
+        if image.account != target.account:
+            raise invalid_parameter(
+                "Source and destination storage accounts for disk "
+                f"{name} are different; both must be in the same storage account.",
+                f"{kind}.image.uri",
+            )
+        return replace(disk, size=self._vhds.check(image, name), make="copy", source=list(image))
+
+    def _blob(self, put: Put, uri: str | None, parameter: str, code: str, *, exists: bool) -> BlobRef:
+        if not uri:
+            raise missing_parameter(parameter)
+        ref = self._vhds.find_url(uri)
+        accounts = self._catalog.select(type=ACCOUNTS)
+        if ref is None or not any(a.name == ref.account and a.location == put.location for a in accounts):
+            raise AzureError(
+                400,
+                "StorageAccountNotFound" if ref else "InvalidParameter",
+                f"The storage account of the URL {uri.split('?')[0]} could not be found in '{put.location}'.",
+                target=parameter,
+            )
+        if exists and not self._vhds.exists(ref):
+            raise AzureError(
+                404, code, f"Unable to find VHD blob with URI {self._vhds.url(ref)}.", target=parameter
+            )
+        return ref
+
+    def _check_page_blob(self, ref: BlobRef, absent: str, wrong: str) -> None:
+        url = self._vhds.url(ref)
+        if not self._vhds.exists(ref):
+            raise AzureError(404, absent, f"Unable to find VHD blob with URI {url}.")
+        if not self._vhds.is_page_blob(ref):
+            raise AzureError(400, wrong, f"The blob {url} is not a page blob. Only page blobs can be VHDs.")
+
+    # -- a VM that exists
+
+    def update(self, put: Put, existing: Resource, profile: Json, size: Size) -> Storage:
+        """The storage after a change: data disks may come and go, the rest stays."""
+        old = existing.properties["storageProfile"]
+        before = {disk.lun: disk for disk in read_disks(existing.state)}
+        _check_unchanged(old, profile)
+        data = profile.get("dataDisks", old["dataDisks"])
+        check_luns(data, size)
+        blob_based = "vhd" in old["osDisk"]
+        specialized = existing.state["specialized"]
+        source = _Source(existing.state["generation"], specialized)
+        used: set[str] = set()
+        shown_os = {
+            **old["osDisk"],
+            **{k: v for k, v in profile.get("osDisk", {}).items() if k in _CHANGEABLE},
+        }
+        delete = shown_os.get("deleteOption", "Detach") == "Delete"
+        disks, shown, companions = [replace(before[None], delete=delete)], [], []
+        for given in data:
+            kept = before.get(given["lun"])
+            if kept and _same_disk(given, kept):
+                was = next(d for d in old["dataDisks"] if d["lun"] == kept.lun)
+                now = {**was, **{k: v for k, v in given.items() if k in _CHANGEABLE}}
+                disks.append(replace(kept, delete=now.get("deleteOption", "Detach") == "Delete"))
+                shown.append(now)
+                continue
+            if kept:
+                raise invalid_parameter(f"A disk at LUN {given['lun']} already exists.", "dataDisk.lun")
+            _check_kind(given, blob_based)
+            document, disk, made = self._disk(put, given, source, blob_based, used)
+            shown.append(document)
+            disks.append(disk)
+            companions += [made] if made else []
+        document = {**old, "osDisk": shown_os, "dataDisks": shown}
+        return Storage(document, disks, tuple(companions), source.generation, specialized)
+
+
+_CHANGEABLE = ("caching", "deleteOption")
+
+
+def _gib(size: Any) -> int:
+    if not 1 <= size <= managed.LARGEST_GIB:
+        raise invalid_parameter(
+            f"The value '{size}' of parameter 'diskSizeGB' is out of range. The value must be between "
+            "'1' and "
+            f"'{managed.LARGEST_GIB}', inclusive.",
+            "diskSizeGB",
+        )
+    return int(size) * GIB
+
+
+def blob_key(ref: BlobRef) -> str:
+    """How a reference names a blob: no resource id, but unique among them."""
+    return f"blob:{ref.account}/{ref.container}/{ref.name}"
+
+
+def _vm_disk(lun: int | None, resource: Resource, given: Json) -> VmDisk:
+    return VmDisk(
+        lun,
+        resource.name,
+        resource.state["place"],
+        int(resource.state["size"]),
+        "attach",
+        [],
+        resource.properties["uniqueId"],
+        str(resource.id),
+        given.get("deleteOption", "Detach") == "Delete",
+    )
+
+
+def _shown(given: Json, disk: VmDisk) -> Json:
+    """A disk as the VM's document shows it, with Azure's defaults."""
+    common: Json = {
+        "name": disk.name,
+        "caching": given.get("caching", "ReadWrite" if disk.lun is None else "None"),
+        "diskSizeGB": -(-disk.size // GIB),
+    }
+    if disk.managed:
+        kind = given.get("managedDisk", {}).get("storageAccountType", "Standard_LRS")
+        common["managedDisk"] = {"storageAccountType": kind, "id": disk.managed}
+        common["deleteOption"] = given.get("deleteOption", "Detach")
+    extra = {"osType": "Linux"} if disk.lun is None else {"toBeDetached": False}
+    return {**given, **common, **extra}
+
+
+def check_luns(data: list[Json], size: Size) -> None:
+    """LUNs are given, in range and each used once; not more disks than the size takes."""
+    seen: set[int] = set()
+    for disk in data:
+        lun = disk.get("lun")
+        if lun is None:
+            raise missing_parameter("dataDisk.lun")
+        if not 0 <= lun <= HIGHEST_LUN:
+            raise invalid_parameter(
+                f"The value '{lun}' of parameter 'dataDisk.lun' is out of range. The value must be "
+                "between '0' and "
+                f"'{HIGHEST_LUN}', inclusive.",
+                "dataDisk.lun",
+            )
+        if lun in seen:
+            raise invalid_parameter(f"A disk at LUN {lun} already exists.", "dataDisk.lun")
+        if "createOption" not in disk:
+            raise missing_parameter("dataDisk.createOption")
+        seen.add(lun)
+    if len(data) > size.data_disks:
+        raise not_allowed(
+            "The maximum number of data disks allowed to be attached to a VM of this size is "
+            f"{size.data_disks}.",
+            target="dataDisks",
+        )
+
+
+def _check_kind(disk: Json, blob_based: bool) -> None:
+    if "vhd" in disk and not blob_based:
+        raise not_allowed(
+            "Addition of a blob based disk to VM with managed disks is not supported.", target="dataDisk"
+        )
+    if blob_based and "vhd" not in disk:
+        raise not_allowed(
+            "Addition of a managed disk to a VM with blob based disks is not supported.", target="dataDisk"
+        )
+
+
+def _same_disk(given: Json, disk: VmDisk) -> bool:
+    id = given.get("managedDisk", {}).get("id")
+    if id:
+        return bool(id.lower() == disk.managed.lower())
+    name = given.get("name")
+    return name is None or bool(name.lower() == disk.name.lower())
+
+
+def _check_unchanged(old: Json, new: Json) -> None:
+    given, was = new.get("osDisk", {}), old["osDisk"]
+    for name in ("name", "createOption", "osType", "vhd", "image"):
+        if name in given and given[name] != was.get(name):
+            raise change_not_allowed(f"osDisk.{name}")
+    if (
+        "id" in given.get("managedDisk", {})
+        and given["managedDisk"]["id"].lower() != was["managedDisk"]["id"].lower()
+    ):
+        raise change_not_allowed("osDisk.managedDisk.id")
+    if given.get("diskSizeGB", was["diskSizeGB"]) != was["diskSizeGB"]:
+        raise unsupported(
+            "Changing the property 'storageProfile.osDisk.diskSizeGB' through the VM (change the disk)"
+        )
+    reference = new.get("imageReference", {}).get("id", "")
+    if reference and reference.lower() != old.get("imageReference", {}).get("id", "").lower():
+        raise change_not_allowed("imageReference")

@@ -1,0 +1,245 @@
+"""The life of a virtual machine: made, started, stopped, deallocated, generalized, deleted.
+
+Its disks' VHDs hold an infinite lease while the VM exists. What the guest writes lies in overlays on the
+host; `fold` brings it into the VHDs: when a disk's bytes are asked for, when a blob-based VM is
+deallocated (its blobs are the client's to read), and before a VM goes whose disks stay.
+
+A crash while a VM is made: `apply` is run again and begins anew with the same disks; nothing that a guest
+wrote before it was Ready is kept. A VM that ran when the stamp ended is found stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.vhds import Vhds
+from vmstamp.arm.compute.vm_disks import VmDisk, read_disks
+from vmstamp.arm.compute.vm_plan import Plans
+from vmstamp.arm.compute.vm_view import power_state
+from vmstamp.arm.faults import not_allowed, unsupported
+from vmstamp.arm.operations import Preempted
+from vmstamp.arm.shape import Json
+from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.errors import AzureError, Detail
+from vmstamp.resource_id import parse_resource_id
+
+LOG_ACCESS: Final = 120 * 60  # seconds that a serial log's URL is good for
+LARGEST_LOG: Final = 16 * 2**20  # bytes of a serial log that are handed out: its end
+
+
+class Life:
+    """What can be done with virtual machines. Every method but the checks runs on an operation thread."""
+
+    def __init__(self, catalog: Catalog, vhds: Vhds, host: Host, plans: Plans) -> None:
+        self._catalog = catalog
+        self._vhds = vhds
+        self.host = host
+        self._plans = plans
+
+    # -- made and changed
+
+    def apply(self, vm: Resource, work: Work) -> Resource:
+        """Make the VM's disks and start it, or take up a change."""
+        self._drop(vm)
+        self._make_disks(vm)
+        if work.first or vm.state.get("again"):
+            self._begin(vm, work)
+        elif vm.state.get("resized") and power_state(vm, self.host) == "running":
+            self.host.stop(_vm_id(vm), graceful=True)
+            self.host.start(self._plans.plan(vm, provision=False))
+        return self._keep(vm, resized=False, again=False, dropped=[])
+
+    def _begin(self, vm: Resource, work: Work) -> None:
+        """The first boot: with provisioning data if it takes them, until the agent reports."""
+        self.host.remove(_vm_id(vm))
+        if work.cancelled():
+            raise Preempted("the VM's creation was preempted")
+        self._keep(vm, power="stopped", failure=None)
+        with self._failures(vm):
+            self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
+        self._keep(vm, power="running")
+        if vm.state["wait"]:
+            self._wait_ready(vm, work)
+        self._keep(vm, provisioned=True, secrets={})
+
+    def _wait_ready(self, vm: Resource, work: Work) -> None:
+        outcome = self.host.wait_ready(_vm_id(vm), work.cancelled)
+        if work.cancelled() and not outcome.ready:
+            raise Preempted("the VM's creation was preempted")
+        if outcome.ready:
+            return
+        details = [
+            Detail(f"Timeline/{event.stage.value}", f"{event.at.isoformat()} {event.detail}".strip())
+            for event in self.host.timeline(_vm_id(vm))
+        ]
+        with self._failures(vm):
+            raise AzureError(409, outcome.code, outcome.message, details=details)
+
+    @contextmanager
+    def _failures(self, vm: Resource) -> Iterator[None]:
+        """What fails within is kept for the instance view."""
+        try:
+            yield
+        except Exception as error:
+            code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
+            self._keep(vm, failure={"code": code, "message": str(error)})
+            raise
+
+    def _keep(self, vm: Resource, **state: object) -> Resource:
+        """Store some of the VM's state, at once."""
+        with self._catalog.db.write():
+            fresh = self._catalog.find(vm.id) or vm
+            return self._catalog.save(fresh.with_state(**state), touch=False)
+
+    def _make_disks(self, vm: Resource) -> None:
+        for disk in read_disks(vm.state):
+            if disk.make == "empty":
+                self._vhds.create_empty(disk.ref, disk.size, disk.unique)
+            elif disk.make == "copy":
+                self._vhds.copy(disk.source_ref, disk.ref)
+                self._vhds.grow(disk.ref, disk.size, disk.unique)
+            self._vhds.store.acquire_infinite_lease(disk.ref, disk.unique)
+
+    def _drop(self, vm: Resource) -> None:
+        """Let go of the disks that a change took away."""
+        for record in vm.state.get("dropped", []):
+            disk = VmDisk(**record)
+            self._fold(vm, disk)
+            if self._vhds.exists(disk.ref):
+                self._vhds.store.release_lease(disk.ref, disk.unique)
+
+    # -- the bytes of the disks
+
+    def fold_disk(self, disk: Resource) -> None:
+        """Bring what a VM wrote into the VHD of a managed disk that it holds; the VM must not run."""
+        for user in self._catalog.referrers(disk.id, "disk"):
+            vm = self._catalog.find(user.source)
+            if vm is None:
+                continue
+            for held in read_disks(vm.state):
+                if held.managed.lower() == disk.id.key:
+                    self._fold(vm, held)
+
+    def fold_all(self, vm: Resource) -> None:
+        """Bring all that a VM wrote into its VHDs; it must not run."""
+        for disk in read_disks(vm.state):
+            self._fold(vm, disk)
+
+    def _fold(self, vm: Resource, disk: VmDisk) -> None:
+        if not self._vhds.exists(disk.ref):
+            return
+        if self.host.running(_vm_id(vm)):
+            raise not_allowed(f"The disk '{disk.name}' is in use by the running VM '{vm.name}'.")
+        folded = self.host.fold(_vm_id(vm), self._plans.disk(disk))
+        if folded is not None:
+            self._vhds.adopt(disk.ref, folded)
+
+    # -- deleted
+
+    def remove(self, vm: Resource, work: Work) -> None:
+        """End the VM, keep the bytes of the disks that stay, delete what goes with it."""
+        self.host.stop(_vm_id(vm), graceful=False)
+        disks = read_disks(vm.state)
+        for disk in disks:
+            if not disk.delete:
+                self._fold(vm, disk)
+        self.host.remove(_vm_id(vm))
+        for disk in disks:
+            if self._vhds.exists(disk.ref):
+                self._vhds.store.release_lease(disk.ref, disk.unique)
+            if disk.delete and disk.managed:
+                self._vhds.delete(disk.ref)
+                self._catalog.delete(parse_resource_id(disk.managed))
+        self._remove_interfaces(vm)
+
+    def _remove_interfaces(self, vm: Resource) -> None:
+        for link in vm.properties["networkProfile"]["networkInterfaces"]:
+            interface = self._catalog.find(link["id"])
+            if interface is None or link["properties"]["deleteOption"] != "Delete":
+                continue
+            public = interface.properties["ipConfigurations"][0]["properties"].get("publicIPAddress", {})
+            self._catalog.delete(interface.id)
+            if public.get("properties", {}).get("deleteOption") == "Delete":
+                self._catalog.delete(parse_resource_id(public["id"]))
+
+    # -- started and stopped
+
+    def check_start(self, vm: Resource, request: Request) -> Json:
+        if vm.state["generalized"]:
+            raise not_allowed(
+                f"Operation 'start' is not allowed on VM '{vm.name}' since the VM is generalized."
+            )
+        for disk in read_disks(vm.state):
+            resource = self._catalog.find(disk.managed) if disk.managed else None
+            if resource and str(resource.state.get("access until", "")) > self._catalog.now():
+                raise managed.active_access(resource, "starting the VM with")
+        return {}
+
+    def start(self, vm: Resource, work: Work) -> None:
+        if self.host.running(_vm_id(vm)):
+            self._keep(vm, power="running")
+            return
+        provision = vm.state["provision"] and not vm.state["provisioned"]
+        self.host.start(self._plans.plan(vm, provision=provision))
+        self._keep(vm, power="running")
+
+    def check_restart(self, vm: Resource, request: Request) -> Json:
+        if power_state(vm, self.host) != "running":
+            raise not_allowed("The operation requires the VM to be running (or set to run).")
+        return {}
+
+    def restart(self, vm: Resource, work: Work) -> None:
+        self.host.stop(_vm_id(vm), graceful=True)
+        self.start(vm, work)
+
+    def check_power_off(self, vm: Resource, request: Request) -> Json:
+        return {"skipShutdown": request.query.get("skipshutdown", "").lower() == "true"}
+
+    def power_off(self, vm: Resource, work: Work) -> None:
+        self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
+        if vm.state["power"] != "deallocated":
+            self._keep(vm, power="stopped")
+
+    def check_deallocate(self, vm: Resource, request: Request) -> Json:
+        if request.query.get("hibernate", "").lower() == "true":
+            raise unsupported("The value 'true' of query parameter 'hibernate'")
+        return {}
+
+    def deallocate(self, vm: Resource, work: Work) -> None:
+        self.host.stop(_vm_id(vm), graceful=True)
+        if any(not disk.managed for disk in read_disks(vm.state)):
+            self.fold_all(vm)
+        self._keep(vm, power="deallocated")
+
+    def check_generalize(self, vm: Resource, request: Request) -> Json:
+        if vm.state["power"] not in ("stopped", "deallocated"):
+            raise not_allowed(
+                f"Operation 'generalize' is not allowed on VM '{vm.name}' since the VM is running. "
+                "Please power "
+                "off explicitly in case you shut down the VM from inside the guest operating system."
+            )
+        return {}
+
+    def generalize(self, vm: Resource, work: Work) -> None:
+        self._keep(vm, generalized=True)
+
+    # -- looked at
+
+    def boot_diagnostics(self, vm: Resource, work: Work) -> Json:
+        """The serial console so far, as the URL of a blob that can be read for two hours."""
+        path = self.host.serial_log(_vm_id(vm))
+        data = b""
+        if path.exists():
+            with path.open("rb") as log:
+                log.seek(max(0, path.stat().st_size - LARGEST_LOG))
+                data = log.read()
+        return {"serialConsoleLogBlobUri": self._vhds.publish_log(vm.name, _vm_id(vm), data, LOG_ACCESS)}
+
+
+def _vm_id(vm: Resource) -> str:
+    return str(vm.properties["vmId"])

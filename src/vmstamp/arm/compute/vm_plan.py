@@ -1,0 +1,142 @@
+"""What a virtual machine's start needs, put together from the stored resources: `VmPlan` and `Instance`."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.host import DiskPlan, NicPlan, VmPlan
+from vmstamp.arm.compute.sizes import get_size
+from vmstamp.arm.compute.vhds import Vhds
+from vmstamp.arm.compute.vm_disks import VmDisk, read_disks
+from vmstamp.arm.faults import resource_not_found
+from vmstamp.arm.network import security_groups, virtual_networks
+from vmstamp.arm.shape import Json
+from vmstamp.arm.types import Resource
+from vmstamp.fabric.instance import DiskFacts, ImageReference, Instance, Nic, PublicKey
+from vmstamp.machine.network import NetworkSpec, SubnetSpec
+from vmstamp.resource_id import ResourceId, parse_resource_id
+
+
+class Plans:
+    """Makes the plans of virtual machines. Reads the catalog; seals the disks' contents."""
+
+    def __init__(self, catalog: Catalog, vhds: Vhds) -> None:
+        self._catalog = catalog
+        self._vhds = vhds
+
+    def plan(self, vm: Resource, *, provision: bool) -> VmPlan:
+        """The plan of a start; its disks must have been made. Raises AzureError when a part is gone."""
+        disks = read_disks(vm.state)
+        size = get_size(vm.properties["hardwareProfile"]["vmSize"])
+        nics = [self._nic(vm, link) for link in interface_links(vm)]
+        networks = {network.properties["resourceGuid"]: network for _, network in nics}
+        return VmPlan(
+            instance=self._instance(vm, [nic for nic, _ in nics], disks),
+            generation=vm.state["generation"],
+            vcpus=size.vcpus,
+            memory=size.memory,
+            os_disk=self.disk(disks[0]),
+            data_disks=tuple(self.disk(disk) for disk in disks[1:]),
+            nics=tuple(nic for nic, _ in nics),
+            networks=tuple(map(network_spec, networks.values())),
+            provision=provision,
+        )
+
+    def disk(self, disk: VmDisk) -> DiskPlan:
+        return DiskPlan(self._vhds.path(disk.ref), disk.size, disk.lun, disk.overlay_name)
+
+    def _find(self, id: str | ResourceId) -> Resource:
+        found = self._catalog.find(id)
+        if found is None:
+            raise resource_not_found(parse_resource_id(str(id)))
+        return found
+
+    def _nic(self, vm: Resource, link: Json) -> tuple[NicPlan, Resource]:
+        interface = self._find(link["id"])
+        properties: Any = interface.properties["ipConfigurations"][0]["properties"]
+        subnet_id = parse_resource_id(properties["subnet"]["id"])
+        network = self._find(subnet_id.parent)
+        subnet = virtual_networks.find_subnet(network, subnet_id.name)
+        if subnet is None:
+            raise resource_not_found(subnet_id)
+        groups = [interface.properties, subnet["properties"]]
+        links = [group["networkSecurityGroup"]["id"] for group in groups if "networkSecurityGroup" in group]
+        public = self._public_address(properties)
+        plan = NicPlan(
+            resource_id=str(interface.id),
+            mac=interface.state["mac"],
+            network_id=network.properties["resourceGuid"],
+            address=IPv4Address(properties["privateIPAddress"]),
+            prefix=IPv4Network(subnet["properties"]["addressPrefix"]),
+            public_address=public,
+            open_ports=security_groups.open_ports(map(self._find, links)) if public else (),
+            hostname=computer_name(vm),
+        )
+        return plan, network
+
+    def _public_address(self, properties: Json) -> IPv4Address | None:
+        link = properties.get("publicIPAddress")
+        return IPv4Address(self._find(link["id"]).state["address"]) if link else None
+
+    def _instance(self, vm: Resource, nics: list[NicPlan], disks: list[VmDisk]) -> Instance:
+        profile, secrets = vm.properties.get("osProfile", {}), vm.state.get("secrets", {})
+        linux = profile.get("linuxConfiguration", {})
+        keys = linux.get("ssh", {}).get("publicKeys", [])
+        storage = vm.properties["storageProfile"]
+        shown = {disk["lun"]: disk for disk in storage["dataDisks"]}
+        return Instance(
+            vm_id=vm.properties["vmId"],
+            name=vm.name,
+            resource_group=vm.id.group,
+            subscription_id=vm.id.subscription,
+            resource_id=str(vm.id),
+            location=vm.location,
+            vm_size=vm.properties["hardwareProfile"]["vmSize"],
+            computer_name=computer_name(vm),
+            admin_username=profile.get("adminUsername", ""),
+            admin_password=secrets.get("adminPassword"),
+            disable_password_authentication=linux.get("disablePasswordAuthentication", False),
+            public_keys=tuple(PublicKey(key["path"], key["keyData"].strip()) for key in keys),
+            custom_data=secrets.get("customData"),
+            user_data=vm.state.get("user data"),
+            nics=tuple(Nic(nic.mac, nic.address, nic.prefix, nic.public_address) for nic in nics),
+            image_reference=ImageReference(id=storage.get("imageReference", {}).get("id", "")),
+            os_disk=_facts(storage["osDisk"], disks[0]),
+            data_disks=tuple(_facts(shown[disk.lun], disk) for disk in disks[1:]),
+            tags=vm.document.get("tags", {}),
+        )
+
+
+def _facts(shown: Json, disk: VmDisk) -> DiskFacts:
+    """A disk as IMDS shows it, from the VM's document."""
+    return DiskFacts(
+        name=disk.name,
+        size=disk.size,
+        lun=disk.lun,
+        caching=shown.get("caching", "None"),
+        create_option=shown["createOption"],
+        managed_disk_id=disk.managed,
+        storage_account_type=shown.get("managedDisk", {}).get("storageAccountType", ""),
+        vhd_uri=shown.get("vhd", {}).get("uri", ""),
+    )
+
+
+def computer_name(vm: Resource) -> str:
+    return str(vm.properties.get("osProfile", {}).get("computerName") or vm.name)
+
+
+def interface_links(vm: Resource) -> list[Json]:
+    """The links to a VM's network interfaces, the primary one first."""
+    links: list[Json] = vm.properties["networkProfile"]["networkInterfaces"]
+    return sorted(links, key=lambda link: not link["properties"]["primary"])
+
+
+def network_spec(network: Resource) -> NetworkSpec:
+    """A virtual network as the machine room knows it."""
+    subnets = [
+        SubnetSpec(subnet["name"], IPv4Network(subnet["properties"]["addressPrefix"]))
+        for subnet in network.properties["subnets"]
+    ]
+    return NetworkSpec(network.properties["resourceGuid"], network.name, tuple(subnets))

@@ -1,0 +1,282 @@
+"""Microsoft.Network/networkInterfaces: one IP configuration each, its address taken from the subnet.
+
+Azure keeps the first four addresses of a subnet and the last, so the first guest gets .4. A change to
+an interface takes effect when its virtual machine is started next.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import Any, Final
+
+from vmstamp.arm.catalog import Catalog, new_etag
+from vmstamp.arm.faults import invalid_parameter, invalid_reference, missing_parameter, unsupported
+from vmstamp.arm.links import DELETE_OPTION, Link, linked, linked_id, text_of
+from vmstamp.arm.network import public_addresses, security_groups, virtual_networks
+from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
+from vmstamp.errors import AzureError
+from vmstamp.resource_id import ResourceId
+
+NAME: Final = "Microsoft.Network/networkInterfaces"
+RESERVED = 4  # first addresses of a subnet that Azure keeps
+MAC_PREFIX = "00-0D-3A"  # one of Azure's own, which agents and udev rules know
+
+SHAPE = {
+    "location": str,
+    "tags": KEEP,
+    "properties": {
+        "ipConfigurations": [
+            {
+                "id": READ_ONLY,
+                "name": str,
+                "type": READ_ONLY,
+                "etag": READ_ONLY,
+                "properties": {
+                    "primary": bool,
+                    "privateIPAddress": str,
+                    "privateIPAddressVersion": Only("IPv4"),
+                    "privateIPAllocationMethod": OneOf("Dynamic", "Static"),
+                    "publicIPAddress": Link(properties=Link(**DELETE_OPTION)),
+                    "subnet": Link(),
+                    "provisioningState": READ_ONLY,
+                },
+            }
+        ],
+        "networkSecurityGroup": Link(),
+        "enableAcceleratedNetworking": KEEP,
+        "enableIPForwarding": Only(False),
+        "disableTcpStateTracking": KEEP,
+        "nicType": Only("Standard"),
+        "auxiliaryMode": Only("None"),
+        "auxiliarySku": Only("None"),
+        "allowPort25Out": KEEP,
+        "defaultOutboundConnectivityEnabled": KEEP,
+        "dnsSettings": {
+            "dnsServers": [Only()],
+            "appliedDnsServers": READ_ONLY,
+            "internalDnsNameLabel": Only(),
+            "internalDomainNameSuffix": READ_ONLY,
+        },
+        "hostedWorkloads": READ_ONLY,
+        "macAddress": READ_ONLY,
+        "primary": READ_ONLY,
+        "provisioningState": READ_ONLY,
+        "resourceGuid": READ_ONLY,
+        "tapConfigurations": READ_ONLY,
+        "virtualMachine": READ_ONLY,
+        "vnetEncryptionSupported": READ_ONLY,
+    },
+}
+
+
+def random_mac() -> str:
+    number = uuid.uuid4().int & 0xFFFFFF
+    return "-".join([MAC_PREFIX, *(f"{number >> shift & 0xFF:02X}" for shift in (16, 8, 0))])
+
+
+class Interfaces:
+    """The type. `new_mac` gives a MAC address, AA-BB-CC-DD-EE-FF."""
+
+    def __init__(self, catalog: Catalog, new_mac: Callable[[], str] = random_mac) -> None:
+        self._catalog = catalog
+        self._new_mac = new_mac
+
+    def type(self) -> ResourceType:
+        return ResourceType(
+            name=NAME,
+            api_versions=API_VERSIONS,
+            style=STYLE,
+            parse=self.parse,
+            view=self.view,
+            references=references,
+            check_delete=self.check_delete,
+            etag_in_body=True,
+            delete_rank=2,
+        )
+
+    def parse(self, put: Put) -> Change:
+        check_name(put.id)
+        properties = clean(put.body, SHAPE).get("properties", {})
+        configurations = properties.get("ipConfigurations", [])
+        if not configurations:
+            raise AzureError(
+                400,
+                "NetworkInterfaceMustHaveOneIpConfiguration",
+                f"Network interface {put.id} must have one.",
+            )
+        if len(configurations) > 1:
+            raise unsupported(
+                "More than one IP configuration of a network interface", target="ipConfigurations"
+            )
+        if group := properties.get("networkSecurityGroup"):
+            linked(put, group, "properties.networkSecurityGroup", security_groups.NAME)
+        old = put.existing.properties if put.existing else {}
+        fixed = {
+            "ipConfigurations": [self._configuration(put, configurations[0])],
+            "resourceGuid": old.get("resourceGuid") or str(uuid.uuid4()),
+            "enableAcceleratedNetworking": properties.get("enableAcceleratedNetworking", False),
+            "enableIPForwarding": False,
+            "dnsSettings": {"dnsServers": [], "appliedDnsServers": []},
+            "nicType": "Standard",
+        }
+        state = put.existing.state if put.existing else {"mac": self._free_mac()}
+        return Change({"properties": {**properties, **fixed}}, state)
+
+    def _free_mac(self) -> str:
+        taken = {resource.state["mac"] for resource in self._catalog.select(type=NAME)}
+        while (mac := self._new_mac()) in taken:
+            pass
+        return mac
+
+    def _configuration(self, put: Put, given: Json) -> Json:
+        if "name" not in given:
+            raise missing_parameter("ipConfigurations.name")
+        id = put.id.child("ipConfigurations", given["name"])
+        properties = given.get("properties", {})
+        if "subnet" not in properties:
+            raise missing_parameter("subnet")
+        subnet_id, prefix = self._subnet(put, properties["subnet"])
+        address = self._address(put, id, properties, subnet_id, prefix)
+        if public := properties.get("publicIPAddress"):
+            self._check_public(put, id, public)
+        fixed = {
+            "primary": True,
+            "privateIPAddress": str(address),
+            "privateIPAddressVersion": "IPv4",
+            "privateIPAllocationMethod": properties.get("privateIPAllocationMethod", "Dynamic"),
+            "provisioningState": "Succeeded",
+            "subnet": {"id": str(subnet_id)},
+        }
+        return {
+            "name": given["name"],
+            "id": str(id),
+            "type": f"{NAME}/ipConfigurations",
+            "etag": new_etag(),
+            "properties": {**properties, **fixed},
+        }
+
+    def _subnet(self, put: Put, link: Json) -> tuple[ResourceId, IPv4Network]:
+        id = linked_id(link, "properties.ipConfigurations[0].properties.subnet", virtual_networks.SUBNET)
+        network = self._catalog.find(id.parent)
+        subnet = virtual_networks.find_subnet(network, id.name) if network else None
+        deleting = network is not None and network.provisioning_state == "Deleting"
+        if network is None or subnet is None or network.location != put.location or deleting:
+            raise invalid_reference(text_of(link), str(put.id))
+        return id, IPv4Network(subnet["properties"]["addressPrefix"])
+
+    def _address(
+        self, put: Put, id: ResourceId, properties: Json, subnet: ResourceId, prefix: IPv4Network
+    ) -> IPv4Address:
+        taken = self._taken(put.id, subnet)
+        old = _primary(put.existing) if put.existing else {}
+        same = old.get("subnet", {}).get("id", "").lower() == subnet.key
+        if properties.get("privateIPAllocationMethod", "Dynamic") == "Dynamic":
+            return IPv4Address(old["privateIPAddress"]) if same else _free_address(subnet, prefix, taken)
+        text = properties.get("privateIPAddress")
+        if not text:
+            raise missing_parameter("privateIPAddress")
+        return _static_address(id, text, prefix, taken)
+
+    def _taken(self, interface: ResourceId, subnet: ResourceId) -> dict[IPv4Address, str]:
+        """The addresses in use in a subnet, and by whom; the interface's own left out."""
+        found = {}
+        for referrer in self._catalog.referrers(subnet, "subnet"):
+            other = self._catalog.find(referrer.source)
+            if other and other.id.key != interface.key:
+                found[IPv4Address(_primary(other)["privateIPAddress"])] = referrer.part
+        return found
+
+    def _check_public(self, put: Put, id: ResourceId, link: Json) -> None:
+        path = "properties.ipConfigurations[0].properties.publicIPAddress"
+        address = linked(put, link, path, public_addresses.NAME)
+        for user in self._catalog.referrers(address.id, "public address"):
+            if user.source.key != put.id.key:
+                raise AzureError(
+                    400,
+                    "PublicIPAddressInUse",
+                    f"Resource {id} is referencing public IP address {address.id} that is already "
+                    "allocated to "
+                    f"resource {user.part}.",
+                )
+
+    def view(self, resource: Resource, expand: str) -> Json:
+        users = self._catalog.referrers(resource.id, "interface")
+        if not users:
+            return resource.document
+        return resource.with_properties(
+            virtualMachine={"id": str(users[0].source)},
+            macAddress=resource.state["mac"],
+            primary=users[0].part.endswith("#primary"),
+        ).document
+
+    def check_delete(self, resource: Resource) -> None:
+        if users := self._catalog.referrers(resource.id, "interface"):
+            raise AzureError(
+                400,
+                "NicInUse",
+                f"Network Interface {resource.id} is used by existing VM {users[0].source}. In order "
+                "to delete the "
+                "network interface, it must be dissociated from the VM. To learn more, see aka.ms/deletenic.",
+            )
+
+
+def _primary(interface: Resource) -> Json:
+    found: Json = interface.properties["ipConfigurations"][0]["properties"]
+    return found
+
+
+def references(resource: Resource) -> Iterator[Reference]:
+    configuration: Any = resource.properties["ipConfigurations"][0]
+    properties = configuration["properties"]
+    yield Reference("subnet", properties["subnet"]["id"], configuration["id"])
+    if public := properties.get("publicIPAddress"):
+        yield Reference("public address", public["id"], configuration["id"])
+    if group := resource.properties.get("networkSecurityGroup"):
+        yield Reference("security group", group["id"], str(resource.id))
+
+
+def _free_address(subnet: ResourceId, prefix: IPv4Network, taken: dict[IPv4Address, str]) -> IPv4Address:
+    for offset in range(RESERVED, prefix.num_addresses - 1):
+        if prefix[offset] not in taken:
+            return prefix[offset]
+    raise AzureError(
+        400,
+        "SubnetIsFull",
+        f"Subnet {subnet.name} with address prefix {prefix} does not have enough capacity for 1 IP "
+        "addresses.",
+    )
+
+
+def _static_address(
+    id: ResourceId, text: str, prefix: IPv4Network, taken: dict[IPv4Address, str]
+) -> IPv4Address:
+    try:
+        address = IPv4Address(text)
+    except AddressValueError as error:
+        raise invalid_parameter(
+            f"The private IP address '{text}' is no IPv4 address.", "privateIPAddress"
+        ) from error
+    if address not in prefix:
+        raise AzureError(
+            400,
+            "PrivateIPAddressNotInSubnet",
+            f"Private static IP address {address} does not belong to the range of subnet prefix {prefix}.",
+        )
+    if int(address) - int(prefix[0]) < RESERVED or address == prefix.broadcast_address:
+        raise AzureError(
+            400,
+            "PrivateIPAddressInReservedRange",
+            f"Private static IP address {address} falls within reserved IP range of subnet prefix {prefix}.",
+        )
+    if address in taken:
+        raise AzureError(
+            400,
+            "PrivateIPAddressIsAllocated",
+            f"IP configuration {id} is using the private IP address {address} which is already allocated to "
+            f"resource {taken[address]}.",
+        )
+    return address

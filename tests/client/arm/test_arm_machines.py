@@ -1,0 +1,441 @@
+"""Virtual machines through the official azure-mgmt-compute, on a host that boots at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+
+from vmstamp.arm.compute.host import Outcome
+
+MIB, GIB = 2**20, 2**30
+
+
+def error_of(call: Any) -> Any:
+    with pytest.raises(HttpResponseError) as caught:
+        call()
+    return caught.value.error
+
+
+def create(arm: Any, body: dict[str, Any], name: str = "vm1") -> Any:
+    return arm.compute.virtual_machines.begin_create_or_update("rg", name, body).result()
+
+
+def plan_of(arm: Any, vm: Any) -> Any:
+    return arm.host.plans[vm.properties.vm_id][-1]
+
+
+def test_vm_is_created_of_an_image_and_shown(arm: Any) -> None:
+    vm = arm.vm()
+    assert vm.properties.provisioning_state == "Succeeded"
+    disk = vm.properties.storage_profile.os_disk
+    assert disk.name.startswith("vm1_OsDisk_1_") and disk.delete_option == "Detach"
+    view = arm.compute.virtual_machines.get("rg", "vm1", expand="instanceView").properties.instance_view
+    assert [s.code for s in view.statuses] == ["ProvisioningState/succeeded", "PowerState/running"]
+    assert view.hyper_v_generation == "V2"
+    assert view.vm_agent.statuses[0].display_status == "Ready"
+    timeline = next(e for e in view.extensions if e.name == "vmstamp.timeline")
+    assert timeline.substatuses[0].code == "Timeline/started"
+    assert [v.name for v in arm.compute.virtual_machines.list_all()] == ["vm1"]
+
+
+def test_host_gets_the_whole_plan(arm: Any) -> None:
+    body = {
+        "location": "westeurope",
+        "sku": {"name": "Standard"},
+        "properties": {"publicIPAllocationMethod": "Static"},
+    }
+    address = arm.network.public_ip_addresses.begin_create_or_update("rg", "ip1", body).result()
+    nic = arm.nic("nic1", publicIPAddress={"id": address.id})
+    vm = create(arm, arm.vm_body(arm.image(), nic))
+    plan = plan_of(arm, vm)
+    assert (plan.generation, plan.vcpus, plan.memory, plan.provision) == (2, 1, 2 * GIB, True)
+    assert plan.os_disk.size == MIB and plan.os_disk.lun is None
+    with plan.os_disk.path.open("rb") as content:
+        assert content.read(6) == b"the os"
+    port = plan.nics[0]
+    assert (str(port.address), str(port.public_address), port.open_ports) == ("10.0.0.4", "127.64.0.4", (22,))
+    assert port.mac.startswith("00-0D-3A-") and port.hostname == "vm1"
+    assert [str(s.prefix) for s in plan.networks[0].subnets] == ["10.0.0.0/24"]
+    instance = plan.instance
+    assert (instance.admin_username, instance.public_keys[0].path) == (
+        "azureuser",
+        "/home/azureuser/.ssh/authorized_keys",
+    )
+    shown = arm.network.network_interfaces.get("rg", "nic1").properties
+    assert shown.virtual_machine.id == vm.id and shown.mac_address == port.mac
+
+
+def test_secrets_reach_the_guest_and_nobody_else(arm: Any, db: Any) -> None:
+    profile = {
+        "computerName": "vm1",
+        "adminUsername": "azureuser",
+        "adminPassword": "Secret-Password-1",
+        "customData": "c2VjcmV0IGRhdGE=",
+    }
+    vm = create(arm, arm.vm_body(arm.image(), arm.nic(), osProfile=profile))
+    instance = plan_of(arm, vm).instance
+    assert (instance.admin_password, instance.custom_data) == ("Secret-Password-1", "c2VjcmV0IGRhdGE=")
+    shown = json.dumps(arm.compute.virtual_machines.get("rg", "vm1").as_dict())
+    assert "Secret-Password-1" not in shown and "c2VjcmV0" not in shown
+    with db.read() as connection:
+        rows = [
+            tuple(row)
+            for table in ("resource", "operation")
+            for row in connection.execute(f"SELECT * FROM {table}")
+        ]
+    assert "Secret-Password-1" not in str(rows) and "c2VjcmV0" not in str(rows)
+
+
+def test_power_states_follow_the_actions(arm: Any) -> None:
+    vm = arm.vm()
+    machines = arm.compute.virtual_machines
+    assert arm.power("vm1") == "PowerState/running"
+    machines.begin_power_off("rg", "vm1").result()
+    assert arm.power("vm1") == "PowerState/stopped"
+    error = error_of(lambda: machines.begin_restart("rg", "vm1"))
+    assert error.message == "The operation requires the VM to be running (or set to run)."
+    machines.begin_start("rg", "vm1").result()
+    assert not plan_of(arm, vm).provision
+    machines.begin_restart("rg", "vm1").result()
+    machines.begin_deallocate("rg", "vm1").result()
+    assert arm.power("vm1") == "PowerState/deallocated"
+    machines.begin_start("rg", "vm1").result()
+    arm.host.stop(vm.properties.vm_id, graceful=True)
+    assert arm.power("vm1") == "PowerState/stopped"
+
+
+def test_generalized_vm_cannot_be_started(arm: Any) -> None:
+    arm.vm()
+    machines = arm.compute.virtual_machines
+    error = error_of(lambda: machines.generalize("rg", "vm1"))
+    assert error.code == "OperationNotAllowed"
+    assert error.message.startswith(
+        "Operation 'generalize' is not allowed on VM 'vm1' since the VM is running. Please power off "
+        "explicitly"
+    )
+    machines.begin_deallocate("rg", "vm1").result()
+    machines.generalize("rg", "vm1")
+    machines.generalize("rg", "vm1")
+    error = error_of(lambda: machines.begin_start("rg", "vm1"))
+    assert (error.code, error.message) == (
+        "OperationNotAllowed",
+        "Operation 'start' is not allowed on VM 'vm1' since the VM is generalized.",
+    )
+    codes = [s.code for s in machines.instance_view("rg", "vm1").statuses]
+    assert codes == ["ProvisioningState/succeeded", "OSState/generalized", "PowerState/deallocated"]
+
+
+def test_capture_of_managed_disks_is_refused(arm: Any) -> None:
+    arm.vm()
+    body = {"vhdPrefix": "p", "destinationContainerName": "captured", "overwriteVhds": False}
+    error = error_of(lambda: arm.compute.virtual_machines.begin_capture("rg", "vm1", body))
+    assert error.code == "OperationNotAllowed"
+    assert error.message.startswith(
+        "The Capture action is only supported on a Virtual Machine with blob based disks."
+    )
+
+
+def blob_vm(arm: Any) -> Any:
+    image = arm.vhd("account1", "image.vhd", mark=b"the os")
+    storage = {
+        "osDisk": {
+            "name": "os",
+            "osType": "Linux",
+            "createOption": "FromImage",
+            "image": {"uri": image},
+            "vhd": {"uri": image.replace("image.vhd", "vm1.vhd")},
+        },
+        "dataDisks": [
+            {
+                "lun": 0,
+                "createOption": "Empty",
+                "diskSizeGB": 1,
+                "vhd": {"uri": image.replace("image.vhd", "vm1-data.vhd")},
+            }
+        ],
+    }
+    return create(arm, arm.vm_body(None or arm.image(), arm.nic(), storageProfile=storage))
+
+
+def test_blob_based_vm_is_captured_to_the_system_container(arm: Any) -> None:
+    vm = blob_vm(arm)
+    machines = arm.compute.virtual_machines
+    body = {"vhdPrefix": "pre", "destinationContainerName": "captured", "overwriteVhds": False}
+    error = error_of(lambda: machines.begin_capture("rg", "vm1", body))
+    assert error.message == "Capture operation cannot be completed because the VM is not generalized."
+    arm.host.write(plan_of(arm, vm), 0, 0, b"data of the guest")
+    machines.begin_deallocate("rg", "vm1").result()
+    assert arm.store.read("account1", "vhds", "vm1-data.vhd", 0, 17) == b"data of the guest"
+    machines.generalize("rg", "vm1")
+    template = machines.begin_capture("rg", "vm1", body).result().as_dict()
+    disk = template["resources"][0]["properties"]["storageProfile"]["osDisk"]
+    name = f"pre-osDisk.{vm.properties.vm_id}.vhd"
+    assert disk["name"] == name
+    assert disk["image"]["uri"] == (
+        f"http://127.0.0.1:10000/account1/system/Microsoft.Compute/Images/captured/{name}"
+    )
+    assert template["parameters"]["vmSize"]["defaultValue"] == "Standard_B1ms"
+    data = f"Microsoft.Compute/Images/captured/pre-dataDisk-0.{vm.properties.vm_id}.vhd"
+    assert arm.store.read("account1", "system", data, 0, 17) == b"data of the guest"
+    error = error_of(lambda: machines.begin_capture("rg", "vm1", body))
+    assert error.code == "TargetDiskBlobAlreadyExists"
+    machines.begin_capture("rg", "vm1", {**body, "overwriteVhds": True}).result()
+
+
+def test_account_with_disks_in_use_is_kept(arm: Any) -> None:
+    blob_vm(arm)
+    error = error_of(lambda: arm.storage.storage_accounts.delete("rg", "account1"))
+    assert error.code == "AccountCannotBeDeleted"
+    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
+    arm.storage.storage_accounts.delete("rg", "account1")
+
+
+def test_target_blob_that_exists_is_refused(arm: Any) -> None:
+    url = arm.vhd("account1", "image.vhd")
+    os_disk = {"createOption": "FromImage", "image": {"uri": url}, "vhd": {"uri": url}}
+    body = arm.vm_body(arm.image(), arm.nic(), storageProfile={"osDisk": os_disk})
+    assert error_of(lambda: create(arm, body)).code == "TargetDiskBlobAlreadyExists"
+
+
+def test_guest_that_never_reports_fails_with_the_code_and_the_timeline(arm: Any) -> None:
+    arm.host.outcome = Outcome(
+        False, "OSProvisioningTimedOut", "OS Provisioning for VM 'vm1' did not finish in the allotted time."
+    )
+    body = arm.vm_body(arm.image(), arm.nic())
+    error = error_of(lambda: create(arm, body))
+    assert error.code == "OSProvisioningTimedOut"
+    assert error.details[0].code == "Timeline/started"
+    vm = arm.compute.virtual_machines.get("rg", "vm1", expand="instanceView")
+    assert vm.properties.provisioning_state == "Failed"
+    codes = [s.code for s in vm.properties.instance_view.statuses]
+    assert codes == ["ProvisioningState/failed/OSProvisioningTimedOut", "PowerState/running"]
+    arm.host.outcome = Outcome(True)
+    assert create(arm, body).properties.provisioning_state == "Succeeded"
+
+
+def test_vm_of_an_image_of_another_region_is_refused(arm: Any) -> None:
+    body = {**arm.vm_body(arm.image(), arm.nic()), "location": "eastus"}
+    error = error_of(lambda: create(arm, body))
+    assert error.code == "NotFound" and "The Image '" in error.message and "cannot be found" in error.message
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "part"),
+    [
+        (
+            {"hardwareProfile": {"vmSize": "Standard_Z9"}},
+            "InvalidParameter",
+            "The valid sizes in the current region are:",
+        ),
+        (
+            {"hardwareProfile": {"vmSize": "Standard_A1_v2"}},
+            "BadRequest",
+            "cannot boot Hypervisor Generation '2'",
+        ),
+        ({"osProfile": None}, "InvalidParameter", "Required parameter 'osProfile' is missing (null)."),
+        ({"priority": "Spot"}, "NotSupportedByStamp", "priority"),
+        ({"availabilitySet": {"id": "/x"}}, "NotSupportedByStamp", "availabilitySet"),
+        ({"networkProfile": {"networkInterfaces": []}}, "InvalidParameter", "networkInterfaces"),
+    ],
+)
+def test_wrong_vm_is_refused(arm: Any, change: dict[str, Any], code: str, part: str) -> None:
+    error = error_of(lambda: create(arm, arm.vm_body(arm.image(), arm.nic(), **change)))
+    assert error.code == code and part in error.message
+
+
+@pytest.mark.parametrize(
+    ("change", "target"),
+    [
+        ({"adminUsername": "root"}, "adminUsername"),
+        ({"computerName": "bad_name"}, "computerName"),
+        ({"adminPassword": "weak", "linuxConfiguration": None}, "adminPassword"),
+        ({"linuxConfiguration": {"disablePasswordAuthentication": True}}, "linuxConfiguration"),
+        ({"linuxConfiguration": None}, "adminPassword"),
+        ({"customData": "%%%"}, "customData"),
+    ],
+)
+def test_wrong_os_profile_is_refused(arm: Any, change: dict[str, Any], target: str) -> None:
+    body = arm.vm_body(arm.image(), arm.nic())
+    body["properties"]["osProfile"] |= change
+    error = error_of(lambda: create(arm, body))
+    assert (error.code, error.target) == ("InvalidParameter", target)
+
+
+def test_wrong_key_path_is_refused(arm: Any) -> None:
+    body = arm.vm_body(arm.image(), arm.nic())
+    body["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["path"] = "/root/key"
+    error = error_of(lambda: create(arm, body))
+    assert error.target == "linuxConfiguration.ssh.publicKeys.path"
+
+
+def test_data_disks_have_luns_and_limits(arm: Any) -> None:
+    image, nic = arm.image(), arm.nic()
+
+    def attempt(*disks: dict[str, Any]) -> Any:
+        body = arm.vm_body(image, nic)
+        body["properties"]["storageProfile"]["dataDisks"] = list(disks)
+        return error_of(lambda: create(arm, body))
+
+    empty = {"createOption": "Empty", "diskSizeGB": 1}
+    assert attempt({**empty, "lun": 0}, {**empty, "lun": 0}).message == "A disk at LUN 0 already exists."
+    three = attempt(*({**empty, "lun": lun} for lun in range(3)))
+    assert (
+        three.message == "The maximum number of data disks allowed to be attached to a VM of this size is 2."
+    )
+    assert attempt({"lun": 0, "createOption": "FromImage"}).code == "InvalidParameter"
+    assert attempt({"lun": 0, "createOption": "Empty"}).code == "InvalidParameter"
+    blob = {**empty, "lun": 0, "vhd": {"uri": "http://127.0.0.1:10000/account1/vhds/d.vhd"}}
+    assert "blob based disk to VM with managed disks" in attempt(blob).message
+
+
+def test_data_disks_of_the_image_come_along(arm: Any) -> None:
+    url, data = arm.vhd("account1", "os.vhd"), arm.vhd("account1", "data.vhd", 2 * MIB, b"data")
+    profile = {
+        "osDisk": {"osType": "Linux", "osState": "Generalized", "blobUri": url},
+        "dataDisks": [{"lun": 1, "blobUri": data}],
+    }
+    body = {"location": "westeurope", "properties": {"storageProfile": profile, "hyperVGeneration": "V2"}}
+    image = arm.compute.images.begin_create_or_update("rg", "i1", body).result()
+    vm = create(arm, arm.vm_body(image, arm.nic()))
+    plan = plan_of(arm, vm)
+    assert [disk.lun for disk in plan.data_disks] == [1]
+    with plan.data_disks[0].path.open("rb") as content:
+        assert content.read(4) == b"data"
+
+
+def test_specialized_disk_is_attached_without_a_profile(arm: Any) -> None:
+    creation = {"createOption": "Import", "sourceUri": arm.vhd("account1", "s.vhd", mark=b"special")}
+    properties = {"creationData": creation, "osType": "Linux", "hyperVGeneration": "V2"}
+    body = {"location": "westeurope", "properties": properties}
+    disk = arm.compute.disks.begin_create_or_update("rg", "d1", body).result()
+    disk = arm.compute.disks.get("rg", "d1")
+    storage = {"osDisk": {"osType": "Linux", "createOption": "Attach", "managedDisk": {"id": disk.id}}}
+    wanted = arm.vm_body(arm.image(), arm.nic(), storageProfile=storage)
+    error = error_of(lambda: create(arm, wanted))
+    assert (error.target, error.message) == ("osProfile", "Parameter 'osProfile' is not allowed.")
+    del wanted["properties"]["osProfile"]
+    vm = create(arm, wanted)
+    plan = plan_of(arm, vm)
+    assert not plan.provision and plan.generation == 2
+    second = {**wanted, "properties": {**wanted["properties"]}}
+    second["properties"]["networkProfile"] = {"networkInterfaces": [{"id": arm.nic("nic2").id}]}
+    error = error_of(lambda: create(arm, second, "vm2"))
+    assert "already owned by VM" in error.message
+
+
+def test_interface_of_another_vm_is_refused(arm: Any) -> None:
+    image, nic = arm.image(), arm.nic()
+    create(arm, arm.vm_body(image, nic))
+    error = error_of(lambda: create(arm, arm.vm_body(image, nic), "vm2"))
+    assert error.code == "NicInUse"
+    assert error_of(lambda: arm.network.network_interfaces.begin_delete("rg", "nic1")).code == "NicInUse"
+
+
+def test_second_operation_on_a_vm_is_a_conflict(arm: Any) -> None:
+    image, nic = arm.image(), arm.nic()
+    arm.host.held.clear()
+    poller = arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", arm.vm_body(image, nic))
+    error = error_of(lambda: arm.compute.virtual_machines.begin_start("rg", "vm1"))
+    assert error.code == "Conflict"
+    arm.host.held.set()
+    poller.result()
+
+
+def test_vm_that_is_being_created_can_be_deleted(arm: Any) -> None:
+    image, nic = arm.image(), arm.nic()
+    arm.host.held.clear()
+    poller = arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", arm.vm_body(image, nic))
+    assert arm.host.started.wait(10)
+    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
+    assert error_of(poller.result).code == "OperationPreempted"
+    assert list(arm.compute.virtual_machines.list("rg")) == []
+    assert arm.host.up == set()
+
+
+def test_disks_stay_unless_they_are_to_be_deleted(arm: Any) -> None:
+    vm = arm.vm()
+    arm.host.write(plan_of(arm, vm), None, 0, b"kept")
+    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
+    left = list(arm.compute.disks.list())
+    assert [disk.properties.disk_state for disk in left] == ["Unattached"]
+    read = {"access": "Read", "durationInSeconds": 60}
+    sas = arm.compute.disks.begin_grant_access("rg", left[0].name, read).result().access_sas
+    account = sas.removeprefix("http://127.0.0.1:10000/").split("/")[0]
+    assert arm.store.read(account, "disk", "abcd", 0, 4) == b"kept"
+    body = arm.vm_body(arm.image(), arm.nic("nic2"))
+    body["properties"]["storageProfile"]["osDisk"]["deleteOption"] = "Delete"
+    body["properties"]["networkProfile"]["networkInterfaces"][0]["properties"]["deleteOption"] = "Delete"
+    create(arm, body, "vm2")
+    arm.compute.virtual_machines.begin_delete("rg", "vm2").result()
+    assert [disk.name for disk in arm.compute.disks.list()] == [left[0].name]
+    assert "nic2" not in [nic.name for nic in arm.network.network_interfaces.list("rg")]
+
+
+def test_data_disk_is_attached_and_detached_while_the_vm_is_off(arm: Any) -> None:
+    vm = arm.vm()
+    machines = arm.compute.virtual_machines
+    vm.properties.storage_profile.data_disks = [
+        {"lun": 0, "createOption": "Empty", "diskSizeGB": 1, "name": "d0"}
+    ]
+    assert error_of(lambda: create(arm, vm)).code == "NotSupportedByStamp"
+    machines.begin_deallocate("rg", "vm1").result()
+    changed = create(arm, vm)
+    assert changed.properties.storage_profile.data_disks[0].name == "d0"
+    machines.begin_start("rg", "vm1").result()
+    assert [disk.lun for disk in plan_of(arm, vm).data_disks] == [0]
+    machines.begin_deallocate("rg", "vm1").result()
+    changed.properties.storage_profile.data_disks = []
+    create(arm, changed)
+    assert arm.compute.disks.get("rg", "d0").properties.disk_state == "Unattached"
+
+
+def test_tags_and_size_can_be_changed_but_not_the_profile(arm: Any) -> None:
+    vm = arm.vm()
+    machines = arm.compute.virtual_machines
+    assert machines.begin_update("rg", "vm1", {"tags": {"a": "b"}}).result().tags == {"a": "b"}
+    bigger = {"properties": {"hardwareProfile": {"vmSize": "Standard_B2s"}}}
+    machines.begin_update("rg", "vm1", bigger).result()
+    assert plan_of(arm, vm).vcpus == 2
+    vm.properties.os_profile.admin_username = "other"
+    error = error_of(lambda: create(arm, vm))
+    assert (error.code, error.message) == (
+        "PropertyChangeNotAllowed",
+        "Changing property 'osProfile.adminUsername' is not allowed.",
+    )
+
+
+def test_serial_log_is_a_blob_to_be_read(arm: Any) -> None:
+    arm.vm()
+    data = arm.compute.virtual_machines.retrieve_boot_diagnostics_data("rg", "vm1")
+    account, container, name = (
+        data.serial_console_log_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/").split("/", 2)
+    )
+    assert arm.store.read(account, container, name, 0, 13) == b"Linux version"
+
+
+def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:
+    arm.vm()
+    error = error_of(lambda: arm.compute.virtual_machines.begin_redeploy("rg", "vm1"))
+    assert error.code == "NotSupportedByStamp" and "'redeploy'" in error.message
+    error = error_of(lambda: list(arm.compute.snapshots.list()))
+    assert error.code == "InvalidResourceType" and "'snapshots'" in error.message
+    error = error_of(lambda: arm.compute.virtual_machines.instance_view("rg", "nothing"))
+    assert error.message == "The entity was not found in this Azure location."
+
+
+def test_sizes_are_listed(arm: Any) -> None:
+    sizes = list(arm.compute.virtual_machine_sizes.list("westeurope"))
+    assert "Standard_B1ms" in [size.name for size in sizes]
+    assert any(
+        sku.name == "Standard_B1ms" for sku in arm.compute.resource_skus.list("location eq 'westeurope'")
+    )
+
+
+def test_group_with_a_running_vm_is_deleted_whole(arm: Any) -> None:
+    arm.vm()
+    arm.resources.resource_groups.begin_delete("rg").result(30)
+    assert arm.host.up == set()
+    assert arm.store.find_account("account1") is None

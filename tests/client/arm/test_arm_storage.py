@@ -1,0 +1,79 @@
+"""Storage accounts through the official azure-mgmt-storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+
+ACCOUNT = {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "location": "westeurope"}
+
+
+def create(arm: Any, name: str = "account1", **more: Any) -> Any:
+    return arm.storage.storage_accounts.begin_create("rg", name, {**ACCOUNT, **more}).result()
+
+
+def test_account_is_created_shown_and_deleted(arm: Any) -> None:
+    made = create(arm, tags={"a": "b"})
+    assert made.properties.primary_endpoints.blob == "http://127.0.0.1:10000/account1/"
+    assert made.properties.provisioning_state == "Succeeded"
+    assert create(arm).name == "account1"
+    assert [a.name for a in arm.storage.storage_accounts.list()] == ["account1"]
+    arm.storage.storage_accounts.delete("rg", "account1")
+    assert list(arm.storage.storage_accounts.list_by_resource_group("rg")) == []
+    assert arm.store.find_account("account1") is None
+
+
+def test_keys_are_listed_and_one_is_made_anew(arm: Any) -> None:
+    create(arm)
+    before = {
+        key.key_name: key.value
+        for key in arm.storage.storage_accounts.list_keys("rg", "account1").keys_property
+    }
+    assert set(before) == {"key1", "key2"}
+    answer = arm.storage.storage_accounts.regenerate_key("rg", "account1", {"keyName": "key2"})
+    after = {key.key_name: key.value for key in answer.keys_property}
+    assert after["key1"] == before["key1"] and after["key2"] != before["key2"]
+    assert arm.store.get_account("account1").key2 == after["key2"]
+
+
+def test_names_are_checked(arm: Any) -> None:
+    create(arm)
+    check = arm.storage.storage_accounts.check_name_availability
+    assert check({"name": "account2", "type": "Microsoft.Storage/storageAccounts"}).name_available
+    assert check({"name": "account1", "type": "Microsoft.Storage/storageAccounts"}).reason == "AlreadyExists"
+    assert check({"name": "No!", "type": "Microsoft.Storage/storageAccounts"}).reason == "AccountNameInvalid"
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "code"),
+    [
+        ("No_Good", {}, "AccountNameInvalid"),
+        ("account2", {"sku": {}}, "InvalidParameter"),
+        ("account2", {"kind": "FileStorage"}, "NotSupportedByStamp"),
+        ("account2", {"properties": {"isHnsEnabled": True}}, "NotSupportedByStamp"),
+        ("account2", {"properties": {"somethingNew": 1}}, "NotSupportedByStamp"),
+        ("account1", {}, "StorageAccountAlreadyTaken"),
+    ],
+)
+def test_wrong_account_is_refused(arm: Any, name: str, more: dict[str, Any], code: str) -> None:
+    create(arm)
+    arm.resources.resource_groups.create_or_update("other", {"location": "westeurope"})
+    with pytest.raises(HttpResponseError) as caught:
+        arm.storage.storage_accounts.begin_create("other", name, {**ACCOUNT, **more}).result()
+    assert caught.value.error.code == code
+
+
+def test_account_stays_in_its_location(arm: Any) -> None:
+    create(arm)
+    with pytest.raises(HttpResponseError) as caught:
+        create(arm, location="eastus")
+    assert caught.value.error.code == "InvalidResourceLocation"
+
+
+def test_key_of_another_name_is_refused(arm: Any) -> None:
+    create(arm)
+    with pytest.raises(HttpResponseError) as caught:
+        arm.storage.storage_accounts.regenerate_key("rg", "account1", {"keyName": "key3"})
+    assert caught.value.error.code == "InvalidParameter"
