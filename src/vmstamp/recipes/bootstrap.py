@@ -61,6 +61,7 @@ HINTS = (
         "Debian's keys are missing: apt-get install debian-archive-keyring",
     ),
 )
+LOG = "mmdebstrap.log"
 TEMPORARY_PREFIX = "vmstamp-recipe-"
 
 
@@ -85,9 +86,12 @@ def script_hook(text: str, variables: Mapping[str, str]) -> str:
 
 
 def argv(plan: Bootstrap, sources: Sequence[Source], *, root: bool) -> list[str]:
-    """mmdebstrap's words. The result goes nowhere: what is wanted of it, a hook takes out."""
+    """mmdebstrap's words. The result goes nowhere: what is wanted of it, a hook takes out.
+
+    Its own cleaning is left out: the root is thrown away, and apt runs no more once a hook is done.
+    """
     words = ["mmdebstrap", f"--mode={'root' if root else 'unshare'}", f"--variant={plan.variant}"]
-    words += ["--architectures=amd64", "--format=null"]
+    words += ["--architectures=amd64", "--format=null", "--skip=cleanup"]
     words += ['--aptopt=Acquire::Languages "none"', '--aptopt=Acquire::Retries "3"']
     words += ['--aptopt=APT::Install-Recommends "false"']
     words += [f"--dpkgopt={option}" for option in plan.dpkg_options]

@@ -3,6 +3,7 @@
 `recipes/` of a home:
 
     <name>-<key>.vhdx     a finished disk; <key> is a hash of the recipe and its inputs
+    <name>-<key>.log      what the last failed build of it said
     <name>-<key>.lock     held while that disk is built; builds of one disk wait for each other
     work-<random>/        a build under way, locked by its builder
 
@@ -26,9 +27,10 @@ from pathlib import Path
 
 import vmstamp.disk
 from vmstamp.disk import convert
+from vmstamp.errors import VmstampError
 from vmstamp.paths import Home
 from vmstamp.recipes import debian, tiny
-from vmstamp.recipes.bootstrap import Progress
+from vmstamp.recipes.bootstrap import LOG, Progress
 from vmstamp.recipes.catalogue import Recipe, RecipeError, get_recipe
 from vmstamp.recipes.layout import Ids, new_ids, root_length
 from vmstamp.recipes.mirror import Source, choose_sources
@@ -68,7 +70,7 @@ def build(
     root_length(wanted)
     sources = choose_sources(mirror, os.environ, Path("/etc"))
     with _no_space_said(home.recipes):
-        home.recipes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.make()
         kept = home.recipes / f"{name}-{make_key(recipe, wanted, sources)}.vhdx"
         with _locked(kept.with_suffix(".lock"), progress):
             if refresh or not kept.exists():
@@ -116,13 +118,24 @@ def _build(recipe: Recipe, size: int, sources: Sequence[Source], kept: Path, pro
     for program in PROGRAMS:
         find_program(program)
     ids = new_ids(random.SystemRandom())
-    with _work_directory(kept.parent) as work:
+    with work_directory(kept.parent) as work:
         raw = work / "disk.raw"
-        _writer(recipe)(raw, size, ids, sources, lambda step, share: progress(step, share * RAW_SHARE))
+        try:
+            _writer(recipe)(raw, size, ids, sources, lambda step, share: progress(step, share * RAW_SHARE))
+        except VmstampError as error:
+            raise _with_log(error, work / LOG, kept.with_suffix(".log")) from error
         progress("writing the VHDX", RAW_SHARE)
         with vmstamp.disk.open(raw) as disk:
             convert(disk, work / "disk.vhdx", "vhdx")
         (work / "disk.vhdx").rename(kept)
+
+
+def _with_log(error: VmstampError, log: Path, beside: Path) -> RecipeError:
+    """The error of a failed build, once its log is kept beside the disk that was to be."""
+    if not log.exists():
+        return RecipeError(error.message, hint=error.hint)
+    log.rename(beside)
+    return RecipeError(error.message, hint="; ".join(part for part in (error.hint, f"see {beside}") if part))
 
 
 def _copy(kept: Path, destination: Path) -> None:
@@ -153,7 +166,7 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _work_directory(parent: Path) -> Iterator[Path]:
+def work_directory(parent: Path) -> Iterator[Path]:
     """A locked directory for one build, removed at its end; those of killed builds are removed first."""
     for path in parent.glob(f"{WORK_PREFIX}*"):
         with contextlib.suppress(OSError), _claimed(path):

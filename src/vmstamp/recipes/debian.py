@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vmstamp.recipes.bootstrap import Bootstrap, Progress, run_bootstrap, script_hook
+from vmstamp.recipes.bootstrap import LOG, Bootstrap, Progress, run_bootstrap, script_hook
 from vmstamp.recipes.layout import ROOT_START, Ids, create_disk, root_length, write_esp
 from vmstamp.recipes.mirror import Source
 
@@ -32,13 +32,14 @@ PACKAGES = (
     # Azure: the agent, what it calls, and the host's services
     *("waagent", "eject", "parted", "cloud-guest-utils", "hyperv-daemons"),
 )
-PROVISIONER_PACKAGES = {"cloud-init": ("cloud-init", "netplan.io"), "waagent": ("sudo",)}
+PROVISIONER_PACKAGES = {"cloud-init": ("cloud-init", "netplan.io"), "waagent": ()}
 DPKG_OPTIONS = (
     "force-unsafe-io",
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
     "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
 )
 
 
@@ -53,11 +54,11 @@ def write_raw(
     work = disk.parent
     early, late, esp = work / "early.tar", work / "late.tar", work / "esp.tar"
     write_tar(early, [TREE / "early"], {})
-    write_tar(late, [TREE / "common", TREE / provisioner], generated_files(ids, sources))
+    write_tar(late, [TREE / "common", TREE / provisioner], generated_files(ids))
     handle = os.open(disk, os.O_RDWR)
     try:
         plan = plan_bootstrap(provisioner, early, late, esp, f"/proc/self/fd/{handle}", size, ids)
-        run_bootstrap(plan, sources, log=work / "mmdebstrap.log", pass_fds=[handle], progress=progress)
+        run_bootstrap(plan, sources, log=work / LOG, pass_fds=[handle], progress=progress)
     finally:
         os.close(handle)
     tree = work / "esp"
@@ -92,7 +93,7 @@ def plan_bootstrap(
     )
 
 
-def generated_files(ids: Ids, sources: Sequence[Source]) -> dict[str, str]:
+def generated_files(ids: Ids) -> dict[str, str]:
     """The files of the guest that differ from build to build, by path."""
     return {
         "etc/fstab": (

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vmstamp.recipes import cpio
-from vmstamp.recipes.bootstrap import Bootstrap, Progress, run_bootstrap, script_hook
+from vmstamp.recipes.bootstrap import LOG, Bootstrap, Progress, run_bootstrap, script_hook
 from vmstamp.recipes.catalogue import RecipeError
 from vmstamp.recipes.debian import FILES, write_tar
 from vmstamp.recipes.layout import ROOT_START, Ids, create_disk, root_length, write_esp
@@ -60,7 +60,7 @@ def write_raw(disk: Path, size: int, ids: Ids, sources: Sequence[Source], progre
     try:
         names = [f"/proc/self/fd/{handle}" for handle in handles]
         plan = plan_bootstrap(*names, size=size, ids=ids)
-        run_bootstrap(plan, sources, log=work / "mmdebstrap.log", pass_fds=handles, progress=progress)
+        run_bootstrap(plan, sources, log=work / LOG, pass_fds=handles, progress=progress)
     finally:
         for handle in handles:
             os.close(handle)
@@ -78,7 +78,7 @@ def plan_bootstrap(disk: str, tree: str, unpacked: str, *, size: int, ids: Ids) 
         hooks=(
             ("customize", script_hook((TREE / "fetch.sh").read_text(), {"packages": " ".join(PACKAGES)})),
             ("customize", f'tar -C "$1/unpacked" -cf {unpacked} .'),
-            ("customize", f'mkdir "$1/tree" && cd "$1/tree" && mkdir mnt dev && tar -xf {tree}'),
+            ("customize", f'mkdir "$1/tree" && cd "$1/tree" && mkdir mnt dev tmp && tar -xf {tree}'),
             ("customize", f'set -- "$1/tree"\n{ext4}'),
         ),
     )
