@@ -67,7 +67,7 @@ SHAPE: Final = {
                 "ssh": {"publicKeys": [{"path": str, "keyData": str}]},
             },
             "requireGuestProvisionSignal": bool,
-            "secrets": [],
+            "secrets": [Only()],
         },
         "networkProfile": {
             "networkApiVersion": KEEP,
