@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vmstamp.recipes.bootstrap import LOG, Bootstrap, Progress, run_bootstrap, script_hook
+from vmstamp.recipes.catalogue import RecipeError
 from vmstamp.recipes.layout import ROOT_START, Ids, create_disk, root_length, write_esp
 from vmstamp.recipes.mirror import Source
 
@@ -62,8 +63,7 @@ def write_raw(
     finally:
         os.close(handle)
     tree = work / "esp"
-    with tarfile.open(esp) as archive:
-        archive.extractall(tree, filter="data")
+    unpack_files(esp, tree)
     write_esp(disk, ids, [tree / "efi/EFI"])
 
 
@@ -111,6 +111,19 @@ def write_tar(path: Path, trees: Sequence[Path], texts: dict[str, str]) -> None:
                 _add(archive, str(file.relative_to(tree)), file.read_bytes())
         for name, text in texts.items():
             _add(archive, name, text.encode())
+
+
+def unpack_files(tar: Path, tree: Path) -> None:
+    """Unpack the regular files of a tar under `tree`, their bytes alone. RecipeError: a name leads out."""
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            path = Path(member.name)
+            if path.is_absolute() or ".." in path.parts:
+                raise RecipeError(f"{tar.name}: the name {member.name} leads out of the tree")
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is not None:
+                (tree / path).parent.mkdir(parents=True, exist_ok=True)
+                (tree / path).write_bytes(file.read())
 
 
 def walk(tree: Path) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import pytest
 
 from vmstamp.recipes import debian
 from vmstamp.recipes.bootstrap import Bootstrap, argv, explain, find_step, script_hook
+from vmstamp.recipes.catalogue import RecipeError
 from vmstamp.recipes.layout import new_ids
 from vmstamp.recipes.mirror import Source
 
@@ -101,3 +102,13 @@ def test_fstab_names_file_systems_by_uuid() -> None:
     fstab = debian.generated_files(IDS)["etc/fstab"]
     assert f"UUID={IDS.root} / ext4 " in fstab
     assert f"UUID={IDS.esp_uuid} /boot/efi vfat " in fstab
+
+
+def test_a_name_that_leads_out_of_the_tree_is_refused(tmp_path: Path) -> None:
+
+    debian.write_tar(tmp_path / "good.tar", [], {"a/b": "x"})
+    debian.unpack_files(tmp_path / "good.tar", tmp_path / "tree")
+    assert (tmp_path / "tree/a/b").read_text() == "x"
+    debian.write_tar(tmp_path / "bad.tar", [], {"a/../../out": "x"})
+    with pytest.raises(RecipeError, match="leads out"):
+        debian.unpack_files(tmp_path / "bad.tar", tmp_path / "tree")
