@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from vmstamp.errors import ProgramError
+from vmstamp.machine.spec import KVM_CPU
 from vmstamp.run import run
 
 PROBE_TIMEOUT = 10.0  # seconds; a working KVM needs about half of one
@@ -28,7 +29,7 @@ class Accelerator:
 
 @cache
 def probe_accelerator() -> Accelerator:
-    """Try KVM once per process with a guest of one sector. Blocks for up to ten seconds."""
+    """Try KVM once per process with a guest of one sector and our VMs' CPU. Blocks for up to ten seconds."""
     if not DEVICE.exists():
         return Accelerator("tcg", "this computer has no /dev/kvm")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
@@ -51,7 +52,7 @@ def _run_probe() -> tuple[int, str]:
         disk.write(BOOT_SECTOR.ljust(1 << 20, b"\0"))
         disk.flush()
         words = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        words += ["-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "64M"]
+        words += ["-machine", "pc", "-accel", "kvm", "-cpu", KVM_CPU, "-m", "64M"]
         words += ["-drive", f"file={disk.name},format=raw,if=ide"]
         words += ["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]
         done = run(words, check=False, timeout=PROBE_TIMEOUT)

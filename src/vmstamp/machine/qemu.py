@@ -6,8 +6,11 @@ at block statistics; it marks the stages of the timeline that can be seen from o
 - started   QEMU answers on its monitor
 - firmware  the first byte on the serial console, or the first read of the OS disk
 - kernel    `Linux version` on the serial console
-- DVD       the guest opened the drive's tray: agents eject the medium that they have read
+- DVD       the guest opened the drive's tray: agents eject the medium that they have read. Reads prove
+            less: udev on its own reads about as much as mounting and reading a small file does
 - stopped   QEMU ended, or the guest powered itself off
+
+The monitor is a pair of sockets made before QEMU: no path, which may be too long, and no waiting for it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -31,6 +36,7 @@ from vmstamp.timeline import Stage, Timeline
 POLL = 0.25  # seconds
 MONITOR_TIMEOUT = 20.0  # seconds until QEMU must answer on its monitor
 COMMAND_TIMEOUT = 10.0  # seconds
+PRESS_INTERVAL = 15.0  # seconds; a guest that boots does not hear its power button yet
 QUIT_TIMEOUT = 10.0  # seconds until QEMU must end after `quit`
 KERNEL_LINE = re.compile(rb"Linux version ([^\s(]+)")
 PANIC_LINE = re.compile(rb"(Kernel panic - not syncing[^\r\n]*|Oops: int3[^\r\n]*)")
@@ -41,10 +47,16 @@ class Machine:
     """One QEMU process, started by `Machine.start`. Public methods may be called from any thread."""
 
     def __init__(
-        self, spec: MachineSpec, process: Process, timeline: Timeline, on_exit: Callable[[], None]
+        self,
+        spec: MachineSpec,
+        process: Process,
+        monitor: socket.socket,
+        timeline: Timeline,
+        on_exit: Callable[[], None],
     ) -> None:
         self.spec = spec
         self._process = process
+        self._monitor = monitor
         self._timeline = timeline
         self._on_exit = on_exit
         self._qmp = QMPClient(f"vmstamp-{spec.name}")
@@ -54,6 +66,7 @@ class Machine:
         self._serial_offset = spec.serial_log.stat().st_size if spec.serial_log.exists() else 0
         self._seen = b""
         self._panic = ""
+        self._ejecting = False
         self._thread = threading.Thread(target=self._run, name=f"machine-{spec.name}", daemon=True)
 
     @classmethod
@@ -65,11 +78,13 @@ class Machine:
         """
         spec.directory.mkdir(parents=True, exist_ok=True)
         firmware: Firmware | None = install_firmware(spec.directory) if spec.generation == 2 else None
-        spec.monitor.unlink(missing_ok=True)
         errors = spec.directory / "qemu.log"
         errors.unlink(missing_ok=True)
-        process = spawn(argv(spec, firmware), output=errors, pass_fds=[nic.tap for nic in spec.nics])
-        machine = cls(spec, process, timeline, on_exit)
+        monitor, theirs = socket.socketpair()
+        with theirs:
+            handed = [theirs.fileno(), *(nic.tap for nic in spec.nics)]
+            process = spawn(argv(spec, firmware, theirs.fileno()), output=errors, pass_fds=handed)
+        machine = cls(spec, process, monitor, timeline, on_exit)
         machine._thread.start()
         machine._answering.wait(MONITOR_TIMEOUT)
         if machine._answering.is_set() and not machine._ended.is_set():
@@ -98,10 +113,13 @@ class Machine:
         return self._ended.wait(timeout)
 
     def shutdown(self, timeout: float) -> bool:
-        """Press the power button, wait up to `timeout` seconds, then the plug. True: the guest obeyed."""
-        with contextlib.suppress(MachineError):
-            self._command("system_powerdown")
-        obeyed = self.wait(timeout)
+        """Press the power button; True when the guest obeys, else pull the plug after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.running and (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(MachineError):
+                self._command("system_powerdown")
+            self.wait(min(PRESS_INTERVAL, left))
+        obeyed = not self.running
         self.kill()
         return obeyed
 
@@ -118,6 +136,7 @@ class Machine:
 
     def eject_dvd(self) -> None:
         """Take the medium out of the optical drive, as Azure does after Ready. No error when it is out."""
+        self._ejecting = True
         with contextlib.suppress(MachineError):
             self._command("eject", {"id": "dvd", "force": True})
 
@@ -144,6 +163,7 @@ class Machine:
             self._loop.run_until_complete(self._watch())
         finally:
             self._process.wait()
+            self._monitor.close()
             self._timeline.mark(Stage.STOPPED, self._why_ended())
             self._ended.set()
             self._answering.set()
@@ -179,18 +199,16 @@ class Machine:
                 await self._qmp.disconnect()
 
     async def _connect(self) -> bool:
-        deadline = self._loop.time() + MONITOR_TIMEOUT
-        while self._process.poll() is None and self._loop.time() < deadline:
-            if self.spec.monitor.exists():
-                with contextlib.suppress(QMPError, OSError):
-                    await self._qmp.connect(str(self.spec.monitor))
-                    return True
-            await asyncio.sleep(0.01)
+        """Greet QEMU's monitor; False when QEMU ends first, or says nothing."""
+        with contextlib.suppress(QMPError, OSError, TimeoutError):
+            await asyncio.wait_for(self._qmp.connect(self._monitor), MONITOR_TIMEOUT)
+            return True
         return False
 
     async def _listen(self) -> None:
         async for event in self._qmp.events:
-            if event["event"] == "DEVICE_TRAY_MOVED" and event["data"].get("tray-open"):
+            data: Any = event.get("data", {})
+            if event["event"] == "DEVICE_TRAY_MOVED" and data.get("tray-open") and not self._ejecting:
                 self._timeline.mark(Stage.DVD, "the guest read the DVD and ejected it")
 
     async def _look_at_disks(self) -> None:

@@ -66,21 +66,20 @@ class MachineSpec:
     nics: tuple[NicSpec, ...] = ()
 
     @property
-    def monitor(self) -> Path:
-        return self.directory / "qmp.sock"
-
-    @property
     def serial_log(self) -> Path:
         return self.directory / "serial.log"
 
 
-def argv(spec: MachineSpec, firmware: Firmware | None) -> list[str]:
-    """The command line of QEMU 7.2 and later for a machine; Gen2 needs `firmware`."""
+def argv(spec: MachineSpec, firmware: Firmware | None, monitor: int) -> list[str]:
+    """The command line of QEMU 7.2 and later for a machine.
+
+    Gen2 needs `firmware`; `monitor` is the descriptor of a connected socket on which QEMU speaks QMP.
+    """
     if (spec.generation == 2) != (firmware is not None):
         raise ValueError(f"generation {spec.generation} with firmware {firmware}")
-    words = ["qemu-system-x86_64", "-name", f"vmstamp-{spec.name}", "-uuid", spec.id]
+    words = ["qemu-system-x86_64", "-name", f"guest=vmstamp-{spec.name}", "-uuid", spec.id]
     words += ["-nodefaults", "-no-user-config", "-display", "none"]
-    words += [*_platform(spec), *_identity(spec), *_firmware(firmware), *_consoles(spec)]
+    words += [*_platform(spec), *_identity(spec), *_firmware(firmware), *_consoles(spec, monitor)]
     words += [*_controllers(spec), *_os_disk(spec), *_data_disks(spec), *_dvd(spec), *_nics(spec)]
     return words
 
@@ -111,10 +110,10 @@ def _firmware(firmware: Firmware | None) -> Iterator[str]:
         yield from ("-drive", f"if=pflash,format=raw,unit=1,file={_escape(firmware.variables)}")
 
 
-def _consoles(spec: MachineSpec) -> Iterator[str]:
+def _consoles(spec: MachineSpec, monitor: int) -> Iterator[str]:
     yield from ("-chardev", f"file,id=serial0,path={_escape(spec.serial_log)},append=on")
     yield from ("-device", "isa-serial,chardev=serial0")
-    yield from ("-chardev", f"socket,id=monitor,path={_escape(spec.monitor)},server=on,wait=off")
+    yield from ("-chardev", f"socket,id=monitor,fd={monitor}")
     yield from ("-mon", "chardev=monitor,mode=control")
     yield from ("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
 
