@@ -67,7 +67,9 @@ def make_pfx(name: str, now: datetime) -> bytes:
 
 
 def envelop(pfx: bytes, transport_certificate: str, cipher: str) -> str:
-    """`pfx` encrypted to the guest's certificate, as base64 text. Runs openssl, some 10 ms.
+    """`pfx` encrypted to the guest's certificate, as base64 in lines. Runs openssl, some 10 ms.
+
+    In lines because guests hand it to openssl, which drops longer ones than 1024 characters.
 
     `transport_certificate` is base64 of DER, as the header x-ms-guest-agent-public-x509-cert has it.
     Raises ValueError for a cipher or certificate that is not one, ProgramMissing and ProgramError.
@@ -79,7 +81,7 @@ def envelop(pfx: bytes, transport_certificate: str, cipher: str) -> str:
         file = Path(directory) / "transport.pem"
         file.write_bytes(recipient.public_bytes(Encoding.PEM))
         words = ["openssl", "cms", "-encrypt", "-binary", "-outform", "DER", CIPHERS[cipher], str(file)]
-        return base64.b64encode(run(words, input=pfx, timeout=OPENSSL_TIMEOUT).stdout).decode()
+        return base64.encodebytes(run(words, input=pfx, timeout=OPENSSL_TIMEOUT).stdout).decode()
 
 
 def _load_recipient(text: str) -> x509.Certificate:
