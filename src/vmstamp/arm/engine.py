@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from vmstamp.arm import faults
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.locations import Locations
-from vmstamp.arm.operations import WORKERS, Operation, Operations, error_document
+from vmstamp.arm.operations import WORKERS, Operation, Operations
+from vmstamp.arm.polling import RETRY_AFTER, Polling
 from vmstamp.arm.shape import Json, merged, tags, without_nulls
 from vmstamp.arm.types import (
     Action,
@@ -37,7 +37,6 @@ from vmstamp.resource_id import ResourceId
 
 log = logging.getLogger("vmstamp.arm")
 
-RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
 READ_ONLY_MEMBERS = ("id", "name", "type", "etag", "systemData", "resourceGroup")
 
 
@@ -53,7 +52,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """A PUT that was accepted: the resource as to be shown, and what to run after the commit."""
 
     resource: Resource
@@ -81,6 +80,7 @@ class Engine:
         self.catalog = Catalog(db, self._references, clock)
         self.operations = Operations(db, clock, workers)
         self.types = {t.key: t for t in types(self.catalog)}
+        self.polling = Polling(self.catalog, self.operations, settings.subscription, self.show)
 
     def close(self) -> None:
         """End what runs; open operations are taken up again by the next start."""
@@ -99,22 +99,12 @@ class Engine:
             raise self.unknown_type(id.provider, "/".join(id.types))
         return found
 
-    def find_embedding(self, id: ResourceId) -> tuple[ResourceType, str] | None:
-        """When ids of this type live inside their parent's document: the parent's type and the property."""
-        if len(id.types) < 2:
-            return None
-        parent = self.types.get(id.parent.type.lower())
-        if parent is None:
-            return None
-        name = {k.lower(): v for k, v in parent.embedded.items()}.get(id.types[-1].lower())
-        return (parent, name) if name else None
-
     def unknown_type(self, provider: str, kind: str) -> AzureError:
-        known = [
-            t.name.split("/", 1)[1] for t in self.types.values() if t.provider.lower() == provider.lower()
-        ]
+        provided = ["Microsoft.Resources/resourceGroups", *(t.name for t in self.types.values())]
+        pairs = [name.split("/", 1) for name in provided]
+        known = [name for namespace, name in pairs if namespace.lower() == provider.lower()]
         if not known:
-            providers = sorted({t.provider for t in self.types.values()})
+            providers = sorted({namespace for namespace, _ in pairs})
             return AzureError(
                 404,
                 "InvalidResourceNamespace",
@@ -165,8 +155,6 @@ class Engine:
         return group
 
     def get(self, id: ResourceId, request: Request) -> Reply:
-        if embedding := self.find_embedding(id):
-            return self._get_embedded(id, *embedding)
         self.get_type(id)
         resource = self.get_resource(id)
         return Reply(200, self.show(resource, request.query.get("$expand", "")), {"ETag": resource.etag})
@@ -200,36 +188,32 @@ class Engine:
 
     def put(self, id: ResourceId, request: Request) -> Reply:
         """Create or replace a resource."""
-        if embedding := self.find_embedding(id):
-            return self._put_embedded(id, request, *embedding)
         kind = self.get_type(id)
-        body = _body(request)
+        body = read_body(request)
         with self.db.write():
-            existing = self._open_for_write(id, request)
-            stored = self._store(kind, id, body, existing, request)
+            existing = self.open_for_write(id, request)
+            stored = self.store(kind, id, body, existing, request)
         stored.run()
         return self._put_reply(kind, stored, request)
 
     def patch(self, id: ResourceId, request: Request) -> Reply:
         """Change what the type lets PATCH change: tags, or any member (merged)."""
-        if self.find_embedding(id):
-            raise faults.unsupported(f"PATCH of '{id.type}'")
         kind = self.get_type(id)
-        body = _body(request)
+        body = read_body(request)
         other = [name for name in body if name.lower() not in ("tags", *map(str.lower, READ_ONLY_MEMBERS))]
         if kind.patch == "tags" and other:
             raise faults.unsupported(f"Changing '{other[0]}' of '{kind.name}' by PATCH", target=other[0])
         with self.db.write():
-            existing = self._open_for_write(id, request)
+            existing = self.open_for_write(id, request)
             if existing is None:
                 raise faults.resource_not_found(id)
             whole = {"location": existing.location, **existing.document}
             given = {**merged(whole, body), "tags": body.get("tags", existing.document.get("tags", {}))}
-            stored = self._store(kind, id, given, existing, request)
+            stored = self.store(kind, id, given, existing, request)
         stored.run()
         return self._put_reply(kind, stored, request)
 
-    def _open_for_write(self, id: ResourceId, request: Request) -> Resource | None:
+    def open_for_write(self, id: ResourceId, request: Request) -> Resource | None:
         """The existing resource, after all that any write demands was checked."""
         group = self.get_group(id)
         if group.provisioning_state == "Deleting":
@@ -245,9 +229,9 @@ class Engine:
             raise faults.conflict()
         return existing
 
-    def _store(
+    def store(
         self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None, request: Request
-    ) -> _Stored:
+    ) -> Stored:
         """Decide and store, in the caller's transaction; what is to be run once it is committed."""
         location = self._location(kind, id, body, existing)
         put = Put(
@@ -269,8 +253,8 @@ class Engine:
         new = existing is None
         shown = resource.with_properties(provisioningState=working)
         if kind.apply is None:
-            return _Stored(shown, operation, new, lambda: None)
-        return _Stored(shown, operation, new, lambda: self._submit_put(kind, operation, resource.id, new))
+            return Stored(shown, operation, new, lambda: None)
+        return Stored(shown, operation, new, lambda: self._submit_put(kind, operation, resource.id, new))
 
     def _location(self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None) -> str:
         given = body.get("location")
@@ -303,14 +287,14 @@ class Engine:
             return self.catalog.new(put.id, put.location, change.document, change.state)
         return replace(put.existing, document=change.document, state=change.state)
 
-    def _put_reply(self, kind: ResourceType, stored: _Stored, request: Request) -> Reply:
+    def _put_reply(self, kind: ResourceType, stored: Stored, request: Request) -> Reply:
         style, resource, operation = kind.style, stored.resource, stored.operation
         status = style.created_status if stored.new else style.updated_status
         headers = {"ETag": resource.etag, **RETRY_AFTER}
         if style.async_header:
-            headers["Azure-AsyncOperation"] = self.poll_url(request, kind, resource.location, operation)
+            headers["Azure-AsyncOperation"] = self.polling.url(request, kind, resource.location, operation)
         if style.location_header and status == 202:
-            headers["Location"] = self.poll_url(request, kind, resource.location, operation, result=True)
+            headers["Location"] = self.polling.url(request, kind, resource.location, operation, result=True)
         if style.notification:
             headers["Azure-AsyncNotification"] = "Enabled"
         return Reply(status, self._put_body(kind, resource, status), headers)
@@ -348,8 +332,6 @@ class Engine:
 
     def delete(self, id: ResourceId, request: Request) -> Reply:
         """Delete a resource; 204 when there is none."""
-        if embedding := self.find_embedding(id):
-            return self._delete_embedded(id, request, *embedding)
         kind = self.get_type(id)
         with self.db.write():
             self.get_group(id)
@@ -367,7 +349,7 @@ class Engine:
             if ended and ended.error:
                 raise ended.error
             return Reply(200)
-        return self.accepted(request, kind, resource.location, operation)
+        return self.polling.accepted(request, kind, resource.location, operation)
 
     def _before_delete(self, kind: ResourceType, resource: Resource) -> Callable[[], None]:
         """Check that it may be deleted; what to wait for before."""
@@ -440,7 +422,7 @@ class Engine:
         if action.synchronous:
             return Reply(200, action.run(resource, Work(input=input)))
         self._submit_action(action, operation, resource.id)
-        return self.accepted(request, kind, resource.location, operation)
+        return self.polling.accepted(request, kind, resource.location, operation)
 
     def _resource_to_act_on(self, id: ResourceId) -> Resource:
         resource = self.get_resource(id)
@@ -458,110 +440,6 @@ class Engine:
             return action.run(self.get_resource(id), work)
 
         self.operations.submit(operation, body, lambda error: None, resumed=resumed)
-
-    # -- resources that live inside their parent's document
-
-    def _get_embedded(self, id: ResourceId, parent: ResourceType, property: str) -> Reply:
-        owner = self.get_resource(id.parent)
-        for shown in self.show(owner)["properties"].get(property, []):
-            if shown["name"].lower() == id.name.lower():
-                return Reply(200, shown, {"ETag": owner.etag})
-        raise faults.not_found(f"Resource {id} not found.")
-
-    def list_embedded(self, owner: ResourceId, property: str) -> Reply:
-        return Reply(200, {"value": self.show(self.get_resource(owner))["properties"].get(property, [])})
-
-    def _put_embedded(self, id: ResourceId, request: Request, parent: ResourceType, property: str) -> Reply:
-        body = _body(request)
-        with self.db.write():
-            owner = self._open_for_write(id.parent, replace(request, headers={}))
-            if owner is None:
-                raise faults.parent_not_found(id)
-            items = list(owner.properties.get(property, []))
-            names = [item["name"].lower() for item in items]
-            new = id.name.lower() not in names
-            element = {**body, "name": id.name}
-            if new:
-                items.append(element)
-            else:
-                items[names.index(id.name.lower())] = element
-            stored = self._store(parent, owner.id, _with_items(owner, property, items), owner, request)
-            operation = self.operations.record(id, "put", done=True)
-        stored.run()
-        shown = self._get_embedded(id, parent, property)
-        url = self.poll_url(request, parent, owner.location, operation)
-        headers = {**shown.headers, "Azure-AsyncOperation": url, **RETRY_AFTER}
-        return Reply(201 if new else 200, shown.body, headers)
-
-    def _delete_embedded(
-        self, id: ResourceId, request: Request, parent: ResourceType, property: str
-    ) -> Reply:
-        with self.db.write():
-            owner = self._open_for_write(id.parent, replace(request, headers={}))
-            items = owner.properties.get(property, []) if owner else []
-            left = [item for item in items if item["name"].lower() != id.name.lower()]
-            if owner is None or len(left) == len(items):
-                return Reply(204)
-            stored = self._store(parent, owner.id, _with_items(owner, property, left), owner, request)
-            operation = self.operations.record(id, "delete", done=True)
-        stored.run()
-        return self.accepted(request, parent, owner.location, operation)
-
-    # -- operations as clients see them
-
-    def poll_url(
-        self, request: Request, kind: ResourceType, location: str, operation: str, *, result: bool = False
-    ) -> str:
-        """The Azure-AsyncOperation URL of an operation, or with `result` its Location."""
-        segment = kind.style.result_segment if result and kind.style.result_segment else kind.style.segment
-        url = (
-            f"{request.base}/subscriptions/{self.settings.subscription}/providers/{kind.provider}"
-            f"/locations/{location}/{segment}/{operation}?api-version={request.api_version}"
-        )
-        return f"{url}&monitor=true" if result and not kind.style.result_segment else url
-
-    def accepted(self, request: Request, kind: ResourceType, location: str, operation: str) -> Reply:
-        """202 with both headers."""
-        headers = {
-            "Azure-AsyncOperation": self.poll_url(request, kind, location, operation),
-            "Location": self.poll_url(request, kind, location, operation, result=True),
-            **RETRY_AFTER,
-        }
-        if kind.style.notification:
-            headers["Azure-AsyncNotification"] = "Enabled"
-        return Reply(202, None, headers)
-
-    def operation_status(self, id: str) -> Reply:
-        """The status document at the Azure-AsyncOperation URL."""
-        operation = self._operation(id)
-        document: Json = {"startTime": operation.started, "status": operation.status, "name": operation.id}
-        if operation.ended:
-            document["endTime"] = operation.ended
-        if operation.error:
-            document["error"] = error_document(operation.error)
-        if operation.output is not None:
-            document["properties"] = {"output": operation.output}
-        return Reply(200, document, RETRY_AFTER if operation.is_open else {})
-
-    def operation_result(self, id: str, request: Request) -> Reply:
-        """What stands at the Location: 202 while it runs, then the bare result."""
-        operation = self._operation(id)
-        if operation.is_open:
-            return Reply(
-                202, None, {"Location": f"{request.base}{request.path}?{_query(request)}", **RETRY_AFTER}
-            )
-        if operation.error:
-            raise operation.error
-        if operation.kind != "put":
-            return Reply(200, operation.output)
-        resource = self.catalog.find(operation.resource)
-        return Reply(200, self.show(resource)) if resource else Reply(204)
-
-    def _operation(self, id: str) -> Operation:
-        operation = self.operations.find(id)
-        if operation is None:
-            raise AzureError(404, "NotFound", f"The operation '{id}' could not be found.")
-        return operation
 
     # -- after a crash
 
@@ -603,11 +481,7 @@ def _interrupted(operation: Operation) -> AzureError:
     )
 
 
-def _query(request: Request) -> str:
-    return urlencode(request.query)
-
-
-def _body(request: Request) -> Json:
+def read_body(request: Request) -> Json:
     if not isinstance(request.body, dict):
         raise faults.invalid_content("The request body must be a JSON object")
     dropped = {name.lower() for name in READ_ONLY_MEMBERS}
@@ -617,11 +491,6 @@ def _body(request: Request) -> Json:
     return {
         name: without_nulls(v) for name, v in body.items() if v is not None and name.lower() not in dropped
     }
-
-
-def _with_items(owner: Resource, property: str, items: list[Any]) -> Json:
-    document = owner.with_properties(**{property: items}).document
-    return {"location": owner.location, **document}
 
 
 def check_conditions(

@@ -11,12 +11,13 @@ import re
 from collections.abc import Callable, Iterable
 
 from vmstamp.arm import faults
+from vmstamp.arm.embedded import EmbeddedResources
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
 from vmstamp.arm.groups import TYPE as GROUP_TYPE
 from vmstamp.arm.groups import Groups
 from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Call, Reply, Request
+from vmstamp.arm.types import Call, Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 
@@ -39,6 +40,7 @@ class Router:
     def __init__(self, engine: Engine, groups: Groups, calls: Iterable[Call] = ()) -> None:
         self._engine = engine
         self._groups = groups
+        self._embedded = EmbeddedResources(engine)
         self._calls = tuple(calls)
 
     def handle(self, request: Request) -> Reply:
@@ -69,7 +71,7 @@ class Router:
         if head == "resources" and len(words) == 1:
             return _only("GET", request, lambda: self._resources(request, ""))
         if head == "operationresults" and len(words) == 2:
-            return self._engine.operation_result(words[1], request)
+            return self._engine.polling.result(words[1], request)
         if head == "resourcegroups" and len(words) == 1:
             return _only("GET", request, lambda: self._groups.list_page(request, subscription))
         if head == "resourcegroups":
@@ -130,9 +132,9 @@ class Router:
         if len(words) == 4 and words[0].lower() == "locations" and request.method == "GET":
             bare = OPERATION_SEGMENTS.get(words[2].lower())
             if bare or (bare is not None and request.query.get("monitor", "").lower() == "true"):
-                return self._engine.operation_result(words[3], request)
+                return self._engine.polling.result(words[3], request)
             if bare is not None:
-                return self._engine.operation_status(words[3])
+                return self._engine.polling.status(words[3])
         for call in self._calls:
             if (captured := call.match(request.method, provider, words)) is not None:
                 return call.run(request, captured)
@@ -141,6 +143,8 @@ class Router:
         raise self._engine.unknown_type(provider, "/".join(words[::2]))
 
     def _resource(self, request: Request, id: ResourceId) -> Reply:
+        if embedding := self._embedded.find(id):
+            return self._embedded_resource(request, id, *embedding)
         match request.method:
             case "GET":
                 return self._engine.get(id, request)
@@ -155,6 +159,18 @@ class Router:
                 return self._engine.delete(id, request)
         raise method_not_allowed(request)
 
+    def _embedded_resource(
+        self, request: Request, id: ResourceId, parent: ResourceType, property: str
+    ) -> Reply:
+        match request.method:
+            case "GET":
+                return self._embedded.get(id, parent, property)
+            case "PUT":
+                return self._embedded.put(id, request, parent, property)
+            case "DELETE":
+                return self._embedded.delete(id, request, parent, property)
+        raise method_not_allowed(request)
+
     def _collection(self, request: Request, below: ResourceId, last: str) -> Reply:
         if not below.types:
             kind = self._engine.get_type(ResourceId(below.subscription, "", below.provider, (last,), ("",)))
@@ -164,7 +180,7 @@ class Router:
         kind = self._engine.get_type(below)
         embedded = {name.lower(): property for name, property in kind.embedded.items()}
         if last.lower() in embedded:
-            return self._engine.list_embedded(below, embedded[last.lower()])
+            return self._embedded.list_page(below, embedded[last.lower()])
         reads = {name.lower(): read for name, read in kind.reads.items()}
         if last.lower() not in reads:
             raise self._engine.unknown_type(below.provider, "/".join((*below.types, last)))

@@ -430,7 +430,8 @@ def test_sizes_are_listed(arm: Any) -> None:
     sizes = list(arm.compute.virtual_machine_sizes.list("westeurope"))
     assert "Standard_B1ms" in [size.name for size in sizes]
     assert any(
-        sku.name == "Standard_B1ms" for sku in arm.compute.resource_skus.list(filter="location eq 'westeurope'")
+        sku.name == "Standard_B1ms"
+        for sku in arm.compute.resource_skus.list(filter="location eq 'westeurope'")
     )
 
 
