@@ -1,8 +1,6 @@
 """Drives the real cloud-init's Azure code against our fabric. Run by the system's Python."""
 
 # mypy: ignore-errors
-import inspect
-
 import cloudinit.sources.DataSourceAzure as azure
 from cloudinit import version
 from cloudinit.sources.helpers.azure import OvfEnvXml, WALinuxAgentShim
@@ -36,9 +34,10 @@ def read_imds():
             retries=0, md_type=azure.MetadataType.ALL, api_version="2021-08-01"
         )
     generate = azure.generate_network_config_from_instance_network_metadata
-    wanted = inspect.signature(generate).parameters
-    flag = "apply_network_config_for_secondary_ips"
-    network = generate(document["network"], **({flag: True} if flag in wanted else {}))
+    try:
+        network = generate(document["network"], apply_network_config_for_secondary_ips=True)
+    except TypeError:  # before 23
+        network = generate(document["network"])
     return {
         "username": azure._username_from_imds(document),
         "hostname": azure._hostname_from_imds(document),
@@ -51,11 +50,11 @@ def read_imds():
 
 
 def register(shim):
-    wanted = inspect.signature(shim.register_with_azure_and_fetch_data).parameters
     # A list of keys, even an empty one, makes it fetch and decrypt the certificates.
-    shim.register_with_azure_and_fetch_data(
-        pubkey_info=[], **({"distro": None} if "distro" in wanted else {})
-    )
+    try:
+        shim.register_with_azure_and_fetch_data(distro=None, pubkey_info=[])
+    except TypeError:  # before 24
+        shim.register_with_azure_and_fetch_data(pubkey_info=[])
 
 
 found = {"version": version.version_string(), "ovf": read_ovf(), "imds": read_imds()}

@@ -1,6 +1,7 @@
 """Drives the real WALinuxAgent's own protocol code against our fabric. Run by the system's Python."""
 
 # mypy: ignore-errors
+import inspect
 from pathlib import Path
 
 import azurelinuxagent.common.conf as conf
@@ -36,15 +37,17 @@ def read_ovf():
 
 
 def read_goal_state(protocol):
-    client = protocol.client
-    goal_state = client.get_goal_state()
-    extensions = protocol.get_extensions_goal_state()
-    if hasattr(protocol, "get_vmagent_manifests"):
-        families = protocol.get_vmagent_manifests()[0]
-        offered = protocol.get_vmagent_pkgs(families[0]).versions
-    else:
+    goal_state = protocol.client.get_goal_state()
+    if hasattr(goal_state, "extensions_goal_state"):  # since 2.8
+        extensions = goal_state.extensions_goal_state
         families = extensions.agent_families
         offered = goal_state.fetch_agent_manifest(families[0].name, families[0].uris).pkg_list.versions
+        names = [family.name for family in families]
+    else:
+        extensions = protocol.get_extensions_goal_state()
+        families, _ = protocol.get_vmagent_manifests()
+        offered = protocol.get_vmagent_pkgs(families[0]).versions
+        names = [family.family for family in families]
     return {
         "incarnation": goal_state.incarnation,
         "container": goal_state.container_id,
@@ -53,7 +56,7 @@ def read_goal_state(protocol):
         "vm": protocol.get_vminfo().vmName,
         "role": protocol.get_vminfo().roleName,
         "thumbprints": [certificate.thumbprint for certificate in protocol.get_certs().certificates],
-        "families": [getattr(family, "family", None) or family.name for family in families],
+        "families": names,
         "offered": [package.version for package in offered],
         "status_blob": extensions.status_upload_blob,
         "status_type": extensions.status_upload_blob_type,
@@ -79,7 +82,8 @@ plugin = protocol.client.get_host_plugin()
 found["plugin"] = plugin.ensure_initialized()
 found["plugin_health"] = plugin.get_health()
 
-imds = ImdsClient(WIRESERVER) if "wireserver" in ImdsClient.__init__.__code__.co_varnames[1] else ImdsClient()
+takes_endpoint = "wireserver_endpoint" in inspect.signature(ImdsClient).parameters  # until 2.9
+imds = ImdsClient(WIRESERVER) if takes_endpoint else ImdsClient()
 compute = imds.get_compute()
 found["compute"] = {"name": compute.name, "vmSize": compute.vmSize, "vmId": compute.vmId}
 found["imds"] = imds.validate()
