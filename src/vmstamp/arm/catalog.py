@@ -78,9 +78,9 @@ class Catalog:
         """Resources by id: of a type, of a group (its key), below a scope (an id); ids after `after` only."""
         scope = scope.lower().rstrip("/") + "/" if scope else ""
         query = (
-            "SELECT * FROM resource WHERE id > :after AND (:type = '' OR type = :type) "
-            "AND (:grp = '' OR grp = :grp) AND (:scope = '' OR substr(id, 1, length(:scope)) = :scope) "
-            "ORDER BY id LIMIT :limit"
+            "SELECT * FROM resource WHERE id > :after AND (:type = '' OR type = :type) AND (:grp = '' OR "
+            "grp = :grp) AND (:scope = '' OR substr(id, 1, length(:scope)) = :scope) ORDER BY id LIMIT "
+            ":limit"
         )
         values = {"after": after, "type": type.lower(), "grp": group, "scope": scope, "limit": limit}
         with self.db.read() as connection:
@@ -95,8 +95,8 @@ class Catalog:
             connection.execute(
                 "INSERT INTO resource (id, type, grp, name, location, etag, created, document, state) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET location = "
-                "excluded.location, "
-                "etag = excluded.etag, document = excluded.document, state = excluded.state",
+                "excluded.location, etag = excluded.etag, document = excluded.document, state = "
+                "excluded.state",
                 (
                     key,
                     resource.type,
@@ -126,8 +126,8 @@ class Catalog:
         key = target.key if isinstance(target, ResourceId) else target.lower()
         with self.db.read() as connection:
             rows = connection.execute(
-                "SELECT reference.kind, reference.part, resource.document FROM reference "
-                "JOIN resource ON resource.id = reference.source WHERE target = ? ORDER BY source, part",
+                "SELECT reference.kind, reference.part, resource.document FROM reference JOIN resource ON "
+                "resource.id = reference.source WHERE target = ? ORDER BY source, part",
                 (key,),
             ).fetchall()
         found = [

@@ -115,8 +115,7 @@ class Engine:
             404,
             "InvalidResourceType",
             f"The resource type '{kind}' could not be found in the namespace '{provider}': it is not "
-            "supported "
-            f"by this stamp, which supports {faults.quoted(sorted(known))}.",
+            f"supported by this stamp, which supports {faults.quoted(sorted(known))}.",
         )
 
     # -- reading
@@ -161,11 +160,14 @@ class Engine:
 
     def list_page(self, request: Request, *, type: str = "", group: str = "", scope: str = "") -> Reply:
         """A page of resources by id; `$skiptoken` of the nextLink is the last id of the page before."""
+        if text := request.query.get("$filter"):
+            raise faults.unsupported(f"The filter '{text}' on this list", target="$filter")
         limit = self._page_size(request)
         found = self.catalog.select(
             type=type, group=group, scope=scope, after=request.query.get("$skiptoken", ""), limit=limit + 1
         )
-        expand = request.query.get("$expand", "")
+        status_only = request.query.get("statusonly", "").lower() == "true"
+        expand = "instanceView" if status_only else request.query.get("$expand", "")
         page: Json = {"value": [self.show(resource, expand) for resource in found[:limit]]}
         if len(found) > limit:
             page["nextLink"] = self.next_link(request, found[limit - 1].id.key)
@@ -220,8 +222,8 @@ class Engine:
             raise AzureError(
                 409,
                 "ResourceGroupBeingDeleted",
-                f"The resource group '{group.name}' is in deprovisioning state and cannot perform "
-                "this operation.",
+                f"The resource group '{group.name}' is in deprovisioning state and cannot perform this "
+                "operation.",
             )
         existing = self.catalog.find(id)
         check_conditions(request.headers, existing, id)

@@ -38,8 +38,8 @@ def parent_not_found(id: ResourceId) -> AzureError:
     return AzureError(
         404,
         "ParentResourceNotFound",
-        "Failed to perform 'write' on resource(s) of type "
-        f"'{'/'.join(id.types)}', because the parent resource '{id.parent}' could not be found.",
+        f"Failed to perform 'write' on resource(s) of type '{'/'.join(id.types)}', because the parent "
+        f"resource '{id.parent}' could not be found.",
     )
 
 

@@ -53,6 +53,5 @@ def _invalid(text: str) -> AzureError:
         400,
         "InvalidFilterInQueryString",
         f"Invalid $filter '{text}' specified in the query string. This stamp supports resourceType, "
-        "resourceGroup, "
-        "name, location, tagName and tagValue, each with eq, joined by and.",
+        "resourceGroup, name, location, tagName and tagValue, each with eq, joined by and.",
     )

@@ -52,9 +52,9 @@ class Groups:
             raise AzureError(
                 400,
                 "InvalidResourceGroup",
-                f"The provided resource group name '{id.group}' has these invalid characters or ends "
-                "with a dot. "
-                "The name can only be a letter, digit, '-', '.', '(', ')' or '_', and at most 90 of them.",
+                f"The provided resource group name '{id.group}' has these invalid characters or ends with a "
+                "dot. The name can only be a letter, digit, '-', '.', '(', ')' or '_', and at most 90 of "
+                "them.",
             )
         with self._engine.db.write():
             existing = self._catalog.find(id)
@@ -83,17 +83,15 @@ class Groups:
             raise AzureError(
                 400,
                 "LocationNotAvailableForResourceGroup",
-                f"The provided location '{given}' is not available for resource group. List of "
-                "available regions "
-                f"is '{','.join(self._engine.locations.names())}'.",
+                f"The provided location '{given}' is not available for resource group. List of available "
+                f"regions is '{','.join(self._engine.locations.names())}'.",
             )
         if existing and existing.location != location:
             raise AzureError(
                 409,
                 "InvalidResourceGroupLocation",
                 f"Invalid resource group location '{location}'. The Resource group already exists in "
-                "location "
-                f"'{existing.location}'.",
+                f"location '{existing.location}'.",
             )
         return location
 

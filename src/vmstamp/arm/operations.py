@@ -138,8 +138,8 @@ class Operations:
         """The open operation on a resource, if any (of two, the later: a preempting DELETE)."""
         with self._db.read() as connection:
             row = connection.execute(
-                "SELECT * FROM operation WHERE resource = ? AND status = 'InProgress' "
-                "ORDER BY started DESC LIMIT 1",
+                "SELECT * FROM operation WHERE resource = ? AND status = 'InProgress' ORDER BY started "
+                "DESC LIMIT 1",
                 (resource.key,),
             ).fetchone()
         return _operation(row) if row else None
@@ -162,8 +162,8 @@ class Operations:
         status, ended = ("Succeeded", now) if done else ("InProgress", None)
         with self._db.write() as connection:
             connection.execute(
-                "INSERT INTO operation (id, resource, kind, status, started, ended, document) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO operation (id, resource, kind, status, started, ended, document) VALUES (?, "
+                "?, ?, ?, ?, ?, ?)",
                 (id, resource.key, kind, status, now, ended, json.dumps(document)),
             )
         return id

@@ -33,10 +33,8 @@ class Polling:
     ) -> str:
         """The Azure-AsyncOperation URL of an operation, or with `result` its Location."""
         segment = kind.style.result_segment if result and kind.style.result_segment else kind.style.segment
-        url = (
-            f"{request.base}/subscriptions/{self._subscription}/providers/{kind.provider}"
-            f"/locations/{location}/{segment}/{operation}?api-version={request.api_version}"
-        )
+        scope = f"/subscriptions/{self._subscription}/providers/{kind.provider}/locations/{location}"
+        url = f"{request.base}{scope}/{segment}/{operation}?api-version={request.api_version}"
         return f"{url}&monitor=true" if result and not kind.style.result_segment else url
 
     def accepted(self, request: Request, kind: ResourceType, location: str, operation: str) -> Reply:

@@ -270,9 +270,8 @@ def check_api_version(request: Request) -> None:
         raise AzureError(
             400,
             "InvalidApiVersionParameter",
-            f"The api-version '{request.api_version}' is invalid. The supported versions are those of "
-            "the form "
-            "'2024-11-01' or '2024-11-01-preview'.",
+            f"The api-version '{request.api_version}' is invalid. The supported versions are those of the "
+            "form '2024-11-01' or '2024-11-01-preview'.",
         )
 
 

@@ -130,9 +130,8 @@ class StorageAccounts:
             raise AzureError(
                 400,
                 "AccountNameInvalid",
-                f"{put.id.name} is not a valid storage account name. Storage account name must be "
-                "between 3 and "
-                "24 characters in length and use numbers and lower-case letters only.",
+                f"{put.id.name} is not a valid storage account name. Storage account name must be between 3 "
+                "and 24 characters in length and use numbers and lower-case letters only.",
             )
         body = clean(put.body, SHAPE)
         if "sku" not in body or "name" not in body["sku"]:
@@ -166,8 +165,8 @@ class StorageAccounts:
             raise AzureError(
                 409,
                 "AccountCannotBeDeleted",
-                "The storage account cannot be deleted due to its artifacts being in use. Artifacts in use: "
-                f"disks of {', '.join(sorted({str(user.source) for user in users}))}.",
+                "The storage account cannot be deleted due to its artifacts being in use. Artifacts in "
+                f"use: disks of {', '.join(sorted({str(user.source) for user in users}))}.",
             )
 
     def view(self, resource: Resource, expand: str) -> Json:

@@ -27,12 +27,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from vmstamp.blob.store import BlobStore
 
 from vmstamp.arm import rest
 from vmstamp.arm.compute.host import DiskPlan, Outcome, VmPlan
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
+from vmstamp.blob.store import BlobStore
 from vmstamp.db import Database
 from vmstamp.disk.footer import make_footer
 from vmstamp.errors import AzureError
@@ -192,7 +192,7 @@ class Arm:
 
     def power(self, name: str) -> str:
         view = self.compute.virtual_machines.instance_view("rg", name)
-        return next(s.code for s in view.statuses if s.code.startswith("PowerState/"))
+        return str(next(s.code for s in view.statuses if s.code.startswith("PowerState/")))
 
 
 @pytest.fixture

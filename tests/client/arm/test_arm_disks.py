@@ -82,9 +82,8 @@ def test_disk_is_imported_from_a_blob_and_copied(arm: Any) -> None:
     assert bytes_of(arm, access.access_sas, 0, 8) == b"imported"
     error = error_of(lambda: arm.compute.disks.begin_delete("rg", "disk2").result())
     assert error.message == (
-        "There is an active shared access signature outstanding for disk disk2. Call EndGetAccess "
-        "before deleting "
-        "the disk."
+        "There is an active shared access signature outstanding for disk disk2. Call EndGetAccess before "
+        "deleting the disk."
     )
 
 

@@ -9,6 +9,10 @@ from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, 
 from azure.mgmt.resource.resources import ResourceManagementClient
 
 
+def error_of(caught: Any) -> Any:
+    return caught.value.error
+
+
 def test_group_is_created_listed_tagged_and_deleted(arm: Any) -> None:
     client = arm.resources
     made = client.resource_groups.create_or_update("rg1", {"location": "West Europe", "tags": {"a": "1"}})
@@ -24,8 +28,8 @@ def test_group_is_created_listed_tagged_and_deleted(arm: Any) -> None:
 def test_absent_group_is_named(arm: Any) -> None:
     with pytest.raises(ResourceNotFoundError) as caught:
         arm.resources.resource_groups.get("nothing")
-    assert caught.value.error.code == "ResourceGroupNotFound"
-    assert caught.value.error.message == "Resource group 'nothing' could not be found."
+    assert error_of(caught).code == "ResourceGroupNotFound"
+    assert error_of(caught).message == "Resource group 'nothing' could not be found."
 
 
 def test_group_stays_in_its_location(arm: Any) -> None:
@@ -33,18 +37,19 @@ def test_group_stays_in_its_location(arm: Any) -> None:
     client.resource_groups.create_or_update("rg1", {"location": "westeurope"})
     with pytest.raises(HttpResponseError) as caught:
         client.resource_groups.create_or_update("rg1", {"location": "eastus"})
-    assert caught.value.error.code == "InvalidResourceGroupLocation"
+    assert error_of(caught).code == "InvalidResourceGroupLocation"
 
 
 def test_unknown_location_is_refused_with_the_known_ones(arm: Any) -> None:
     with pytest.raises(HttpResponseError) as caught:
         arm.resources.resource_groups.create_or_update("rg1", {"location": "atlantis"})
-    assert caught.value.error.code == "LocationNotAvailableForResourceGroup"
-    assert "westeurope" in caught.value.error.message
+    assert error_of(caught).code == "LocationNotAvailableForResourceGroup"
+    assert "westeurope" in error_of(caught).message
 
 
 def test_wrong_token_is_refused_with_a_challenge(arm: Any, static_token: Any) -> None:
     client = arm.client(ResourceManagementClient, static_token("another token"))
     with pytest.raises(ClientAuthenticationError) as caught:
         client.resource_groups.get("rg1")
-    assert caught.value.response.headers["WWW-Authenticate"].startswith("Bearer authorization_uri=")
+    response: Any = caught.value.response
+    assert response.headers["WWW-Authenticate"].startswith("Bearer authorization_uri=")

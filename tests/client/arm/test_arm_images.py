@@ -131,9 +131,8 @@ def test_image_is_kept_while_a_vm_is_provisioned_from_it(arm: Any) -> None:
     error = error_of(lambda: arm.compute.images.begin_delete("rg", "image1"))
     assert error.code == "OperationNotAllowed"
     assert error.message == (
-        "Operation 'Delete' is not allowed since the Virtual Machines 'vm1' are being provisioned "
-        "using the Image "
-        "'image1'."
+        "Operation 'Delete' is not allowed since the Virtual Machines 'vm1' are being provisioned using "
+        "the Image 'image1'."
     )
     arm.host.held.set()
     poller.result()

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+
+def code_of(caught: Any) -> Any:
+    return caught.value.error.code
+
+
 ACCOUNT = {"sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "location": "westeurope"}
 
 
@@ -62,18 +67,18 @@ def test_wrong_account_is_refused(arm: Any, name: str, more: dict[str, Any], cod
     arm.resources.resource_groups.create_or_update("other", {"location": "westeurope"})
     with pytest.raises(HttpResponseError) as caught:
         arm.storage.storage_accounts.begin_create("other", name, {**ACCOUNT, **more}).result()
-    assert caught.value.error.code == code
+    assert code_of(caught) == code
 
 
 def test_account_stays_in_its_location(arm: Any) -> None:
     create(arm)
     with pytest.raises(HttpResponseError) as caught:
         create(arm, location="eastus")
-    assert caught.value.error.code == "InvalidResourceLocation"
+    assert code_of(caught) == "InvalidResourceLocation"
 
 
 def test_key_of_another_name_is_refused(arm: Any) -> None:
     create(arm)
     with pytest.raises(HttpResponseError) as caught:
         arm.storage.storage_accounts.regenerate_key("rg", "account1", {"keyName": "key3"})
-    assert caught.value.error.code == "InvalidParameter"
+    assert code_of(caught) == "InvalidParameter"

@@ -15,7 +15,7 @@ from typing import Final
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.vhds import Vhds
-from vmstamp.arm.compute.vm_disks import VmDisk, read_disks
+from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed
 from vmstamp.arm.shape import Json, clean
@@ -48,16 +48,15 @@ class Captures:
             )
         if not CONTAINER_NAME.fullmatch(body["destinationContainerName"]):
             raise invalid_parameter(
-                f"The value '{body['destinationContainerName']}' of parameter "
-                "'destinationContainerName' is invalid.",
+                f"The value '{body['destinationContainerName']}' of parameter 'destinationContainerName' is "
+                "invalid.",
                 "destinationContainerName",
             )
         disks = read_disks(vm.state)
         if disks[0].managed:
             raise not_allowed(
-                "The Capture action is only supported on a Virtual Machine with blob based disks. "
-                "Please use the "
-                "'Image' resource APIs to create an Image from a managed Virtual Machine."
+                "The Capture action is only supported on a Virtual Machine with blob based disks. Please "
+                "use the 'Image' resource APIs to create an Image from a managed Virtual Machine."
             )
         if not vm.state["generalized"]:
             raise not_allowed("Capture operation cannot be completed because the VM is not generalized.")

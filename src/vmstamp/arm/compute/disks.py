@@ -15,6 +15,7 @@ from typing import Final
 from vmstamp.arm.catalog import Catalog, timestamp
 from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
 from vmstamp.arm.compute.vhds import GIB, MIB, Vhds, new_place, place
+from vmstamp.arm.compute.vm_disk import LARGEST_GIB
 from vmstamp.arm.faults import (
     change_not_allowed,
     invalid_parameter,
@@ -32,7 +33,6 @@ from vmstamp.errors import AzureError
 NAME: Final = "Microsoft.Compute/disks"
 # uploadSizeBytes, footer included (REST: Disks, CreationData).
 SMALLEST_UPLOAD, LARGEST_UPLOAD = 20972032, 35183298347520
-LARGEST_GIB = 32767
 LONGEST_ACCESS = 60 * 86400  # seconds
 
 SHAPE = {
@@ -151,9 +151,8 @@ class Disks:
         """The virtual size in bytes and the state that tells `apply` what to make."""
         if size_gib is not None and not 1 <= size_gib <= LARGEST_GIB:
             raise invalid_parameter(
-                f"The value '{size_gib}' of parameter 'disk.diskSizeGB' is out of range. The value "
-                "must be between "
-                f"'1' and '{LARGEST_GIB}', inclusive.",
+                f"The value '{size_gib}' of parameter 'disk.diskSizeGB' is out of range. The value must be "
+                f"between '1' and '{LARGEST_GIB}', inclusive.",
                 "disk.diskSizeGB",
             )
         match creation["createOption"]:
@@ -183,8 +182,7 @@ class Disks:
         if size_gib * GIB < size:
             raise not_allowed(
                 f"Disk with size smaller than its source is not allowed: the source has {size} bytes, "
-                "requested "
-                f"were {size_gib * GIB}.",
+                f"requested were {size_gib * GIB}.",
                 target="diskSizeGB",
             )
         return size_gib * GIB
@@ -241,9 +239,8 @@ class Disks:
         if wanted > old["diskSizeGB"]:
             if self.state_of(existing) != "Unattached":
                 raise not_allowed(
-                    f"Cannot resize disk {existing.name} while it is in state "
-                    f"{self.state_of(existing)}; detach it "
-                    "from the VM, or end the access to it, first.",
+                    f"Cannot resize disk {existing.name} while it is in state {self.state_of(existing)}; "
+                    "detach it from the VM, or end the access to it, first.",
                     target="diskSizeGB",
                 )
             size = wanted * GIB
@@ -324,9 +321,8 @@ class Disks:
             raise missing_parameter("durationInSeconds")
         if not 1 <= seconds <= LONGEST_ACCESS:
             raise invalid_parameter(
-                f"The value '{seconds}' of parameter 'durationInSeconds' is out of range. The value "
-                "must be between "
-                f"'1' and '{LONGEST_ACCESS}', inclusive.",
+                f"The value '{seconds}' of parameter 'durationInSeconds' is out of range. The value must be "
+                f"between '1' and '{LONGEST_ACCESS}', inclusive.",
                 "durationInSeconds",
             )
         state = self.state_of(resource)
@@ -335,9 +331,8 @@ class Disks:
         uploading = state in ("ReadyToUpload", "ActiveUpload")
         if access == "None" or (access == "Write") != uploading:
             raise not_allowed(
-                f"Access '{access}' is not permitted because disk {resource.name} is in state "
-                f"{state}: Write is for "
-                "disks that are to be uploaded, Read for all others."
+                f"Access '{access}' is not permitted because disk {resource.name} is in state {state}: "
+                "Write is for disks that are to be uploaded, Read for all others."
             )
         return {"write": uploading, "seconds": seconds}
 
@@ -380,18 +375,16 @@ def _upload_size(creation: Json) -> int:
         raise missing_parameter("disk.creationData.uploadSizeBytes")
     if not SMALLEST_UPLOAD <= length <= LARGEST_UPLOAD:
         raise invalid_parameter(
-            f"The value '{length}' of parameter 'disk.creationData.uploadSizeBytes' is out of range. "
-            "The value must "
-            f"be between '{SMALLEST_UPLOAD}' and '{LARGEST_UPLOAD}', inclusive.",
+            f"The value '{length}' of parameter 'disk.creationData.uploadSizeBytes' is out of range. The "
+            f"value must be between '{SMALLEST_UPLOAD}' and '{LARGEST_UPLOAD}', inclusive.",
             "disk.creationData.uploadSizeBytes",
         )
     if (length - FOOTER_SIZE) % MIB:
         raise AzureError(
             400,
             "BadRequest",
-            f"The upload size in bytes {length} - 512 bytes for the VHD footer "
-            f"({length - FOOTER_SIZE} in this "
-            "case) must be a multiple of MiB.",
+            f"The upload size in bytes {length} - 512 bytes for the VHD footer ({length - FOOTER_SIZE} in "
+            "this case) must be a multiple of MiB.",
         )
     return int(length)
 
@@ -413,7 +406,6 @@ def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:
 def active_access(disk: Resource, doing: str) -> AzureError:
     """The refusal to attach, start or delete (`doing`) a disk while a SAS of it is outstanding."""
     return not_allowed(
-        f"There is an active shared access signature outstanding for disk {disk.name}. Call "
-        "EndGetAccess before "
-        f"{doing} the disk."
+        f"There is an active shared access signature outstanding for disk {disk.name}. Call EndGetAccess "
+        f"before {doing} the disk."
     )

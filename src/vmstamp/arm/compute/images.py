@@ -13,7 +13,9 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
 from vmstamp.arm.compute.naming import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
-from vmstamp.arm.compute.vm_disks import ACCOUNTS, HIGHEST_LUN, read_disks
+from vmstamp.arm.compute.vm_blob_disks import ACCOUNTS
+from vmstamp.arm.compute.vm_disk import read_disks
+from vmstamp.arm.compute.vm_disks import HIGHEST_LUN
 from vmstamp.arm.faults import (
     change_not_allowed,
     invalid_parameter,
@@ -112,8 +114,8 @@ class Images:
         vm = self._catalog.find(id)
         if vm is None or vm.location != put.location:
             raise not_found(
-                f"Source Virtual Machine '{id.name}' specified in the request does not exist in this "
-                "Azure location."
+                f"Source Virtual Machine '{id.name}' specified in the request does not exist in this Azure "
+                "location."
             )
         if not vm.state["generalized"]:
             raise not_allowed(
@@ -200,8 +202,8 @@ class Images:
             raise not_found(f"Disk {id.name} is not found.")
         if (state := self._disks.state_of(disk)) not in ("Unattached", "Reserved", "ActiveSAS"):
             raise not_allowed(
-                f"The disk '{disk.name}' is in state {state}; an image can be made of it when its VM "
-                "is deallocated."
+                f"The disk '{disk.name}' is in state {state}; an image can be made of it when its VM is "
+                "deallocated."
             )
         return disk
 
@@ -224,8 +226,8 @@ class Images:
         busy = sorted(vm.name for vm in users if vm and vm.provisioning_state == "Creating")
         if busy:
             raise not_allowed(
-                f"Operation 'Delete' is not allowed since the Virtual Machines '{', '.join(busy)}' are being "
-                f"provisioned using the Image '{image.name}'."
+                f"Operation 'Delete' is not allowed since the Virtual Machines '{', '.join(busy)}' are "
+                f"being provisioned using the Image '{image.name}'."
             )
 
     def remove(self, image: Resource, work: Work) -> None:
@@ -282,9 +284,8 @@ def _check_luns(data: list[Json]) -> None:
             raise missing_parameter("dataDisk.lun")
         if not 0 <= disk["lun"] <= HIGHEST_LUN:
             raise invalid_parameter(
-                f"The value '{disk['lun']}' of parameter 'dataDisk.lun' is out of range. The value "
-                "must be between "
-                f"'0' and '{HIGHEST_LUN}', inclusive.",
+                f"The value '{disk['lun']}' of parameter 'dataDisk.lun' is out of range. The value must be "
+                f"between '0' and '{HIGHEST_LUN}', inclusive.",
                 "dataDisk.lun",
             )
         if disk["lun"] in seen:

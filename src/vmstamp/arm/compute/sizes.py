@@ -86,10 +86,8 @@ def check_generation(size: Size, generation: int) -> None:
         raise AzureError(
             400,
             "BadRequest",
-            f"The selected VM size '{size.name}' cannot boot Hypervisor Generation '{generation}'. If "
-            "this was a "
-            "Create operation please check that the Hypervisor Generation of the Image matches the "
-            "Hypervisor "
-            "Generation of the selected VM Size. If this was an Update operation please select a Hypervisor "
-            f"Generation '{generation}' VM Size.",
+            f"The selected VM size '{size.name}' cannot boot Hypervisor Generation '{generation}'. If this "
+            "was a Create operation please check that the Hypervisor Generation of the Image matches the "
+            "Hypervisor Generation of the selected VM Size. If this was an Update operation please select "
+            f"a Hypervisor Generation '{generation}' VM Size.",
         )

@@ -126,9 +126,8 @@ class Vhds:
             raise AzureError(
                 400,
                 "InvalidVhd",
-                f"The specified cookie value in VHD footer indicates that disk '{disk}' with blob "
-                f"{url} is not a "
-                "supported VHD. Disk is expected to have cookie value 'conectix'.",
+                f"The specified cookie value in VHD footer indicates that disk '{disk}' with blob {url} is "
+                "not a supported VHD. Disk is expected to have cookie value 'conectix'.",
             )
         try:
             footer = parse_footer(data, url, length - FOOTER_SIZE)
@@ -140,9 +139,8 @@ class Vhds:
             raise AzureError(
                 400,
                 "InvalidVhd",
-                f"The specified disk type in VHD footer indicates that disk '{disk}' with blob {url} "
-                "is not a fixed "
-                f"VHD (type 2) but of type {footer.disk_type}. Only fixed VHDs are supported.",
+                f"The specified disk type in VHD footer indicates that disk '{disk}' with blob {url} is not "
+                f"a fixed VHD (type 2) but of type {footer.disk_type}. Only fixed VHDs are supported.",
             )
         if footer.current_size % MIB or footer.current_size + FOOTER_SIZE != length:
             raise vhd_size_invalid(url, footer.current_size)
@@ -184,10 +182,15 @@ class Vhds:
 
     def publish_log(self, name: str, vm_id: str, data: bytes, seconds: int) -> str:
         """Put a text into a block blob of the hidden diagnostics account; a URL that reads it for a while."""
-        ref = BlobRef(DIAGNOSTICS, f"bootdiagnostics-{vm_id}", f"{name}.{vm_id}.serialconsole.log")
+        ref = BlobRef(DIAGNOSTICS, _log_container(vm_id), f"{name}.{vm_id}.serialconsole.log")
         self._make_room(ref)
         self.store.put_block_blob(*ref, data, "text/plain; charset=utf-8")
         return self.read_url(ref, seconds)
+
+    def delete_log(self, vm_id: str) -> None:
+        """Delete what `publish_log` made for a VM. Idempotent."""
+        if self.store.find_container(DIAGNOSTICS, _log_container(vm_id)) is not None:
+            self.store.delete_container(DIAGNOSTICS, _log_container(vm_id))
 
     def read_url(self, ref: BlobRef, seconds: int) -> str:
         """A SAS URL for reading one blob."""
@@ -199,11 +202,14 @@ class Vhds:
         return f"{self.url(ref)}?{sas}"
 
 
+def _log_container(vm_id: str) -> str:
+    return f"bootdiagnostics-{vm_id}"
+
+
 def vhd_size_invalid(url: str, size: int) -> AzureError:
     return AzureError(
         400,
         "InvalidVhd",
-        f"The specified blob {url} with VHD virtual size {size} bytes is not supported. The virtual "
-        "size of a VHD "
-        "must be a whole number (in MBs), followed by its footer of 512 bytes.",
+        f"The specified blob {url} with VHD virtual size {size} bytes is not supported. The virtual size of "
+        "a VHD must be a whole number (in MBs), followed by its footer of 512 bytes.",
     )

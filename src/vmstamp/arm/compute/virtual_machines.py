@@ -22,7 +22,8 @@ from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
 from vmstamp.arm.compute.sizes import DEFAULT, SIZES, Size, check_generation, get_size
 from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
-from vmstamp.arm.compute.vm_disks import Storage, StorageProfiles, blob_key, read_disks, write_disks
+from vmstamp.arm.compute.vm_disk import blob_key, read_disks, write_disks
+from vmstamp.arm.compute.vm_disks import Storage, StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.compute.vm_view import instance_view, power_state
 from vmstamp.arm.faults import (
@@ -176,8 +177,8 @@ class VirtualMachines:
             )
         if len({link["id"].lower() for link in shown}) != len(shown) or len(networks) != 1:
             raise invalid_parameter(
-                "All network interfaces of a virtual machine must be different and belong to the "
-                "same virtual network.",
+                "All network interfaces of a virtual machine must be different and belong to the same "
+                "virtual network.",
                 "networkProfile",
             )
         return {"networkInterfaces": shown}

@@ -167,15 +167,14 @@ def _check_access(profile: Json, user: str) -> None:
     if linux.get("disablePasswordAuthentication"):
         if password is not None:
             raise invalid_parameter(
-                "Authentication using either SSH or by user name and password must be enabled in "
-                "Linux profile: "
-                "'adminPassword' is not allowed when 'disablePasswordAuthentication' is true.",
+                "Authentication using either SSH or by user name and password must be enabled in Linux "
+                "profile: 'adminPassword' is not allowed when 'disablePasswordAuthentication' is true.",
                 "linuxConfiguration",
             )
         if not keys:
             raise invalid_parameter(
-                "Authentication using either SSH or by user name and password must be enabled in "
-                "Linux profile.",
+                "Authentication using either SSH or by user name and password must be enabled in Linux "
+                "profile.",
                 "linuxConfiguration",
             )
     elif password is None:
@@ -190,13 +189,10 @@ def check_password(password: str) -> None:
     classes = sum(bool(re.search(pattern, password)) for pattern in PASSWORD_CLASSES)
     if not 6 <= len(password) <= 72 or classes < 3 or re.search(r"[\x00-\x1f\x7f]", password):
         raise invalid_parameter(
-            "The supplied password must be between 6-72 characters long and must satisfy at least 3 "
-            "of password "
-            "complexity requirements from the following: 1) Contains an uppercase character 2) "
-            "Contains a lowercase "
-            "character 3) Contains a numeric digit 4) Contains a special character 5) Control "
-            "characters are not "
-            "allowed",
+            "The supplied password must be between 6-72 characters long and must satisfy at least 3 of "
+            "password complexity requirements from the following: 1) Contains an uppercase character 2) "
+            "Contains a lowercase character 3) Contains a numeric digit 4) Contains a special character 5) "
+            "Control characters are not allowed",
             "adminPassword",
         )
 
@@ -205,15 +201,14 @@ def _check_key(key: Json, user: str) -> None:
     expected = f"/home/{user}/.ssh/authorized_keys"
     if key.get("path") != expected:
         raise invalid_parameter(
-            "Destination path for SSH public keys is currently limited to its default value "
-            f"{expected}  due to a known issue in Linux provisioning agent.",
+            f"Destination path for SSH public keys is currently limited to its default value {expected}  "
+            "due to a known issue in Linux provisioning agent.",
             "linuxConfiguration.ssh.publicKeys.path",
         )
     if not KEY_DATA.fullmatch(key.get("keyData", "").strip()):
         raise invalid_parameter(
-            "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid: it must be "
-            "an SSH public "
-            "key of type ssh-rsa or ssh-ed25519.",
+            "The value of parameter linuxConfiguration.ssh.publicKeys.keyData is invalid: it must be an "
+            "SSH public key of type ssh-rsa or ssh-ed25519.",
             "linuxConfiguration.ssh.publicKeys.keyData",
         )
 

@@ -7,14 +7,16 @@ keeps: where the VHD lies, how it is made, and what becomes of it when the VM go
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
 from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.compute.sizes import Size
-from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
+from vmstamp.arm.compute.vhds import GIB, Vhds, new_place
+from vmstamp.arm.compute.vm_blob_disks import BlobDisks
+from vmstamp.arm.compute.vm_disk import VmDisk, gib, read_disks
 from vmstamp.arm.faults import (
     change_not_allowed,
     invalid_parameter,
@@ -26,53 +28,11 @@ from vmstamp.arm.faults import (
 from vmstamp.arm.links import linked_id
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Put, Resource
-from vmstamp.blob.records import BlobRef
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 
 IMAGES: Final = "Microsoft.Compute/images"
-ACCOUNTS: Final = "Microsoft.Storage/storageAccounts"
 HIGHEST_LUN: Final = 63
-
-
-@dataclass(frozen=True)
-class VmDisk:
-    """One disk of a VM as its state keeps it. `lun` None: the OS disk; `size` virtual, in bytes.
-
-    `make` says how the VHD comes into being: `copy` of `source`, `empty`, or `attach` (it exists).
-    `managed` is the managed disk's id, '' for a blob-based one; `delete`: it goes when the VM goes.
-    """
-
-    lun: int | None
-    name: str
-    place: list[str]
-    size: int
-    make: str
-    source: list[str]
-    unique: str
-    managed: str
-    delete: bool
-
-    @property
-    def ref(self) -> BlobRef:
-        return place(self.place)
-
-    @property
-    def source_ref(self) -> BlobRef:
-        return place(self.source)
-
-    @property
-    def overlay_name(self) -> str:
-        return f"disk-{self.unique}.qcow2"
-
-
-def read_disks(state: Json) -> list[VmDisk]:
-    """The disks that a VM's state keeps, the OS disk first."""
-    return [VmDisk(**disk) for disk in state["disks"]]
-
-
-def write_disks(disks: list[VmDisk]) -> list[Json]:
-    return [asdict(disk) for disk in disks]
 
 
 @dataclass(frozen=True)
@@ -102,6 +62,7 @@ class StorageProfiles:
         self._catalog = catalog
         self._vhds = vhds
         self._managed = disks
+        self._blobs = BlobDisks(catalog, vhds)
 
     # -- a new VM
 
@@ -189,7 +150,7 @@ class StorageProfiles:
         """A disk's document, what the state keeps of it, and the managed disk that is made with it."""
         lun = given.get("lun")
         if blob_based:
-            disk = self._blob_disk(put, given, used)
+            disk = self._blobs.disk(put, given, used)
             shown = _shown(given, disk)
             return shown, disk, None
         if given["createOption"] == "Attach":
@@ -210,9 +171,8 @@ class StorageProfiles:
             raise AzureError(
                 400,
                 "InvalidParameterConflictingProperties",
-                f"The property '{kind}.createOption' cannot have the value '{given['createOption']}' "
-                "when property "
-                f"'{kind}.managedDisk.id' is set.",
+                f"The property '{kind}.createOption' cannot have the value '{given['createOption']}' when "
+                f"property '{kind}.managedDisk.id' is set.",
                 target=f"{kind}.createOption",
             )
         label = "OsDisk_1" if lun is None else f"disk{lun + 2}"
@@ -223,8 +183,8 @@ class StorageProfiles:
             raise AzureError(
                 409,
                 "ConflictingUserInput",
-                f"Disk {name} already exists in resource group {put.id.group}. Only "
-                "CreateOption.Attach is supported.",
+                f"Disk {name} already exists in resource group {put.id.group}. Only CreateOption.Attach is "
+                "supported.",
                 target="/subscriptions",
             )
         size, source = self._new_size(given, image)
@@ -238,27 +198,24 @@ class StorageProfiles:
         if given["createOption"] == "Empty":
             if wanted is None:
                 raise missing_parameter("dataDisk.diskSizeGB")
-            return _gib(wanted), []
+            return gib(wanted), []
         key = "os" if given.get("lun") is None else str(given["lun"])
         found = image.state["disks"].get(key) if image else None
         if found is None:
             raise invalid_parameter(
-                f"StorageProfile.dataDisks.lun {key} does not have required value(s) for image "
-                "specified in storage "
-                "profile.",
+                f"StorageProfile.dataDisks.lun {key} does not have required value(s) for image specified in "
+                "storage profile.",
                 "dataDisk.lun",
             )
         size = int(found["size"])
-        if wanted is not None and _gib(wanted) < size and _gib(wanted) != -(-size // GIB) * GIB:
+        if wanted is not None and gib(wanted) < size and gib(wanted) != -(-size // GIB) * GIB:
             raise not_allowed(
-                f"The specified disk size {wanted} GB is smaller than the size of the corresponding "
-                "disk in the VM "
-                f"image: {-(-size // GIB)} GB. This is not allowed. Please choose equal or greater "
-                "size or do not "
-                "specify an explicit size.",
+                f"The specified disk size {wanted} GB is smaller than the size of the corresponding disk in "
+                f"the VM image: {-(-size // GIB)} GB. This is not allowed. Please choose equal or greater "
+                "size or do not specify an explicit size.",
                 target="osDisk.diskSizeGB" if key == "os" else "dataDisk.diskSizeGB",
             )
-        return max(size, _gib(wanted) if wanted else 0), found["place"]
+        return max(size, gib(wanted) if wanted else 0), found["place"]
 
     def _companion(self, put: Put, given: Json, disk: VmDisk, source: _Source) -> Resource:
         creation: Json = {"createOption": given["createOption"]}
@@ -307,87 +264,6 @@ class StorageProfiles:
             )
         return disk
 
-    # -- blob-based disks
-
-    def _blob_disk(self, put: Put, given: Json, used: set[str]) -> VmDisk:
-        lun, kind = given.get("lun"), "osDisk" if given.get("lun") is None else "dataDisk"
-        target = self._blob(
-            put, given.get("vhd", {}).get("uri"), f"{kind}.vhd.uri", "DiskBlobNotFound", exists=False
-        )
-        url = self._vhds.url(target)
-        if not target.name.lower().endswith(".vhd"):
-            raise invalid_parameter(
-                f"Blob name in URL {url} must end with '.vhd' extension.", f"{kind}.vhd.uri"
-            )
-        owner = next(iter(self._catalog.referrers(blob_key(target), "blob")), None)
-        if owner and owner.source.key != put.id.key:
-            raise AzureError(
-                409,
-                "DiskBlobAlreadyInUseByAnotherDisk",
-                f"Blob {url} is already in use by another disk belonging to VM '{owner.source.name}'. "
-                "You can examine "
-                "the blob metadata for the disk reference information.",
-            )
-        if url.lower() in used:
-            raise invalid_parameter(f"The blob {url} is used twice.", f"{kind}.vhd.uri")
-        used.add(url.lower())
-        name = given.get("name") or target.name.rsplit("/", 1)[-1].removesuffix(".vhd")
-        disk = VmDisk(lun, name, list(target), 0, "attach", [], str(uuid.uuid4()), "", False)
-        if given["createOption"] == "Attach":
-            self._check_page_blob(target, "DiskBlobNotFound", "IncorrectDiskBlobType")
-            return replace(disk, size=self._vhds.check(target, name))
-        if "/" in target.name:
-            raise invalid_parameter(
-                f"Slash in the blob name of URL {url} is not supported for target disks.", f"{kind}.vhd.uri"
-            )
-        if self._vhds.exists(target):
-            raise AzureError(
-                409,
-                "TargetDiskBlobAlreadyExists",
-                f"Blob {url} already exists. Please provide a different blob URI as target for disk "
-                f"'{name}'.",
-            )
-        if given["createOption"] == "Empty":
-            if "diskSizeGB" not in given:
-                raise missing_parameter("dataDisk.diskSizeGB")
-            return replace(disk, size=_gib(given["diskSizeGB"]), make="empty")
-        image = self._blob(
-            put, given.get("image", {}).get("uri"), f"{kind}.image.uri", "ImageBlobNotFound", exists=True
-        )
-        self._check_page_blob(image, "ImageBlobNotFound", "IncorrectImageBlobType")
-        if image.account != target.account:
-            raise invalid_parameter(
-                "Source and destination storage accounts for disk "
-                f"{name} are different; both must be in the same storage account.",
-                f"{kind}.image.uri",
-            )
-        return replace(disk, size=self._vhds.check(image, name), make="copy", source=list(image))
-
-    def _blob(self, put: Put, uri: str | None, parameter: str, code: str, *, exists: bool) -> BlobRef:
-        if not uri:
-            raise missing_parameter(parameter)
-        ref = self._vhds.find_url(uri)
-        accounts = self._catalog.select(type=ACCOUNTS)
-        if ref is None or not any(a.name == ref.account and a.location == put.location for a in accounts):
-            raise AzureError(
-                400,
-                "StorageAccountNotFound" if ref else "InvalidParameter",
-                f"The storage account of the URL {uri.split('?')[0]} could not be found in '{put.location}'.",
-                target=parameter,
-            )
-        if exists and not self._vhds.exists(ref):
-            raise AzureError(
-                404, code, f"Unable to find VHD blob with URI {self._vhds.url(ref)}.", target=parameter
-            )
-        return ref
-
-    def _check_page_blob(self, ref: BlobRef, absent: str, wrong: str) -> None:
-        url = self._vhds.url(ref)
-        if not self._vhds.exists(ref):
-            raise AzureError(404, absent, f"Unable to find VHD blob with URI {url}.")
-        if not self._vhds.is_page_blob(ref):
-            raise AzureError(400, wrong, f"The blob {url} is not a page blob. Only page blobs can be VHDs.")
-
     # -- a VM that exists
 
     def update(self, put: Put, existing: Resource, profile: Json, size: Size) -> Storage:
@@ -429,22 +305,6 @@ class StorageProfiles:
 _CHANGEABLE = ("caching", "deleteOption")
 
 
-def _gib(size: Any) -> int:
-    if not 1 <= size <= managed.LARGEST_GIB:
-        raise invalid_parameter(
-            f"The value '{size}' of parameter 'diskSizeGB' is out of range. The value must be between "
-            "'1' and "
-            f"'{managed.LARGEST_GIB}', inclusive.",
-            "diskSizeGB",
-        )
-    return int(size) * GIB
-
-
-def blob_key(ref: BlobRef) -> str:
-    """How a reference names a blob: no resource id, but unique among them."""
-    return f"blob:{ref.account}/{ref.container}/{ref.name}"
-
-
 def _vm_disk(lun: int | None, resource: Resource, given: Json) -> VmDisk:
     return VmDisk(
         lun,
@@ -483,9 +343,8 @@ def check_luns(data: list[Json], size: Size) -> None:
             raise missing_parameter("dataDisk.lun")
         if not 0 <= lun <= HIGHEST_LUN:
             raise invalid_parameter(
-                f"The value '{lun}' of parameter 'dataDisk.lun' is out of range. The value must be "
-                "between '0' and "
-                f"'{HIGHEST_LUN}', inclusive.",
+                f"The value '{lun}' of parameter 'dataDisk.lun' is out of range. The value must be between "
+                f"'0' and '{HIGHEST_LUN}', inclusive.",
                 "dataDisk.lun",
             )
         if lun in seen:

@@ -18,7 +18,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.vhds import Vhds
-from vmstamp.arm.compute.vm_disks import VmDisk, read_disks
+from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import not_allowed, unsupported
@@ -155,6 +155,7 @@ class Life:
             if disk.delete and disk.managed:
                 self._vhds.delete(disk.ref)
                 self._catalog.delete(parse_resource_id(disk.managed))
+        self._vhds.delete_log(_vm_id(vm))
         self._remove_interfaces(vm)
 
     def _remove_interfaces(self, vm: Resource) -> None:
@@ -219,9 +220,8 @@ class Life:
     def check_generalize(self, vm: Resource, request: Request) -> Json:
         if vm.state["power"] not in ("stopped", "deallocated"):
             raise not_allowed(
-                f"Operation 'generalize' is not allowed on VM '{vm.name}' since the VM is running. "
-                "Please power "
-                "off explicitly in case you shut down the VM from inside the guest operating system."
+                f"Operation 'generalize' is not allowed on VM '{vm.name}' since the VM is running. Please "
+                "power off explicitly in case you shut down the VM from inside the guest operating system."
             )
         return {}
 

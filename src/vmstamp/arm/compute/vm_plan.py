@@ -9,7 +9,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.host import DiskPlan, NicPlan, VmPlan
 from vmstamp.arm.compute.sizes import get_size
 from vmstamp.arm.compute.vhds import Vhds
-from vmstamp.arm.compute.vm_disks import VmDisk, read_disks
+from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.faults import resource_not_found
 from vmstamp.arm.network import security_groups, virtual_networks
 from vmstamp.arm.shape import Json

@@ -198,9 +198,8 @@ class Interfaces:
                 raise AzureError(
                     400,
                     "PublicIPAddressInUse",
-                    f"Resource {id} is referencing public IP address {address.id} that is already "
-                    "allocated to "
-                    f"resource {user.part}.",
+                    f"Resource {id} is referencing public IP address {address.id} that is already allocated "
+                    f"to resource {user.part}.",
                 )
 
     def view(self, resource: Resource, expand: str) -> Json:
@@ -218,9 +217,9 @@ class Interfaces:
             raise AzureError(
                 400,
                 "NicInUse",
-                f"Network Interface {resource.id} is used by existing VM {users[0].source}. In order "
-                "to delete the "
-                "network interface, it must be dissociated from the VM. To learn more, see aka.ms/deletenic.",
+                f"Network Interface {resource.id} is used by existing VM {users[0].source}. In order to "
+                "delete the network interface, it must be dissociated from the VM. To learn more, see "
+                "aka.ms/deletenic.",
             )
 
 

@@ -110,10 +110,9 @@ class PublicAddresses:
             raise AzureError(
                 400,
                 "PublicIPAddressCannotBeDeleted",
-                f"Public IP address {resource.id} can not be deleted since it is still allocated to resource "
-                f"{users[0]}. In order to delete the public IP, disassociate/detach the Public IP "
-                "address from "
-                "the resource.",
+                f"Public IP address {resource.id} can not be deleted since it is still allocated to "
+                f"resource {users[0]}. In order to delete the public IP, disassociate/detach the Public IP "
+                "address from the resource.",
             )
 
 

@@ -102,9 +102,9 @@ class SecurityGroups:
                 400,
                 "InUseNetworkSecurityGroupCannotBeDeleted",
                 f"Network security group {resource.id} cannot be deleted because it is in use by the "
-                "following "
-                f"resources: {', '.join(users)}. In order to delete the Network security group, remove the "
-                "association with the resource(s). To learn how to do this, see aka.ms/deletensg.",
+                f"following resources: {', '.join(users)}. In order to delete the Network security group, "
+                "remove the association with the resource(s). To learn how to do this, see "
+                "aka.ms/deletensg.",
             )
 
 
@@ -154,7 +154,7 @@ def _check_priorities(rules: list[Json]) -> None:
                 400,
                 "SecurityRuleConflict",
                 f"Security rule {rule['name']} conflicts with rule {seen[key]}. Rules cannot have the same "
-                f"Priority and Direction.",
+                "Priority and Direction.",
             )
         seen[key] = rule["name"]
 
@@ -178,9 +178,8 @@ def _parse_ports(text: str, rule: str) -> range:
         raise AzureError(
             400,
             "SecurityRuleInvalidPortRange",
-            f"Security rule has invalid Port range. Value provided: {text}. Value should be an "
-            "integer OR integer "
-            f"range with '-' delimiter. Valid range 0-65535. (Security rule {rule})",
+            f"Security rule has invalid Port range. Value provided: {text}. Value should be an integer OR "
+            f"integer range with '-' delimiter. Valid range 0-65535. (Security rule {rule})",
         )
     return range(low, high + 1)
 

@@ -20,8 +20,7 @@ def check_name(id: ResourceId) -> None:
         raise AzureError(
             400,
             "InvalidResourceName",
-            f"Resource name {id.name} is invalid. The name can be up to 80 characters long. It must "
-            "begin with a "
-            "word character, and it must end with a word character or with '_'. The name may contain word "
-            "characters or '.', '-', '_'.",
+            f"Resource name {id.name} is invalid. The name can be up to 80 characters long. It must begin "
+            "with a word character, and it must end with a word character or with '_'. The name may "
+            "contain word characters or '.', '-', '_'.",
         )

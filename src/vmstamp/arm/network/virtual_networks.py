@@ -165,8 +165,7 @@ def subnet_in_use(name: str, users: Iterable[str]) -> AzureError:
         400,
         "InUseSubnetCannotBeDeleted",
         f"Subnet {name} is in use by {', '.join(users)} and cannot be deleted. In order to delete the "
-        "subnet, "
-        "delete all the resources within the subnet. See aka.ms/deletesubnet.",
+        "subnet, delete all the resources within the subnet. See aka.ms/deletesubnet.",
     )
 
 
@@ -187,16 +186,15 @@ def parse_prefix(text: str, resource: str) -> IPv4Network:
         raise AzureError(
             400,
             "InvalidAddressPrefixFormat",
-            f"Address prefix {text} of resource {resource} is not formatted correctly. It should follow CIDR "
-            "notation, for example 10.0.0.0/24.",
+            f"Address prefix {text} of resource {resource} is not formatted correctly. It should follow "
+            "CIDR notation, for example 10.0.0.0/24.",
         ) from error
     if str(found.network_address) != text.split("/", 1)[0]:
         raise AzureError(
             400,
             "InvalidCIDRNotation",
-            f"The address prefix {text} in resource {resource} has an invalid CIDR notation. For the "
-            "given prefix "
-            f"length, the address prefix should be {found}.",
+            f"The address prefix {text} in resource {resource} has an invalid CIDR notation. For the given "
+            f"prefix length, the address prefix should be {found}.",
         )
     return found
 
@@ -217,16 +215,14 @@ def _check_ranges(network: ResourceId, space: list[IPv4Network], subnets: list[J
             raise AzureError(
                 400,
                 "NetcfgInvalidSubnet",
-                f"Subnet '{name}' is not valid because its IP address range is outside the IP address "
-                "range of "
-                f"virtual network '{network.name}', or smaller than a /{LONGEST_SUBNET_PREFIX}.",
+                f"Subnet '{name}' is not valid because its IP address range is outside the IP address range "
+                f"of virtual network '{network.name}', or smaller than a /{LONGEST_SUBNET_PREFIX}.",
             )
         if any(prefix.overlaps(other) for other in seen):
             raise AzureError(
                 400,
                 "NetcfgSubnetRangesOverlap",
                 f"Subnet '{name}' is not valid because its IP address range overlaps with that of an "
-                "existing "
-                f"subnet in virtual network '{network.name}'.",
+                f"existing subnet in virtual network '{network.name}'.",
             )
         seen.append(prefix)

@@ -1,0 +1,69 @@
+"""One disk of a virtual machine, as the VM's state keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from vmstamp.arm.compute.vhds import GIB, place
+from vmstamp.arm.faults import invalid_parameter
+from vmstamp.arm.shape import Json
+from vmstamp.blob.records import BlobRef
+
+LARGEST_GIB: Final = 32767
+
+
+@dataclass(frozen=True)
+class VmDisk:
+    """One disk of a VM as its state keeps it. `lun` None: the OS disk; `size` virtual, in bytes.
+
+    `make` says how the VHD comes into being: `copy` of `source`, `empty`, or `attach` (it exists).
+    `managed` is the managed disk's id, '' for a blob-based one; `delete`: it goes when the VM goes.
+    """
+
+    lun: int | None
+    name: str
+    place: list[str]
+    size: int
+    make: str
+    source: list[str]
+    unique: str
+    managed: str
+    delete: bool
+
+    @property
+    def ref(self) -> BlobRef:
+        return place(self.place)
+
+    @property
+    def source_ref(self) -> BlobRef:
+        return place(self.source)
+
+    @property
+    def overlay_name(self) -> str:
+        return f"disk-{self.unique}.qcow2"
+
+
+def read_disks(state: Json) -> list[VmDisk]:
+    """The disks that a VM's state keeps, the OS disk first."""
+    return [VmDisk(**disk) for disk in state["disks"]]
+
+
+def write_disks(disks: list[VmDisk]) -> list[Json]:
+    return [asdict(disk) for disk in disks]
+
+
+def gib(size: Any) -> int:
+    """A diskSizeGB in bytes. Raises InvalidParameter."""
+    if not 1 <= size <= LARGEST_GIB:
+        raise invalid_parameter(
+            f"The value '{size}' of parameter 'diskSizeGB' is out of range. The value must be between '1' "
+            f"and '{LARGEST_GIB}', inclusive.",
+            "diskSizeGB",
+        )
+    return int(size) * GIB
+
+
+def blob_key(ref: BlobRef) -> str:
+    """How a reference names a blob: no resource id, but unique among them."""
+    return f"blob:{ref.account}/{ref.container}/{ref.name}"
