@@ -50,6 +50,8 @@ def build_dvd(files: Mapping[str, bytes], path: Path, kind: str = "udf") -> None
     if kind == "udf":
         _drop_iso(bytes_)
     beside = path.with_name(path.name + ".new")
+    beside.unlink(missing_ok=True)
+    beside.touch(mode=0o600)  # it may hold a password
     beside.write_bytes(bytes_)
     beside.replace(path)
 
