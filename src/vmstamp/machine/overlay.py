@@ -12,8 +12,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from vmstamp.errors import ProgramError
 from vmstamp.extents import Extent, Extents
 from vmstamp.run import run
+
+LEAKS = 3  # exit status of qemu-img check
+CHUNK = 1 << 30  # bytes copied by one call at most
+BUFFER = 1 << 20  # bytes, where the copy goes through this process
+# What file systems say that cannot copy inside the kernel, or not from one to the other.
+NOT_IN_KERNEL = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def backing_option(backing: Path, size: int) -> str:
@@ -47,6 +54,12 @@ def create_overlay(path: Path, backing: Path, size: int) -> None:
     beside.replace(path)
 
 
+def written(overlay: Path) -> bool:
+    """Whether a VM wrote to its overlay; none may use it meanwhile. Raises ProgramError (damaged)."""
+    data, zeros = _own_clusters(overlay)
+    return bool(data or zeros)
+
+
 def fold(overlay: Path, backing: Path, size: int, destination: Path) -> None:
     """Write the bytes that a VM sees, and what lies behind `size` in the backing file, as a new sparse file.
 
@@ -71,6 +84,7 @@ def fold(overlay: Path, backing: Path, size: int, destination: Path) -> None:
 
 def _own_clusters(overlay: Path) -> tuple[list[tuple[int, int, int]], list[Extent]]:
     """The overlay's own ranges: with data (start, end, offset in the overlay's file), and zeroed ones."""
+    _check(overlay)
     mapped = json.loads(run(["qemu-img", "map", "-f", "qcow2", "--output=json", overlay]).stdout)
     data: list[tuple[int, int, int]] = []
     zeros: list[Extent] = []
@@ -83,6 +97,21 @@ def _own_clusters(overlay: Path) -> tuple[list[tuple[int, int, int]], list[Exten
         else:
             data.append((start, end, entry["offset"]))
     return data, zeros
+
+
+def _check(overlay: Path) -> None:
+    """Refuse a damaged or cut overlay: QEMU reads tables behind the file's end as zeros, without a word.
+
+    Clusters that a killed QEMU had taken and not used yet (leaks, status 3) do no harm.
+    """
+    done = run(["qemu-img", "check", "-q", "-f", "qcow2", overlay], check=False)
+    if done.status not in (0, LEAKS):
+        raise ProgramError(
+            ["qemu-img", "check"],
+            done.status,
+            done.stderr.decode(errors="replace") or f"{overlay}: corrupt",
+            hint=f"the disk's last writes, in {overlay}, are damaged",
+        )
 
 
 def _data_extents(descriptor: int, size: int) -> Iterator[Extent]:
@@ -102,7 +131,12 @@ def _data_extents(descriptor: int, size: int) -> Iterator[Extent]:
 
 def _copy(source: int, offset: int, target: int, position: int, length: int) -> None:
     while length > 0:
-        copied = os.copy_file_range(source, target, length, offset, position)
+        try:
+            copied = os.copy_file_range(source, target, min(length, CHUNK), offset, position)
+        except OSError as error:
+            if error.errno not in NOT_IN_KERNEL:
+                raise
+            copied = os.pwrite(target, os.pread(source, min(length, BUFFER), offset), position)
         if copied == 0:
             raise OSError(errno.EIO, f"the file ends at byte {offset}, {length} bytes early")
         offset, position, length = offset + copied, position + copied, length - copied
