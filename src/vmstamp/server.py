@@ -65,8 +65,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         blob_socket = _listen(blob_port, "VMSTAMP_BLOB_PORT")
         blob_tls_socket = _listen(0, "")
         subscription, certificates = load_subscription(home), load_certificates(home)
-        arm_base = f"https://{LOOPBACK}:{_port(arm_socket)}"
-        blob_base = f"http://{LOOPBACK}:{_port(blob_socket)}"
+        arm_base = f"https://{_authority(arm_socket)}"
+        blob_base = f"http://{_authority(blob_socket)}"
         tokens = Tokens(subscription, certificates.token_key.read_bytes(), f"{arm_base}/adfs")
         stamp = Stamp.open(
             home,
@@ -78,7 +78,7 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
             front = Starlette(routes=[*sign_in_routes(tokens, arm_base), Mount("/", arm)])
-            blob = blob_rest.app(stamp.blobs)
+            blob = blob_rest.app(stamp.blobs, {_authority(blob_socket), _authority(blob_tls_socket)})
             doors = [
                 _door(front, arm_socket, certificates),
                 _door(blob, blob_socket, None),
@@ -86,7 +86,7 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             ]
             document = _endpoint_document(subscription, certificates, stamp)
             document |= {"arm": arm_base, "blob": blob_base}
-            document["blob_https"] = f"https://{LOOPBACK}:{_port(blob_tls_socket)}"
+            document["blob_https"] = f"https://{_authority(blob_tls_socket)}"
             asyncio.run(_run(doors, lambda: _publish(home, document)))
         finally:
             home.endpoint.unlink(missing_ok=True)
@@ -133,9 +133,9 @@ def _listen(port: int, variable: str) -> socket.socket:
     return listener
 
 
-def _port(listener: socket.socket) -> int:
-    port: int = listener.getsockname()[1]
-    return port
+def _authority(listener: socket.socket) -> str:
+    """The address and port of a listening socket, as a URL has them."""
+    return f"{LOOPBACK}:{listener.getsockname()[1]}"
 
 
 Door = tuple[uvicorn.Server, socket.socket]

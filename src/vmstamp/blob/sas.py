@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -19,6 +20,7 @@ SIGNED_VERSION: Final = "2021-12-02"  # of the signatures that we make ourselves
 OLDEST_VERSION: Final = "2015-04-05"
 _WITH_RESOURCE: Final = "2018-11-09"  # since then sr and the snapshot time are signed
 _WITH_SCOPE: Final = "2020-12-06"  # since then the encryption scope is signed
+_TIME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T(\d{2}:\d{2})(:\d{2})?(?:\.\d{1,7})?Z)?")
 _OVERRIDES: Final = ("rscc", "rscd", "rsce", "rscl", "rsct")
 
 
@@ -76,3 +78,14 @@ def make_service_sas(
 
 def _time(time: datetime | None) -> str:
     return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_sas_time(text: str) -> datetime | None:
+    """A time as SAS and stored access policies write it, in whole seconds; None for "". Raises ValueError."""
+    if not text:
+        return None
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text} is not a time of ISO 8601 in UTC")
+    day, minute, second = match[1], match[2] or "00:00", match[3] or ":00"
+    return datetime.fromisoformat(f"{day}T{minute}{second}").replace(tzinfo=UTC)
