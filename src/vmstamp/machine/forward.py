@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
+import errno
 import socket
 import threading
+import time
 from ipaddress import IPv4Address
+from typing import Protocol
 
 from vmstamp.errors import MachineError
-from vmstamp.machine.network import Network
 
 CONNECT_TIMEOUT = 10.0  # seconds
 CHUNK = 1 << 16  # bytes
+PAUSE = 0.05  # seconds
+HINTS = {
+    errno.EADDRINUSE: "another program, or another stamp, has this port: end it first",
+    errno.EACCES: "only root may listen on ports below 1024",
+}
+
+
+class Inside(Protocol):
+    """What a forward needs of a network: connections from inside it."""
+
+    def connect(self, address: IPv4Address, port: int, timeout: float) -> socket.socket: ...
 
 
 class Forward:
-    """Serves one host port until closed: a thread accepts, a thread carries each connection."""
+    """Serves one host port until closed: a thread accepts, two carry each connection."""
 
-    def __init__(
-        self, network: Network, guest: IPv4Address, guest_port: int, listener: socket.socket
-    ) -> None:
+    def __init__(self, network: Inside, guest: IPv4Address, guest_port: int, listener: socket.socket) -> None:
         self._network = network
         self._guest = guest
         self._guest_port = guest_port
@@ -32,7 +42,7 @@ class Forward:
 
     @classmethod
     def open(
-        cls, host: IPv4Address, host_port: int, network: Network, guest: IPv4Address, guest_port: int
+        cls, host: IPv4Address, host_port: int, network: Inside, guest: IPv4Address, guest_port: int
     ) -> Forward:
         """Listen on `host`:`host_port`. Raises MachineError when that is taken or not allowed."""
         listener = socket.socket()
@@ -42,7 +52,9 @@ class Forward:
             listener.listen(64)
         except OSError as error:
             listener.close()
-            raise MachineError(f"cannot listen on {host}:{host_port}: {error.strerror}") from error
+            raise MachineError(
+                f"cannot listen on {host}:{host_port}: {error.strerror}", hint=HINTS.get(error.errno or 0, "")
+            ) from error
         forward = cls(network, guest, guest_port, listener)
         forward._thread.start()
         return forward
@@ -60,11 +72,13 @@ class Forward:
         self._listener.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 client, _ = self._listener.accept()
             except OSError:
-                return
+                if not self._closed:
+                    time.sleep(PAUSE)  # no descriptor is free just now, which must not end the forward
+                continue
             threading.Thread(target=self._carry, args=(client,), name="forward", daemon=True).start()
 
     def _carry(self, client: socket.socket) -> None:
@@ -78,30 +92,23 @@ class Forward:
                     if self._closed:
                         return
                     self._open |= {client, guest}
-                try:
-                    _pump(client, guest)
-                except OSError:
-                    pass  # either side went away
-                finally:
-                    with self._lock:
-                        self._open -= {client, guest}
+                # A thread per direction: one that waits for a full side must not stop the other.
+                back = threading.Thread(target=_pump, args=(guest, client), name="forward", daemon=True)
+                back.start()
+                _pump(client, guest)
+                back.join()
+                with self._lock:
+                    self._open -= {client, guest}
 
 
-def _pump(one: socket.socket, other: socket.socket) -> None:
-    """Carry bytes both ways until both sides have ended."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(one, selectors.EVENT_READ, other)
-        selector.register(other, selectors.EVENT_READ, one)
-        while selector.get_map():
-            for key, _ in selector.select():
-                source, target = key.fileobj, key.data
-                assert isinstance(source, socket.socket)
-                chunk = source.recv(CHUNK)
-                if chunk:
-                    target.sendall(chunk)
-                else:
-                    selector.unregister(source)
-                    _shut(target, socket.SHUT_WR)
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """Carry bytes one way until the source ends; then the target's side of it ends too."""
+    try:
+        while chunk := source.recv(CHUNK):
+            target.sendall(chunk)
+    except OSError:
+        _shut(source)  # the target is gone: nobody will read the rest
+    _shut(target, socket.SHUT_WR)
 
 
 def _shut(connection: socket.socket, how: int = socket.SHUT_RDWR) -> None:
