@@ -376,9 +376,8 @@ class Engine:
             self._remove(kind, id, work)
 
         def finish(error: AzureError | None) -> None:
-            resource = self.catalog.find(id)
-            if resource and error:
-                self.catalog.save(resource.with_properties(provisioningState="Failed"))
+            if error:
+                self._mark_failed(id)
 
         self.operations.submit(operation, body, finish, resumed=resumed)
 
@@ -404,7 +403,17 @@ class Engine:
                 kind.check_delete(fresh)
                 self.catalog.save(fresh.with_properties(provisioningState="Deleting"))
             self.operations.preempt(resource.id)()
-            self._remove(kind, resource.id, work)
+            try:
+                self._remove(kind, resource.id, work)
+            except Exception:
+                self._mark_failed(resource.id)
+                raise
+
+    def _mark_failed(self, id: ResourceId) -> None:
+        with self.db.write():
+            resource = self.catalog.find(id)
+            if resource:
+                self.catalog.save(resource.with_properties(provisioningState="Failed"))
 
     # -- actions
 

@@ -118,9 +118,11 @@ def test_running_operation_is_preempted_and_waited_for(operations: Operations) -
 def test_queued_operation_is_preempted_without_waiting(operations: Operations) -> None:
     free = threading.Event()
     other = parse_resource_id("/subscriptions/s/resourceGroups/g/providers/p/t/other")
-    operations.submit(
-        operations.record(other, "put"), lambda work: free.wait(10) and None, lambda error: None
-    )
+
+    def hold(work: Work) -> None:
+        free.wait(10)
+
+    operations.submit(operations.record(other, "put"), hold, lambda error: None)
     id = operations.record(VM, "put")
     operations.submit(id, lambda work: None, lambda error: None)
     operations.preempt(VM)()

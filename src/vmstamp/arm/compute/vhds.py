@@ -7,7 +7,8 @@ operation but growing and folding takes the same time whatever the disk's size.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -93,9 +94,9 @@ class Vhds:
             self.store.delete_account(ref.account)
 
     def _make_room(self, ref: BlobRef) -> None:
-        if self.store.find_account(ref.account) is None:
+        with _already("StorageAccountAlreadyTaken"):
             self.store.create_account(ref.account, hidden=True)
-        if self.store.find_container(ref.account, ref.container) is None:
+        with _already("ContainerAlreadyExists"):
             self.store.create_container(ref.account, ref.container)
 
     # -- looking
@@ -200,6 +201,16 @@ class Vhds:
             ref, permissions="r", start=now - timedelta(minutes=5), expiry=expiry, policy=None
         )
         return f"{self.url(ref)}?{sas}"
+
+
+@contextmanager
+def _already(code: str) -> Iterator[None]:
+    """Two operations may make the same container: the second finds it made."""
+    try:
+        yield
+    except AzureError as error:
+        if error.code != code:
+            raise
 
 
 def _log_container(vm_id: str) -> str:
