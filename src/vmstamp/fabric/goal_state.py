@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
 from vmstamp.fabric.instance import Instance, bare_mac
@@ -17,7 +18,6 @@ from vmstamp.fabric.instance import Instance, bare_mac
 PROTOCOL_VERSION = "2012-11-30"
 SUPPORTED_VERSIONS = ("2015-04-05", "2012-11-30")
 ENDPOINT = "http://168.63.129.16:80"
-HOST_PLUGIN = "http://168.63.129.16:32526"
 MANIFEST_PATH = "/vmstamp/agent-manifest.xml"
 STATUS_PATH = "/vmstamp/status"
 # Older than every agent in use: an agent never replaces itself by it.
@@ -49,11 +49,8 @@ def versions() -> str:
 
 def goal_state(instance: Instance, goal: GoalState) -> str:
     """GET /machine/?comp=goalstate."""
-    config = f"{ENDPOINT}/machine/{instance.container_id}/{instance.role_instance_id}?comp=config&type="
-    certificates = (
-        f"{ENDPOINT}/machine/{instance.container_id}/{instance.role_instance_id}"
-        f"?comp=certificates&incarnation={goal.incarnation}"
-    )
+    configuration = f"{ENDPOINT}/machine/{instance.container_id}/{quote(instance.role_instance_id, safe='')}"
+    config = f"{configuration}?comp=config&type="
     tail = f"&incarnation={goal.incarnation}"
     return (
         f"{DECLARATION}<GoalState>"
@@ -67,7 +64,7 @@ def goal_state(instance: Instance, goal: GoalState) -> str:
         + _element("HostingEnvironmentConfig", f"{config}hostingEnvironmentConfig{tail}")
         + _element("SharedConfig", f"{config}sharedConfig{tail}")
         + _element("ExtensionsConfig", f"{config}extensionsConfig{tail}")
-        + _element("Certificates", certificates)
+        + _element("Certificates", f"{configuration}?comp=certificates{tail}")
         + _element("ConfigName", instance.config_name)
         + "</Configuration></RoleInstance></RoleInstanceList></Container></GoalState>"
     )

@@ -20,6 +20,7 @@ from vmstamp.fabric.report import name_reporter
 from vmstamp.timeline import Stage
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+PATH_LENGTH = 200  # characters of a path that are shown
 WRONG_VERSION = (
     "Bad request. api-version is invalid or was not specified in the request. "
     "For more information refer to aka.ms/azureimds"
@@ -61,7 +62,7 @@ def _serve(guests: Guests, request: Request) -> Response:
     if request.method != "GET":
         raise _Refused(405, "Method not allowed")
     parts = [part for part in request.path_params["path"].split("/") if part]
-    guest.mark(Stage.IMDS, f"/{'/'.join(parts)} by {name_reporter(request.headers)}")
+    guest.mark(Stage.IMDS, f"GET {_path(request)} by {name_reporter(request.headers)}")
     if parts[:2] == ["metadata", "versions"]:
         return JSONResponse({"apiVersions": list(VERSIONS)})
     _check_version(request)
@@ -69,10 +70,16 @@ def _serve(guests: Guests, request: Request) -> Response:
         # What the service says of a VM without an identity, and no VM here has one.
         raise _Refused(400, "invalid_request", error_description="Identity not found")
     if parts[:2] != ["metadata", "instance"]:
-        raise _Refused(404, f"Not found. This fabric does not serve /{'/'.join(parts)}")
+        raise _Refused(404, f"Not found. This fabric does not serve {_path(request)}")
     extended = request.query_params.get("extended", "").lower() == "true"
     document = instance_document(guest.instance, extended=extended)
     return _answer(document, parts[2:], request.query_params.get("format", "json").lower())
+
+
+def _path(request: Request) -> str:
+    """The path of a request as sent, cut to a length for people."""
+    path: str = request.scope["raw_path"].decode("latin-1")
+    return path[:PATH_LENGTH]
 
 
 def _check_version(request: Request) -> None:

@@ -6,6 +6,7 @@ A repeated element makes cloud-init refuse the document; an ecdsa key makes WALi
 
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree as ET
 
 from vmstamp.fabric.instance import Instance
@@ -13,10 +14,15 @@ from vmstamp.fabric.instance import Instance
 OVF = "http://schemas.dmtf.org/ovf/environment/1"
 WA = "http://schemas.microsoft.com/windowsazure"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
+# XML 1.0, 2.2; a carriage return would come out as a line feed (2.11).
+_NOT_XML = re.compile("[^\\t\\n\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 
 def build_ovf_env(instance: Instance) -> bytes:
-    """The document for a Linux VM, in UTF-8. Holds the password and custom data: for the DVD alone."""
+    """The document for a Linux VM, in UTF-8. Holds the password and custom data: for the DVD alone.
+
+    Raises ValueError, naming the element, for a character that XML 1.0 cannot carry.
+    """
     root = ET.Element(f"{{{OVF}}}Environment")
     provisioning = _add(root, "ProvisioningSection")
     _add(provisioning, "Version", "1.0")
@@ -46,10 +52,13 @@ def _linux(parent: ET.Element, instance: Instance) -> None:
             _add(element, "Path", key.path)
             _add(element, "Value", key.key_data.strip())
     if instance.custom_data is not None:
-        _add(parent, "CustomData", instance.custom_data)
+        _add(parent, "CustomData", "".join(instance.custom_data.split()))
 
 
 def _add(parent: ET.Element, name: str, text: str | None = None) -> ET.Element:
+    unfit = _NOT_XML.search(text or "")
+    if unfit:
+        raise ValueError(f"{name} holds U+{ord(unfit[0]):04X}, which XML cannot carry")
     element = ET.SubElement(parent, f"{{{WA}}}{name}")
     element.text = text
     return element

@@ -13,9 +13,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 DESCRIPTION_LENGTH = 4096  # characters that are kept; WALinuxAgent cuts at 3686, cloud-init at 512
+HEADER_LENGTH = 200  # characters of a header that are kept
 CLOUD_INIT = "cloud-init"
 WALINUXAGENT = "WALinuxAgent"
-_USER_AGENT = re.compile(r"(?P<name>[^/\s]+)(?:/(?P<version>[^\s+]+))?")
+_USER_AGENT = re.compile(r"(?P<name>[^/\s]+)(?:/(?P<version>\S+))?")
 _NAMES = {"cloud-init": CLOUD_INIT, "walinuxagent": WALINUXAGENT}
 
 
@@ -35,14 +36,17 @@ class Reporter:
 def name_reporter(headers: Mapping[str, str]) -> Reporter:
     """Who sent a request with these headers (lower-case names).
 
-    cloud-init says `x-ms-agent-name: WALinuxAgent` like the agent itself, so the user agent decides.
+    cloud-init says `x-ms-agent-name: WALinuxAgent` like the agent itself, so the user agent decides between
+    them; of others the agent name, where they have one of their own, says more (`Wget` says little).
     """
-    user_agent, agent_name = headers.get("user-agent", ""), headers.get("x-ms-agent-name", "")
+    user_agent = headers.get("user-agent", "")[:HEADER_LENGTH]
+    agent_name = headers.get("x-ms-agent-name", "")[:HEADER_LENGTH]
     found = _USER_AGENT.match(user_agent)
-    if found is None:
+    known = _NAMES.get(found["name"].lower()) if found else None
+    if found is None or (known is None and agent_name not in ("", WALINUXAGENT)):
         return Reporter(agent_name or "unknown", "", user_agent, agent_name)
-    name, version = found["name"], found["version"] or ""
-    return Reporter(_NAMES.get(name.lower(), name), version, user_agent, agent_name)
+    version = (found["version"] or "").removesuffix("+health")
+    return Reporter(known or found["name"], version, user_agent, agent_name)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def parse_health(body: bytes) -> HealthDocument:
     """
     try:
         root = fromstring(body)
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # Lookup: an encoding
         raise ValueError(f"not a health document: {error}") from error
     if root.tag != "Health":
         raise ValueError(f"the document is a {root.tag[:80]!r}, expected Health")

@@ -34,6 +34,7 @@ HEALTH_LIMIT = 64 * KIB  # bytes of a body
 TELEMETRY_LIMIT = 96 * KIB
 STATUS_LIMIT = 2 * MIB
 LOG_LIMIT = 32 * MIB
+LINE_LENGTH = 300  # characters of a request's line that are shown
 HOST_PLUGIN_VERSION = "2015-09-01"
 
 Handler = Callable[[Request, Guest], Awaitable[Response]]
@@ -104,7 +105,7 @@ async def _serve(guests: Guests, handler: Handler, request: Request) -> Response
     if guest is None:
         raise _Refused(404, "NotFound", "no VM of this network has this address")
     reporter = _reporter(request)
-    guest.mark(Stage.WIRESERVER, f"{request.method} {request.url.path} by {reporter}")
+    guest.mark(Stage.WIRESERVER, f"{_line(request)} by {reporter}")
     if reporter.name == WALINUXAGENT:
         guest.mark(Stage.AGENT, str(reporter))
     return await handler(request, guest)
@@ -112,6 +113,12 @@ async def _serve(guests: Guests, handler: Handler, request: Request) -> Response
 
 def _reporter(request: Request) -> Reporter:
     return name_reporter(request.headers)
+
+
+def _line(request: Request) -> str:
+    """Method and target of a request, as sent."""
+    path, query = request.scope["raw_path"].decode("latin-1"), request.url.query
+    return f"{request.method} {path}{'?' if query else ''}{query}"[:LINE_LENGTH]
 
 
 def _xml_refusal(status: int, code: str, message: str) -> Response:
@@ -156,8 +163,7 @@ def _parse_object(body: bytes, what: str) -> dict[str, Any]:
 
 
 async def _unsupported(request: Request, guest: Guest) -> Response:
-    query = f"?{request.url.query}" if request.url.query else ""
-    raise _Refused(404, "NotSupported", f"not supported: {request.method} {request.url.path}{query}")
+    raise _Refused(404, "NotSupported", f"not supported: {_line(request)}")
 
 
 async def _root(request: Request, guest: Guest) -> Response:
