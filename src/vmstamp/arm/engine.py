@@ -10,12 +10,13 @@ operation in one transaction; only then is the operation run. So what a client w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 from vmstamp.arm import faults
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.conditions import check_conditions
 from vmstamp.arm.locations import Locations
 from vmstamp.arm.operations import WORKERS, Operation, Operations
 from vmstamp.arm.polling import RETRY_AFTER, Polling
@@ -502,32 +503,3 @@ def read_body(request: Request) -> Json:
     return {
         name: without_nulls(v) for name, v in body.items() if v is not None and name.lower() not in dropped
     }
-
-
-def check_conditions(
-    headers: Mapping[str, str], existing: Resource | None, id: ResourceId, *, delete: bool = False
-) -> None:
-    """If-Match and If-None-Match. Raises 412."""
-    wanted = headers.get("if-match", "")
-    if (
-        wanted
-        and not (delete and existing is None)
-        and (existing is None or (wanted != "*" and _tag(wanted) != _tag(existing.etag)))
-    ):
-        raise AzureError(
-            412,
-            "PreconditionFailed",
-            f"Etag provided in if-match header {wanted} does not match etag "
-            f"{existing.etag if existing else '(none)'} of resource {id}.",
-        )
-    unwanted = headers.get("if-none-match", "")
-    if unwanted and existing and (unwanted == "*" or _tag(unwanted) == _tag(existing.etag)):
-        raise AzureError(
-            412,
-            "PreconditionFailed",
-            f"The resource {id} exists with etag {existing.etag}, which if-none-match {unwanted} excludes.",
-        )
-
-
-def _tag(etag: str) -> str:
-    return etag.removeprefix("W/").strip('"')

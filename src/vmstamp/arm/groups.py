@@ -10,7 +10,8 @@ import re
 from dataclasses import replace
 
 from vmstamp.arm import faults
-from vmstamp.arm.engine import Engine, check_conditions
+from vmstamp.arm.conditions import check_conditions
+from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
 from vmstamp.arm.operations import Operation
 from vmstamp.arm.shape import Json, tags, without_nulls

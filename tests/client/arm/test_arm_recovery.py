@@ -55,7 +55,7 @@ def creating(arm: Any) -> None:
         "adminPassword": "Secret-Password-1",
     }
     body = arm.vm_body(image, nic, osProfile=profile)
-    arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", body)
+    arm.plane.handle(request("PUT", VM, body))
     assert arm.host.started.wait(10)
 
 
