@@ -18,7 +18,12 @@ from vmstamp.errors import TransferError
 from vmstamp.extents import Extents
 
 # The SDK waits 15, 18, 24 s between its tries; an interactive command should know sooner.
-RETRIES: dict[str, Any] = {"retry_total": 4, "initial_backoff": 0.5, "increment_base": 2}
+RETRIES: dict[str, Any] = {
+    "retry_total": 3,
+    "initial_backoff": 0.5,
+    "increment_base": 1.5,
+    "random_jitter_range": 0,
+}
 IDLE_TIMEOUT = 60.0  # seconds without a byte from the service before a try counts as failed
 
 
