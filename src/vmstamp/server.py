@@ -48,6 +48,8 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    # Its every disconnect is a line; what matters of it raises.
+    logging.getLogger("qemu.qmp").setLevel(logging.WARNING)
     try:
         serve(settings.home(), settings.arm_port(), settings.blob_port())
     except VmstampError as error:

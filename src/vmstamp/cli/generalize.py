@@ -23,7 +23,6 @@ from vmstamp.transfer.blobs import open_blob
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
 SAS_SECONDS = 3600
-SSH_TIMEOUT = 300.0  # seconds for sshd to answer; a guest that is just up in software emulation is slow
 CLEAN_TIMEOUT = 900.0  # seconds for the script
 DONE = "vmstamp: guest generalized"
 
@@ -35,6 +34,8 @@ set -u
 export HISTFILE=/dev/null LC_ALL=C
 cd /
 user=$1
+# Cleaned while it still runs, cloud-init would write its state once more.
+if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null; fi
 if command -v waagent >/dev/null; then
     waagent -deprovision+user -force || exit 3
 fi
@@ -57,6 +58,9 @@ fi
 if [ -e /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then
     ln -sf /etc/machine-id /var/lib/dbus/machine-id
 fi
+# What these write at shutdown would be the old machine's again.
+systemctl stop systemd-random-seed.service systemd-update-utmp.service
+journalctl --relinquish-var
 rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed
 rm -f /root/.bash_history /root/.python_history /root/.lesshst /root/.viminfo /root/.wget-hsts
 rm -rf /root/.ssh/authorized_keys /root/.ssh/known_hosts
@@ -124,7 +128,7 @@ def generalize(
 
 def clean_guest(target: ssh.Target, report: Reporter) -> None:
     """Run the script in the guest; MachineError with what it said when it did not get to its end."""
-    port = ssh.wait_port(target, SSH_TIMEOUT)
+    port = ssh.wait_port(target, ssh.UP_TIMEOUT)
     done = ssh.run_in(
         target,
         f"sudo -n sh -s -- {target.user}",

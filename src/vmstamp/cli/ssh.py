@@ -18,6 +18,8 @@ from vmstamp.run import Completed, run
 OFFERED_WITHOUT_ROOT = 10_000  # a port below 1024 is offered at this much more when the server is not root
 BANNER = b"SSH-2.0-"
 CONNECT_TIMEOUT = 15  # seconds
+# Seconds for a guest that is Ready to answer: sshd comes up later, in software emulation a minute later.
+UP_TIMEOUT = 300
 SSH_FAILED = 255  # ssh's own exit status: no connection; anything else is the command's
 
 

@@ -40,7 +40,6 @@ from vmstamp.errors import AzureError, MachineError, VmstampError
 from vmstamp.guest.inspect import Report
 from vmstamp.paths import Home
 
-SSH_TIMEOUT = 240.0  # seconds after Ready; sshd comes up later than cloud-init's report
 SERIAL_LINES = 25  # of the console that a failure shows
 ACCOUNT_DIGITS = 4  # bytes of randomness in the names of what a trial makes
 
@@ -118,7 +117,7 @@ def log_in(
     """
     vm = get_vm(arm, group, name)
     target = ssh.target_of(arm, home, vm)
-    port = ssh.wait_port(target, SSH_TIMEOUT, each)
+    port = ssh.wait_port(target, ssh.UP_TIMEOUT, each)
     said = ssh.run_in(target, PROBE, port=port).text.splitlines()
     if len(said) < 5:
         raise MachineError(f"VM {name}: expected five lines over SSH, got {said}")

@@ -12,7 +12,7 @@ from vmstamp.cli.names import check_name, computer_name
 from vmstamp.cli.network import Made, ensure_network, remains_of
 from vmstamp.cli.render import Reporter
 from vmstamp.cli.storage import ensure_group
-from vmstamp.errors import AzureError, StampError, VmstampError
+from vmstamp.errors import AzureError, MachineError, StampError, VmstampError
 
 VMS = "Microsoft.Compute/virtualMachines"
 DISKS = "Microsoft.Compute/disks"
@@ -86,6 +86,13 @@ def status_of(vm: Document, kind: str) -> str:
         if head == kind:
             return tail
     return ""
+
+
+def require_running(vm: Document) -> None:
+    """Raises MachineError unless the VM runs."""
+    power = status_of(vm, "PowerState") or "unknown"
+    if power not in ("running", "starting"):
+        raise MachineError(f"VM {vm['name']} is {power}, not running", hint=f"vmstamp vm start {vm['name']}")
 
 
 def is_generalized(vm: Document) -> bool:

@@ -182,6 +182,9 @@ def stop(name: str, group: str, console: Console) -> None:
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @key_option
 @user_option
+@click.option(
+    "--timeout", type=click.FloatRange(0), default=300.0, show_default=True, help="Seconds to wait for SSH."
+)
 @group_option
 @json_option
 @click.pass_context
@@ -191,26 +194,28 @@ def ssh(
     command: tuple[str, ...],
     identity: Path | None,
     user: str,
+    timeout: float,
     group: str,
     console: Console,
 ) -> None:
     """Log in to a VM, or run COMMAND in it; ends with its exit status.
 
-    Own known_hosts per VM; ~/.ssh is neither read nor changed.
+    Waits for a VM that is still starting. Own known_hosts per VM; ~/.ssh is neither read nor changed.
     """
     from vmstamp import run
     from vmstamp.cli import ssh as shell
     from vmstamp.cli import vms
-    from vmstamp.errors import MachineError
 
     with arm_client() as arm:
-        target = shell.target_of(arm, settings.home(), vms.get_vm(arm, group, name), key=identity, user=user)
+        vm = vms.get_vm(arm, group, name)
+        target = shell.target_of(arm, settings.home(), vm, key=identity, user=user)
+    vms.require_running(vm)
     port = shell.find_port(target.address)
     if port is None:
-        raise MachineError(
-            f"SSH of VM {name} does not answer at {target.address}",
-            hint=f"vmstamp vm show {name}; vmstamp vm log {name}",
+        console.say(
+            f"waiting for SSH of VM {name}: agents report Ready before a guest has started everything"
         )
+        port = shell.wait_port(target, timeout)
     if console.as_json:
         if not command:
             raise click.UsageError("--json needs a COMMAND")
