@@ -560,8 +560,11 @@ def test_forwarded_request_is_refused(doors: Doors, timeline: Timeline) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?api-version=", "?api-version=2017-07-01", "?api-version=latest"])
-def test_wrong_api_version_is_refused_with_the_newest(query: str, doors: Doors, timeline: Timeline) -> None:
-    reply = doors.ask(doors.imds, f"/metadata/instance{query}", METADATA)
+@pytest.mark.parametrize("path", ["/metadata", "/metadata/instance", "/metadata/instance/compute/name"])
+def test_wrong_api_version_is_refused_with_the_newest(
+    path: str, query: str, doors: Doors, timeline: Timeline
+) -> None:
+    reply = doors.ask(doors.imds, path + query, METADATA)
     assert reply.status == 400
     assert json.loads(reply.body) == {
         "error": "Bad request. api-version is invalid or was not specified in the request. "
@@ -614,7 +617,7 @@ def test_nodes_and_leaves_are_served_as_text(path: str, text: str, doors: Doors,
         ("/metadata/instance/compute/name?{}", 400),
         ("/metadata/instance?{}&format=xml", 400),
         ("/metadata/attested/document?{}", 404),
-        ("/metadata/scheduledevents?{}", 404),
+        ("/metadata/scheduledevents?api-version=2020-07-01", 404),
         ("/metadata?{}", 404),
         ("/?{}", 404),
     ],

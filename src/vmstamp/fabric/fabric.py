@@ -26,14 +26,14 @@ from vmstamp.errors import StampError
 from vmstamp.fabric.guests import Guest, Guests
 from vmstamp.fabric.imds import imds_app
 from vmstamp.fabric.instance import Instance
-from vmstamp.fabric.report import AgentStatus, HealthReport
+from vmstamp.fabric.report import AgentStatus
 from vmstamp.fabric.wireserver import host_plugin_app, wireserver_app
 from vmstamp.timeline import Timeline
 
 CLOSE_TIMEOUT = 10.0  # seconds
 GRACE = 1  # seconds for requests under way when a network closes
 
-__all__ = ["AgentStatus", "Fabric", "HealthReport"]
+__all__ = ["AgentStatus", "Fabric"]
 
 
 class _Network:

@@ -65,10 +65,11 @@ def _serve(guests: Guests, request: Request) -> Response:
     guest.mark(Stage.IMDS, f"GET {_path(request)} by {name_reporter(request.headers)}")
     if parts[:2] == ["metadata", "versions"]:
         return JSONResponse({"apiVersions": list(VERSIONS)})
-    _check_version(request)
     if parts[:2] == ["metadata", "identity"]:
         # What the service says of a VM without an identity, and no VM here has one.
         raise _Refused(400, "invalid_request", error_description="Identity not found")
+    if parts[:2] in (["metadata"], ["metadata", "instance"]):
+        _check_version(request)
     if parts[:2] != ["metadata", "instance"]:
         raise _Refused(404, f"Not found. This fabric does not serve {_path(request)}")
     extended = request.query_params.get("extended", "").lower() == "true"

@@ -89,7 +89,6 @@ class Instance:
     admin_username: str
     nics: tuple[Nic, ...]
     os_disk: DiskFacts
-    generation: int = 2
     data_disks: tuple[DiskFacts, ...] = ()
     admin_password: str | None = field(default=None, repr=False)
     disable_password_authentication: bool = True
