@@ -29,7 +29,7 @@ from vmstamp.machine.accelerator import Accelerator
 from vmstamp.machine.forward import Forward
 from vmstamp.machine.media import build_dvd
 from vmstamp.machine.network import IMDS, WIRESERVER, Network, NetworkSpec
-from vmstamp.machine.overlay import create_overlay, fold
+from vmstamp.machine.overlay import create_overlay, fold, written
 from vmstamp.machine.qemu import Machine
 from vmstamp.machine.spec import DiskSpec, MachineSpec, NicSpec
 from vmstamp.paths import Home
@@ -87,6 +87,7 @@ class VmHost:
         """Run QEMU for this VM. Raises MachineError; then nothing of it runs."""
         if self.running(plan.vm_id):
             return
+        self._part(plan.vm_id)
         directory = self._home.machine(plan.vm_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         disks = [self._lay(directory, disk) for disk in (plan.os_disk, *plan.data_disks)]
@@ -96,24 +97,31 @@ class VmHost:
             self._vms[plan.vm_id] = vm
         with ExitStack() as undo:
             undo.callback(self._leave, vm)
-            spec = MachineSpec(
-                id=plan.vm_id,
-                name=plan.instance.name,
-                generation=plan.generation,
-                vcpus=plan.vcpus,
-                memory=plan.memory,
-                accelerator=self._accelerator().name,
-                directory=directory,
-                os_disk=disks[0],
-                data_disks=tuple(disks[1:]),
-                dvd=_write_dvd(directory, plan) if plan.provision else None,
-                nics=tuple(self._plug(vm, nic, undo) for nic in plan.nics),
-            )
-            vm.machine = Machine.start(spec, timeline, lambda: self._leave(vm))
+            with ExitStack() as taps:
+                spec = MachineSpec(
+                    id=plan.vm_id,
+                    name=plan.instance.name,
+                    generation=plan.generation,
+                    vcpus=plan.vcpus,
+                    memory=plan.memory,
+                    accelerator=self._accelerator().name,
+                    directory=directory,
+                    os_disk=disks[0],
+                    data_disks=tuple(disks[1:]),
+                    dvd=_write_dvd(directory, plan) if plan.provision else None,
+                    nics=tuple(self._plug(vm, nic, taps) for nic in plan.nics),
+                )
+                vm.machine = Machine.start(spec, timeline, lambda: self._leave(vm))
             self._open_ports(vm)
             undo.pop_all()
-            for nic in spec.nics:
-                os.close(nic.tap)
+        if not vm.machine.running:  # it ended while its ports were opened, and has left without them
+            self._leave(vm)
+
+    def _part(self, vm_id: str) -> None:
+        """Wait until what ran of this VM before has left: it must not take the new start's ports along."""
+        vm = self._vms.get(vm_id)
+        if vm is not None and vm.machine is not None:
+            vm.machine.kill()
 
     def _lay(self, directory: Path, disk: DiskPlan) -> DiskSpec:
         """The disk's overlay, laid anew when there is none or when its content was replaced."""
@@ -123,47 +131,51 @@ class VmHost:
             _note_backing(directory, disk)
         return DiskSpec(overlay, "qcow2", lun=disk.lun)
 
-    def _plug(self, vm: _Vm, nic: NicPlan, undo: ExitStack) -> NicSpec:
-        """Give a NIC its place in its network; `undo` closes our descriptor of the tap."""
-        network = self._network(next(spec for spec in vm.plan.networks if spec.id == nic.network_id))
-        if nic is vm.plan.nics[0]:
-            self._fabric.register(nic.network_id, vm.plan.instance, vm.timeline)
+    def _plug(self, vm: _Vm, nic: NicPlan, taps: ExitStack) -> NicSpec:
+        """Give a NIC its place in its network; `taps` closes our descriptor of the tap."""
 
         def leased() -> None:
             vm.timeline.mark(Stage.DHCP, f"{nic.address} acknowledged to {nic.mac}")
 
-        tap = network.add_port(nic.mac, nic.address, nic.hostname, leased)
-        undo.callback(os.close, tap)
+        with self._lock:  # else another VM that leaves could close the network before the port is in it
+            network = self._network(next(spec for spec in vm.plan.networks if spec.id == nic.network_id))
+            if nic is vm.plan.nics[0]:
+                self._fabric.register(nic.network_id, vm.plan.instance, vm.timeline)
+            tap = network.add_port(nic.mac, nic.address, nic.hostname, leased)
+        taps.callback(os.close, tap)
         return NicSpec(nic.mac, tap)
 
     def _network(self, spec: NetworkSpec) -> Network:
-        """The running network, started when no VM runs in it yet."""
-        with self._lock:
-            found = self._networks.get(spec.id)
-            if found is not None and found.spec != spec:
-                if found.port_count:
-                    raise MachineError(
-                        f"virtual network {spec.name} has changed while VMs run in it",
-                        hint="deallocate its VMs first",
-                    )
-                self._close_network(spec.id)
-                found = None
-            if found is None:
-                found = Network.open(spec, self._home.network(spec.id), way_out=self._way_out)
-                self._networks[spec.id] = found
-                self._fabric.serve(
-                    spec.id,
-                    wireserver=found.listen(WIRESERVER, WIRESERVER_PORT),
-                    host_plugin=found.listen(WIRESERVER, HOST_PLUGIN_PORT),
-                    imds=found.listen(IMDS, IMDS_PORT),
-                )
-            return found
+        """The running network, started when no VM runs in it yet. Called with the lock held."""
+        found = self._networks.get(spec.id)
+        if found is None:
+            found = self._networks[spec.id] = self._open_network(spec)
+        if found.spec != spec:
+            raise MachineError(
+                f"virtual network {spec.name} has changed while VMs run in it",
+                hint="stop its VMs; the next start brings the network as it is now",
+            )
+        return found
+
+    def _open_network(self, spec: NetworkSpec) -> Network:
+        network = Network.open(spec, self._home.network(spec.id), way_out=self._way_out)
+        try:
+            self._fabric.serve(
+                spec.id,
+                wireserver=network.listen(WIRESERVER, WIRESERVER_PORT),
+                host_plugin=network.listen(WIRESERVER, HOST_PLUGIN_PORT),
+                imds=network.listen(IMDS, IMDS_PORT),
+            )
+        except BaseException:
+            network.close()
+            raise
+        return network
 
     def _open_ports(self, vm: _Vm) -> None:
         for nic in vm.plan.nics:
-            if nic.public_address is None:
+            network = self._networks.get(nic.network_id)
+            if nic.public_address is None or network is None:
                 continue
-            network = self._networks[nic.network_id]
             for port in nic.open_ports:
                 offered = offered_port(port)
                 vm.forwards.append(Forward.open(nic.public_address, offered, network, nic.address, port))
@@ -214,7 +226,7 @@ class VmHost:
         name = vm.plan.instance.name
         if event.stage is Stage.READY:
             assert vm.machine is not None
-            vm.machine.eject_dvd()
+            _take_dvd(vm.machine)
             return Outcome(True)
         if event.stage is Stage.FAILED:
             message = f"OS Provisioning failed for VM '{name}' due to an internal error. {event.detail}"
@@ -251,7 +263,7 @@ class VmHost:
         """The disk's bytes now as a new sparse file in the machine's directory; None: nothing was written."""
         directory = self._home.machine(vm_id)
         overlay = directory / disk.overlay_name
-        if not overlay.exists() or not _lies_over(directory, disk):
+        if not overlay.exists() or not _lies_over(directory, disk) or not written(overlay):
             return None
         folded = directory / f"{disk.overlay_name}.folded"
         folded.unlink(missing_ok=True)
@@ -361,6 +373,13 @@ def _write_dvd(directory: Path, plan: VmPlan) -> Path:
     path = directory / "provisioning.iso"
     build_dvd(files, path)
     return path
+
+
+def _take_dvd(machine: Machine) -> None:
+    """Eject the provisioning DVD and delete its file: nothing keeps the password that it may hold."""
+    machine.eject_dvd()
+    if machine.spec.dvd is not None:
+        machine.spec.dvd.unlink(missing_ok=True)
 
 
 def _backings(directory: Path) -> dict[str, str]:

@@ -210,5 +210,6 @@ def test_two_networks_have_the_same_address_and_one_agent_reports_failure(
     assert outcome.code == "OSProvisioningClientError"
     assert "told to fail by vmstamp-fail" in outcome.message
     assert host.wait_ready(healthy.vm_id, keep_on) == Outcome(True)
-    wait_for("tiny: up after", host, healthy)
+    for plan in (failing, healthy):  # now each hears its power button
+        wait_for("tiny: up after", host, plan)
     assert read_banner("127.64.201.4") == "SSH-2.0-vmstamp_tiny healthy"
