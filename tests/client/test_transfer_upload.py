@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 from azure.storage.blob import BlobClient, BlobServiceClient
+
 from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobStore
-
 from vmstamp.db import Database
 from vmstamp.disk.base import Disk
 from vmstamp.disk.footer import parse_footer

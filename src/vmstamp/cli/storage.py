@@ -87,17 +87,20 @@ def ensure_container(account: Account, container: str) -> None:
 
 
 def open_named(arm: ArmClient, url: str) -> BlobClient:
-    """A blob client for a URL: by its SAS, or by the key of the stamp's account that it names."""
+    """A blob client for a URL: by its SAS, or by the key of the stamp's account that it names.
+
+    An older URL of ours is followed to the port that the stamp has now.
+    """
     if urlsplit(url).query:
         return open_blob(url)
     address = parse_blob_url(url)
     account = find_account(arm, address.account)
-    if account is None or urlsplit(account.endpoint).netloc != urlsplit(url).netloc:
+    if account is None or urlsplit(account.endpoint).hostname != urlsplit(url).hostname:
         raise TransferError(
             f"{without_sas(url)}: no key: this stamp has no storage account {address.account} there",
             hint="append a SAS to the URL, or pass --account-key",
         )
-    return open_blob(url, key=account.key)
+    return open_blob(account.url(address.container, address.name), key=account.key)
 
 
 def destination(arm: ArmClient, group: str, path: Path, wanted: str, account_name: str = "") -> BlobClient:

@@ -138,7 +138,7 @@ def ready_reporter(vm: dict[str, Any]) -> str:
     """Who reported Ready: the evidence of the timeline's Ready stage, else the VM agent's version."""
     stage = find_stage(vm, "ready")
     if stage and stage.detail:
-        return stage.detail
+        return stage.detail.removeprefix("reported by ")
     return f"agent {instance_view(vm).get('vmAgent', {}).get('vmAgentVersion') or 'unknown'}"
 
 

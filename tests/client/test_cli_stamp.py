@@ -1,0 +1,120 @@
+"""The commands, as programs, against a real stamp; no guest is booted."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vmstamp.run import Completed, run
+
+VMSTAMP = Path(sys.executable).with_name("vmstamp")
+MIB = 1024 * 1024
+
+
+class Stamp:
+    """A home of its own, and `vmstamp` in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.env = {
+            "VMSTAMP_HOME": str(root / "home"),
+            "VMSTAMP_ARM_PORT": "0",
+            "VMSTAMP_BLOB_PORT": "0",
+            "VMSTAMP_GROUP": "vmstamp",
+        }
+
+    def __call__(self, *words: str | Path, status: int = 0) -> Completed:
+        done = run([VMSTAMP, *words], env=self.env, check=False, timeout=240)
+        assert done.status == status, (words, done.text, done.stderr.decode())
+        return done
+
+    def json(self, *words: str | Path) -> Any:
+        return json.loads(self(*words, "--json").stdout)
+
+    def error(self, *words: str | Path, status: int = 1) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self(*words, "--json", status=status).stderr)["error"]
+        return found
+
+
+@pytest.fixture(scope="module")
+def stamp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stamp]:
+    found = Stamp(tmp_path_factory.mktemp("cli"))
+    assert found.json("up")["started"] is True
+    yield found
+    found("down")
+    found("status", status=3)
+
+
+@pytest.fixture(scope="module")
+def disk(stamp: Stamp) -> Path:
+    path = stamp.root / "disk.raw"
+    with path.open("wb") as file:
+        file.truncate(40 * MIB)
+        file.seek(8 * MIB)
+        file.write(os.urandom(MIB))
+    return path
+
+
+def test_status_tells_the_endpoints_and_no_secret(stamp: Stamp) -> None:
+    secret = json.loads((stamp.root / "home" / "stamp.json").read_text())["client_secret"]
+    text = stamp("status").text + stamp("status", "--json").text
+    assert secret not in text
+    assert "ARM           https://127.0.0.1:" in text
+    assert "SOFTWARE EMULATION" in text or "with KVM" in text
+
+
+def test_a_second_up_finds_the_first(stamp: Stamp) -> None:
+    first = stamp.json("status")
+    again = stamp.json("up")
+    assert (again["started"], again["pid"]) == (False, first["pid"])
+
+
+def test_upload_image_and_back(stamp: Stamp, disk: Path) -> None:
+    done = stamp.json("upload", disk)
+    assert done["logical"] == 40 * MIB + 512
+    assert done["sent"] == MIB + 512
+    assert "--overwrite" in stamp.error("upload", disk)["hint"]
+    stamp("upload", disk, "--overwrite")
+    stamp("image", "create", "web", "--source", done["url"], "--generation", "2")
+    assert [image["name"] for image in stamp.json("image", "list")] == ["web"]
+    assert done["url"] in stamp("image", "show", "web").text
+    assert "exists already" in stamp.error("image", "create", "web", "--source", done["url"])["message"]
+    planned = stamp.json("image", "delete", "web", "--vhds", "--plan")
+    assert planned["plan"] is True
+    assert stamp.json("image", "delete", "web", "--vhds")["deleted"] == planned["deleted"]
+    assert stamp.json("image", "list") == []
+    error = stamp.error("image", "create", "web", "--source", done["url"])
+    assert error["code"] == "ImageBlobNotFound"
+
+
+def test_a_disk_without_an_operating_system_is_no_image(stamp: Stamp, disk: Path) -> None:
+    assert "no operating system" in stamp.error("image", "create", "data", "--source", disk)["message"]
+
+
+def test_a_name_that_azure_refuses_is_said_before_the_upload(stamp: Stamp, disk: Path) -> None:
+    error = stamp.error("image", "create", "-x-", "--source", "http://127.0.0.1:1/a/b/c.vhd", status=2)
+    assert error["code"] == "Usage"
+    error = stamp.error("image", "create", "a/b", "--source", "http://127.0.0.1:1/a/b/c.vhd")
+    assert "not a name that Azure takes" in error["message"]
+
+
+def test_a_vm_of_no_image_is_azures_not_found(stamp: Stamp) -> None:
+    error = stamp.error("vm", "create", "web", "--image", "none")
+    assert error["code"] in ("ResourceNotFound", "ResourceGroupNotFound")
+    assert stamp.json("vm", "list") == []
+
+
+def test_a_killed_server_comes_back_with_what_was_acknowledged(stamp: Stamp, disk: Path) -> None:
+    url = stamp.json("upload", disk, "kept.vhd")["url"]
+    stamp("image", "create", "kept", "--source", url, "--generation", "1")
+    os.kill(stamp.json("status")["pid"], signal.SIGKILL)
+    stamp("status", status=3)
+    assert stamp.error("image", "list")["hint"] == "start it: vmstamp up"
+    assert stamp.json("up")["started"] is True
+    assert stamp.json("image", "show", "kept")["properties"]["hyperVGeneration"] == "V1"
+    stamp("image", "delete", "kept", "--vhds")
