@@ -25,14 +25,27 @@ BUSY_TIMEOUT = 10.0  # seconds
 
 
 class Database:
-    """One stamp's database file. Safe to share between threads."""
+    """One stamp's database file. Safe to share between threads.
+
+    Raises StampError when the file is no database, cannot be opened, or is a newer vmstamp's.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
         self._writer = threading.RLock()
         self._all: list[sqlite3.Connection] = []
-        self._migrate()
+        try:
+            self._migrate()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise StampError(
+                f"{path}: the stamp's database cannot be opened: {error}",
+                hint="restore the file, or choose another VMSTAMP_HOME",
+            ) from error
+        except StampError:
+            self.close()
+            raise
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -40,12 +53,12 @@ class Database:
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
+            self._all.append(connection)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection
-            self._all.append(connection)
         return connection
 
     def _migrate(self) -> None:

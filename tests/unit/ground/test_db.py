@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vmstamp.db import SCHEMA_VERSION, Database
+from vmstamp.errors import StampError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stamp.db"
+
+
+@pytest.fixture
+def db(path: Path) -> Iterator[Database]:
+    database = Database(path)
+    with database.write() as connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    yield database
+    database.close()
+
+
+def notes(database: Database) -> list[str]:
+    with database.read() as connection:
+        return [row["text"] for row in connection.execute("SELECT text FROM notes ORDER BY rowid")]
+
+
+def add(database: Database, text: str) -> None:
+    with database.write() as connection:
+        connection.execute("INSERT INTO notes VALUES (?)", (text,))
+
+
+def test_a_new_database_has_the_schema_and_its_version(path: Path) -> None:
+    database = Database(path)
+    with database.read() as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert connection.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+        assert connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0] > 0
+    database.close()
+
+
+def test_a_block_that_ends_is_committed_and_found_after_opening_anew(db: Database, path: Path) -> None:
+    add(db, "kept")
+    db.close()
+    again = Database(path)
+    assert notes(again) == ["kept"]
+    again.close()
+
+
+def test_a_block_that_raises_is_rolled_back(db: Database) -> None:
+    with pytest.raises(KeyError), db.write() as connection:
+        connection.execute("INSERT INTO notes VALUES ('lost')")
+        raise KeyError
+    add(db, "next")
+    assert notes(db) == ["next"]
+
+
+def test_a_nested_block_joins_the_outer_one(db: Database) -> None:
+    with pytest.raises(KeyError), db.write():
+        add(db, "inner, which ended well")
+        raise KeyError
+    assert notes(db) == []
+    with db.write():
+        add(db, "inner")
+        add(db, "inner too")
+    assert notes(db) == ["inner", "inner too"]
+
+
+def test_another_thread_sees_nothing_before_the_commit(db: Database) -> None:
+    seen: list[list[str]] = []
+    with db.write() as connection:
+        connection.execute("INSERT INTO notes VALUES ('soon')")
+        reader = threading.Thread(target=lambda: seen.append(notes(db)))
+        reader.start()
+        reader.join()
+    assert seen == [[]]
+    assert notes(db) == ["soon"]
+
+
+def test_writers_take_turns(db: Database) -> None:
+    def count_up() -> None:
+        for _ in range(20):
+            with db.write() as connection:
+                found = connection.execute("SELECT count(*) FROM notes").fetchone()[0]
+                connection.execute("INSERT INTO notes VALUES (?)", (str(found),))
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert notes(db) == [str(number) for number in range(80)]
+
+
+def test_a_newer_schema_is_refused_and_left_alone(db: Database, path: Path) -> None:
+    add(db, "of a newer version")
+    with db.write() as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    with pytest.raises(StampError, match=f"has schema version {SCHEMA_VERSION + 1}") as refused:
+        Database(path)
+    assert "VMSTAMP_HOME" in refused.value.hint
+
+
+def test_a_database_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(StampError, match=r"nowhere/stamp\.db: .*unable to open"):
+        Database(tmp_path / "nowhere" / "stamp.db")
+
+
+def test_what_is_no_database_is_refused_by_name(path: Path) -> None:
+    path.write_bytes(b"not a database, but long enough to look at" * 100)
+    with pytest.raises(StampError, match=r"stamp\.db: "):
+        Database(path)
