@@ -81,8 +81,11 @@ class Stamp:
         return stamp
 
     def close(self) -> None:
-        """Stop the VMs by their power buttons, then everything else."""
-        self._host.close()
+        """Stop the VMs by their power buttons, then everything else.
+
+        The control plane goes first: what it was doing is taken up by the next start, not called failed.
+        """
         self.control_plane.close()
+        self._host.close()
         self._fabric.close()
         self._db.close()

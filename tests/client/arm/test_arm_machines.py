@@ -56,7 +56,11 @@ def test_host_gets_the_whole_plan(arm: Any) -> None:
     with plan.os_disk.path.open("rb") as content:
         assert content.read(6) == b"the os"
     port = plan.nics[0]
-    assert (str(port.address), str(port.public_address), port.open_ports) == ("10.0.0.4", "127.64.0.4", (22,))
+    assert (str(port.address), str(port.public_address), port.open_ports) == (
+        "10.0.0.4",
+        "127.101.67.4",
+        (22,),
+    )
     assert port.mac.startswith("00-0D-3A-") and port.hostname == "vm1"
     assert [str(s.prefix) for s in plan.networks[0].subnets] == ["10.0.0.0/24"]
     instance = plan.instance

@@ -93,7 +93,7 @@ def test_subnet_and_network_in_use_are_kept(arm: Any) -> None:
 def test_public_address_belongs_to_one_interface(arm: Any) -> None:
     body = {**WHERE, "sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}}
     address = arm.network.public_ip_addresses.begin_create_or_update("rg", "ip1", body).result()
-    assert address.properties.ip_address == "127.64.0.4"
+    assert address.properties.ip_address == "127.101.67.4"
     arm.nic("nic1", publicIPAddress={"id": address.id})
     assert code_of(lambda: arm.nic("nic2", publicIPAddress={"id": address.id})) == "PublicIPAddressInUse"
     assert code_of(lambda: arm.network.public_ip_addresses.begin_delete("rg", "ip1")) == (

@@ -1,4 +1,4 @@
-"""Microsoft.Network/publicIPAddresses: loopback addresses of this computer, 127.64.0.0/16.
+"""Microsoft.Network/publicIPAddresses: loopback addresses of this computer.
 
 An address is kept for the resource from its creation; a Dynamic one is shown only once a virtual
 machine has it, as in Azure. A domain name label is taken and shown, but no name server knows it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+import zlib
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
@@ -17,10 +18,12 @@ from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Change, Put, Resource, ResourceType
 from vmstamp.errors import AzureError
-from vmstamp.resource_id import parse_resource_id
+from vmstamp.resource_id import ResourceId, parse_resource_id
 
 NAME: Final = "Microsoft.Network/publicIPAddresses"
-POOL = IPv4Network("127.64.0.0/16")
+# Shared out among the stamps of this computer, 256 addresses each.
+POOL = IPv4Network("127.64.0.0/10")
+BLOCK_PREFIX = 24
 FIRST_OFFSET = 4
 LABEL = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
 
@@ -78,14 +81,15 @@ class PublicAddresses:
         }
         if dns := properties.get("dnsSettings"):
             fixed["dnsSettings"] = _dns(dns, put.location)
-        state = put.existing.state if put.existing else {"address": str(self._free_address())}
+        state = put.existing.state if put.existing else {"address": str(self._free_address(put.id))}
         return Change({**body, "sku": sku, "properties": {**properties, **fixed}}, state)
 
-    def _free_address(self) -> IPv4Address:
+    def _free_address(self, id: ResourceId) -> IPv4Address:
         taken = {resource.state["address"] for resource in self._catalog.select(type=NAME)}
-        for offset in range(FIRST_OFFSET, POOL.num_addresses - 1):
-            if str(POOL[offset]) not in taken:
-                return POOL[offset]
+        block = block_of(id.subscription)
+        for offset in range(FIRST_OFFSET, block.num_addresses - 1):
+            if str(block[offset]) not in taken:
+                return block[offset]
         raise AzureError(
             400,
             "PublicIPCountLimitReached",
@@ -114,6 +118,13 @@ class PublicAddresses:
                 f"resource {users[0]}. In order to delete the public IP, disassociate/detach the Public IP "
                 "address from the resource.",
             )
+
+
+def block_of(subscription: str) -> IPv4Network:
+    """The addresses of a stamp, told by its subscription id, so that two stamps' VMs do not collide."""
+    number = zlib.crc32(subscription.lower().encode()) % 2 ** (BLOCK_PREFIX - POOL.prefixlen)
+    start = int(POOL.network_address) + number * 2 ** (32 - BLOCK_PREFIX)
+    return IPv4Network((start, BLOCK_PREFIX))
 
 
 def _dns(settings: Json, location: str) -> Json:
