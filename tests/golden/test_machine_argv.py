@@ -7,7 +7,7 @@ import pytest
 from vmstamp.machine.firmware import Firmware
 from vmstamp.machine.spec import DiskSpec, MachineSpec, NicSpec, argv
 
-VM_ID = "7c1e5201-1111-2222-3333-444455556666"
+VM_ID = "7c1e5201-1234-2256-3333-444455556666"
 DIRECTORY = Path("/home/u/.vmstamp/machines") / VM_ID
 FIRMWARE = Firmware(Path("/usr/share/OVMF/OVMF_CODE_4M.fd"), DIRECTORY / "efivars.fd")
 
@@ -32,7 +32,6 @@ def machine(generation: int, accelerator: str = "tcg", *, name: str = "web", dvd
 
 
 COMMON = [
-    f"-uuid {VM_ID}",
     "-nodefaults",
     "-no-user-config",
     "-display none",
@@ -62,7 +61,8 @@ COMMON = [
 GENERATION_1 = [
     "-machine pc,usb=off,vmport=off,hpet=off",
     "-smbios type=1,manufacturer=Microsoft Corporation,product=Virtual Machine,"
-    f"version=Hyper-V BIOS v2.0,uuid={VM_ID}",
+    # Gen1's first three fields are swapped, as cloud-init expects.
+    "version=Hyper-V BIOS v2.0,uuid=01521e7c-3412-5622-3333-444455556666",
     "-device ide-hd,bus=ide.0,unit=0,drive=os,bootindex=1",
     "-device ide-cd,bus=ide.1,unit=0,id=dvd,drive=dvd-medium",
 ]

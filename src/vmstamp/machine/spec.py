@@ -13,6 +13,7 @@ The hardware is what the agents expect of Azure, as far as QEMU has it:
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def argv(spec: MachineSpec, firmware: Firmware | None, monitor: int) -> list[str
     """
     if (spec.generation == 2) != (firmware is not None):
         raise ValueError(f"generation {spec.generation} with firmware {firmware}")
-    words = ["qemu-system-x86_64", "-name", f"guest=vmstamp-{spec.name}", "-uuid", spec.id]
+    words = ["qemu-system-x86_64", "-name", f"guest=vmstamp-{spec.name}"]
     words += ["-nodefaults", "-no-user-config", "-display", "none"]
     words += [*_platform(spec), *_identity(spec), *_firmware(firmware), *_consoles(spec, monitor)]
     words += [*_controllers(spec), *_os_disk(spec), *_data_disks(spec), *_dvd(spec), *_nics(spec)]
@@ -99,9 +100,19 @@ def _identity(spec: MachineSpec) -> Iterator[str]:
     maker = "manufacturer=Microsoft Corporation"
     yield from (
         "-smbios",
-        f"type=1,{maker},product=Virtual Machine,version={BIOS_VERSION[spec.generation]},uuid={spec.id}",
+        f"type=1,{maker},product=Virtual Machine,version={BIOS_VERSION[spec.generation]},uuid={_system_uuid(spec)}",
     )
     yield from ("-smbios", f"type=3,{maker},asset={ASSET_TAG}")
+
+
+def _system_uuid(spec: MachineSpec) -> str:
+    """The vmId as SMBIOS has it.
+
+    Azure's Gen1 has SMBIOS 2.3, whose readers take the first three fields big-endian: cloud-init and
+    azure-init swap them back there to get the vmId that IMDS says.
+    """
+    vm_id = uuid.UUID(spec.id)
+    return str(uuid.UUID(bytes=vm_id.bytes_le) if spec.generation == 1 else vm_id)
 
 
 def _firmware(firmware: Firmware | None) -> Iterator[str]:
