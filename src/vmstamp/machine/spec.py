@@ -98,9 +98,10 @@ def _platform(spec: MachineSpec) -> Iterator[str]:
 
 def _identity(spec: MachineSpec) -> Iterator[str]:
     maker = "manufacturer=Microsoft Corporation"
+    version, system_uuid = BIOS_VERSION[spec.generation], _system_uuid(spec)
     yield from (
         "-smbios",
-        f"type=1,{maker},product=Virtual Machine,version={BIOS_VERSION[spec.generation]},uuid={_system_uuid(spec)}",
+        f"type=1,{maker},product=Virtual Machine,version={version},uuid={system_uuid}",
     )
     yield from ("-smbios", f"type=3,{maker},asset={ASSET_TAG}")
 
