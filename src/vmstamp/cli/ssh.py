@@ -20,6 +20,15 @@ BANNER = b"SSH-2.0-"
 CONNECT_TIMEOUT = 15  # seconds
 # Seconds for a guest that is Ready to answer: sshd comes up later, in software emulation a minute later.
 UP_TIMEOUT = 300
+TRIES = 10
+PAUSE = 3  # seconds
+BEFORE_LOGIN = (
+    "kex_exchange_identification",
+    "Connection refused",
+    "Connection timed out",
+    "banner exchange",
+    "System is booting up",
+)
 SSH_FAILED = 255  # ssh's own exit status: no connection; anything else is the command's
 
 
@@ -100,9 +109,12 @@ def run_in(
 
     `timeout` is in seconds. Nothing is asked: no password, no passphrase.
     """
-    done = run(
-        [*target.argv(port, "-o", "BatchMode=yes"), "--", command], input=stdin, check=False, timeout=timeout
-    )
+    words = [*target.argv(port, "-o", "BatchMode=yes"), "--", command]
+    for _ in range(TRIES):
+        done = run(words, input=stdin, check=False, timeout=timeout)
+        if not _never_began(done):
+            break
+        time.sleep(PAUSE)
     if done.status == SSH_FAILED or (check and done.status != 0):
         said = done.stderr.decode(errors="replace").strip().splitlines()
         what = (
@@ -112,6 +124,12 @@ def run_in(
             f"VM {target.vm} ({target.user}@{target.address}): {what}: {said[-1] if said else 'no message'}"
         )
     return done
+
+
+def _never_began(done: Completed) -> bool:
+    """Whether a login ended before the command: a guest that is still starting restarts its SSH server."""
+    said = done.stderr.decode(errors="replace")
+    return done.status == SSH_FAILED and any(words in said for words in BEFORE_LOGIN)
 
 
 def _short(command: str) -> str:
