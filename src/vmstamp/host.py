@@ -151,10 +151,7 @@ class VmHost:
         if found is None:
             found = self._networks[spec.id] = self._open_network(spec)
         if found.spec != spec:
-            raise MachineError(
-                f"virtual network {spec.name} has changed while VMs run in it",
-                hint="stop its VMs; the next start brings the network as it is now",
-            )
+            found.change(spec)
         return found
 
     def _open_network(self, spec: NetworkSpec) -> Network:

@@ -9,6 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -58,14 +59,16 @@ def dhcp_frame(mac: bytes, kind: int, options: bytes) -> bytes:
     return b"\xff" * 6 + mac + b"\x08\x00" + head + udp
 
 
-def read_reply(tap: int, timeout: float = 5.0) -> dict[int, bytes] | None:
-    """The options of the next DHCP reply on a tap, the offered address as option 0; None in silence."""
+def read_reply(tap: int, mac: bytes, timeout: float = 5.0) -> dict[int, bytes] | None:
+    """The options of the next DHCP reply to a MAC on a tap, the address as option 0; None in silence."""
     deadline = time.monotonic() + timeout
     while select.select([tap], [], [], max(0.0, deadline - time.monotonic()))[0]:
         frame = os.read(tap, 2048)
         if frame[12:14] != b"\x08\x00" or frame[23] != 17 or frame[36:38] != b"\x00\x44":
             continue
         body = frame[42:]
+        if body[28:34] != mac:  # replies are broadcast
+            continue
         found = {0: body[16:20]}
         options = body[240:]
         while options and options[0] != 255:
@@ -79,8 +82,9 @@ def ask(
     tap: int, mac: str, kind: int, options: bytes = b"", *, client_id: bytes = b"one", timeout: float = 5.0
 ) -> dict[int, bytes] | None:
     client = bytes([61, len(client_id)]) + client_id + bytes([55, 6, 1, 3, 6, 15, 51, 121])
-    os.write(tap, dhcp_frame(bytes.fromhex(mac.replace("-", "")), kind, client + options))
-    return read_reply(tap, timeout)
+    hardware = bytes.fromhex(mac.replace("-", ""))
+    os.write(tap, dhcp_frame(hardware, kind, client + options))
+    return read_reply(tap, hardware, timeout)
 
 
 def lease(tap: int, mac: str, client_id: bytes = b"one") -> dict[int, bytes]:
@@ -130,6 +134,20 @@ def test_an_address_that_was_leased_is_free_for_the_next_nic(network: Network) -
     os.close(first)
     second = network.add_port("00-0D-3A-01-02-04", IPv4Address("10.0.0.4"), "web2", nothing)
     assert lease(second, "00-0D-3A-01-02-04")[0] == bytes([10, 0, 0, 4])
+    os.close(second)
+
+
+def test_a_subnet_that_is_added_later_serves_its_nics_and_the_others_stay(network: Network) -> None:
+    first = network.add_port(MAC, IPv4Address("10.0.0.4"), "web", nothing)
+    lease(first, MAC)
+    network.change(replace(SPEC, subnets=(SPEC.subnets[0], SubnetSpec("new", IPv4Network("10.0.2.0/24")))))
+    second = network.add_port("00-0D-3A-01-02-04", IPv4Address("10.0.2.4"), "db", nothing)
+    options = lease(second, "00-0D-3A-01-02-04")
+    assert (options[0], options[3]) == (bytes([10, 0, 2, 4]), bytes([10, 0, 2, 1]))
+    assert lease(first, MAC)[0] == bytes([10, 0, 0, 4])
+    with network.listen(IPv4Address("10.0.2.1"), 8080), pytest.raises(MachineError, match="assign requested"):
+        network.listen(IPv4Address("10.0.1.1"), 8080)
+    os.close(first)
     os.close(second)
 
 

@@ -76,6 +76,7 @@ class Network:
         self._ports: dict[str, Port] = {}
         self._helpers: list[Process] = []
         self._dnsmasq: Process | None = None
+        self._upstream: IPv4Address | None = None
         self._stale = False  # dnsmasq may hold leases of NICs that are gone
         self._no_way_out = "not asked for"
         self._watchers: dict[str, Callable[[], None]] = {}
@@ -113,17 +114,33 @@ class Network:
     def _set_up(self, way_out: bool) -> None:
         batch = ["link set lo up", f"link add {BRIDGE} type bridge forward_delay 0", f"link set {BRIDGE} up"]
         batch += [f"addr add {address}/32 dev lo" for address in (WIRESERVER, IMDS)]
-        batch += [f"addr add {s.gateway}/{s.prefix.prefixlen} dev {BRIDGE}" for s in self.spec.subnets]
+        batch += [f"addr add {address} dev {BRIDGE}" for address in _gateways(self.spec)]
         self._ip(batch)
-        upstream = self._find_way_out() if way_out else None
+        self._upstream = self._find_way_out() if way_out else None
         self._write_hosts()
         log = self._directory / "dnsmasq.log"
         log.write_bytes(b"")
-        config = self._directory / "dnsmasq.conf"
-        config.write_text(dnsmasq_config(self.spec, self._directory, upstream))
         self._dnsmasq = self._start_dnsmasq()
         self._log_reader = threading.Thread(target=self._read_log, args=(log,), name="dhcp-log", daemon=True)
         self._log_reader.start()
+
+    def change(self, spec: NetworkSpec) -> None:
+        """Take this network's subnets as they are now, while VMs run in it; none of theirs may go.
+
+        Raises MachineError and ProgramError.
+        """
+        with self._lock:
+            before, after = _gateways(self.spec), _gateways(spec)
+            self._ip([f"addr del {address} dev {BRIDGE}" for address in before if address not in after])
+            self._ip([f"addr add {address} dev {BRIDGE}" for address in after if address not in before])
+            self.spec = spec
+            self._restart_dnsmasq()
+
+    def _restart_dnsmasq(self) -> None:
+        if self._dnsmasq is not None:
+            _end(self._dnsmasq)
+        self._dnsmasq = self._start_dnsmasq()
+        self._stale = False
 
     def _start_dnsmasq(self) -> Process:
         """Start dnsmasq and wait until it serves: a SIGHUP before that would end it."""
@@ -131,6 +148,7 @@ class Network:
         errors.unlink(missing_ok=True)
         before = log.stat().st_size
         config = self._directory / "dnsmasq.conf"
+        config.write_text(dnsmasq_config(self.spec, self._directory, self._upstream))
         process = spawn([*self.enter_argv, find_program("dnsmasq"), f"--conf-file={config}"], output=errors)
         deadline = time.monotonic() + START_TIMEOUT
         while b": started, version" not in (said := log.read_bytes()[before:]):
@@ -237,9 +255,7 @@ class Network:
         self._write_hosts()
         if self._stale and self._ports:
             # dnsmasq would keep an address for the MAC that had it, and refuse it to the next owner.
-            _end(self._dnsmasq)
-            self._dnsmasq = self._start_dnsmasq()
-            self._stale = False
+            self._restart_dnsmasq()
         elif self._dnsmasq.poll() is None:
             self._dnsmasq.send_signal(signal.SIGHUP)
 
@@ -317,6 +333,11 @@ class Network:
             _end(helper)
         if self._log_reader is not None:
             self._log_reader.join()
+
+
+def _gateways(spec: NetworkSpec) -> list[str]:
+    """The bridge's addresses, with their prefix lengths."""
+    return [f"{subnet.gateway}/{subnet.prefix.prefixlen}" for subnet in spec.subnets]
 
 
 def _end(process: Process) -> None:
