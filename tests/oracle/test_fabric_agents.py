@@ -7,10 +7,12 @@ runs them, and their connections to the fabric's addresses are made to end at a 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
@@ -95,15 +97,15 @@ def agents() -> Path:
     )
     root = cache / f"agents-{release}"
     if not root.exists():
-        partial = cache / f"agents-{release}.{os.getpid()}"
-        try:
-            fetch_packages(partial)
-        except VmstampError as error:
-            pytest.skip(f"Debian's packages {', '.join((*AGENTS, *LIBRARIES))} are missing: {error}")
-        try:
-            partial.rename(root)
-        except OSError:
-            assert root.exists(), "another run has fetched them meanwhile"
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as directory:
+            partial = Path(directory) / "agents"
+            try:
+                fetch_packages(partial)
+            except VmstampError as error:
+                pytest.skip(f"Debian's packages {', '.join((*AGENTS, *LIBRARIES))} are missing: {error}")
+            with contextlib.suppress(OSError):  # another run has fetched them meanwhile
+                partial.rename(root)
     if not Path(PYTHON).exists():
         pytest.skip(f"the system's Python {PYTHON} is missing")
     return root / "usr/lib/python3/dist-packages"
