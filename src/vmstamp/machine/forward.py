@@ -16,7 +16,8 @@ CONNECT_TIMEOUT = 10.0  # seconds
 CHUNK = 1 << 16  # bytes
 PAUSE = 0.05  # seconds
 HINTS = {
-    errno.EADDRINUSE: "another program, or another stamp, has this port: end it first",
+    errno.EADDRINUSE: "another program (an SSH server on all addresses?) or another stamp has it: end that, "
+    "or run vmstamp without root, which offers ports below 1024 elsewhere",
     errno.EACCES: "only root may listen on ports below 1024",
 }
 
