@@ -259,8 +259,17 @@ def check_distinct(logins: list[Login]) -> None:
 def summary(story: Story) -> list[str]:
     """The table at the end."""
     rows = [
-        [str(number), step.title, seconds_text(step.seconds), step.moved, step.proved]
+        [str(number), step.title, seconds_text(step.seconds), step.moved]
         for number, step in enumerate(story.steps, 1)
     ]
+    proved = [f"{number}  {step.proved}" for number, step in enumerate(story.steps, 1)]
     total = sum(step.seconds for step in story.steps)
-    return ["", *table(("#", "STEP", "TIME", "BYTES", "PROVED"), rows), "", f"all in {seconds_text(total)}"]
+    return [
+        "",
+        *table(("#", "STEP", "TIME", "BYTES"), rows),
+        "",
+        "What was proved:",
+        *proved,
+        "",
+        f"all in {seconds_text(total)}",
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,8 +135,3 @@ def _never_began(done: Completed) -> bool:
 def _short(command: str) -> str:
     line = command.strip().splitlines()[0] if command.strip() else "(nothing)"
     return line if len(line) <= 60 else line[:57] + "..."
-
-
-def remote_command(words: Sequence[str]) -> str:
-    """The words of `vm ssh NAME -- WORDS` as ssh itself joins them."""
-    return " ".join(words)
