@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,14 @@ class Stamp:
 
     home: Home
     directory: Path
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, str]:
         settings = {"VMSTAMP_HOME": str(self.home.root), "VMSTAMP_ARM_PORT": "0", "VMSTAMP_BLOB_PORT": "0"}
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, **settings, "VMSTAMP_WAY_OUT": "0", "PATH": path, "COLUMNS": "120"}
+        quiet = {"VMSTAMP_WAY_OUT": "0", "COLUMNS": "120"}
+        return {**os.environ, **settings, **quiet, "PATH": path, **self.more}
 
     def shell(self, command: str, *, timeout: float = BOOT) -> subprocess.CompletedProcess[str]:
         """Run a line as a user would, in the test's own directory."""
@@ -59,6 +63,16 @@ class Stamp:
         """The document that `vmstamp COMMAND --json` prints."""
         return json.loads(self.vmstamp(f"{command} --json", timeout=timeout, status=status))
 
+    def vm_state(self, name: str) -> tuple[str, str]:
+        """A VM's provisioning state and power state, as Azure's SDKs read them."""
+        properties = self.json(f"vm show {name}")["properties"]
+        statuses = {status["code"].partition("/")[::2] for status in properties["instanceView"]["statuses"]}
+        return properties["provisioningState"], dict(statuses)["PowerState"]
+
+    def names(self, noun: str) -> set[str]:
+        """The names of `vm list` or `image list`."""
+        return {one["name"] for one in self.json(f"{noun} list")}
+
     def processes(self) -> list[int]:
         """What runs of this stamp beside its server."""
         return find_leftovers(self.home.machines, self.home.networks)
@@ -66,16 +80,27 @@ class Stamp:
     def server_pid(self) -> int:
         return int(json.loads(self.home.endpoint.read_text())["pid"])
 
+    def kill_server(self) -> None:
+        """kill -9, and wait until it is gone."""
+        pid = self.server_pid()
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
 
 @contextmanager
-def stamp_in(directory: Path) -> Iterator[Stamp]:
-    """A stamp under `directory`, down at the end whatever happened. Built disks are kept between runs."""
+def stamp_in(directory: Path, **more: str) -> Iterator[Stamp]:
+    """A stamp under `directory`, down at the end whatever happened. Built disks are kept between runs.
+
+    `more` is added to the environment of every command.
+    """
     KEPT.mkdir(parents=True, exist_ok=True)
     home = Home(directory / "home")
     home.make()
     home.recipes.rmdir()
     home.recipes.symlink_to(KEPT, target_is_directory=True)
-    stamp = Stamp(home, directory)
+    stamp = Stamp(home, directory, more)
     try:
         yield stamp
     finally:
