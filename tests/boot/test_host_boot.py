@@ -213,3 +213,18 @@ def test_two_networks_have_the_same_address_and_one_agent_reports_failure(
     for plan in (failing, healthy):  # now each hears its power button
         wait_for("tiny: up after", host, plan)
     assert read_banner("127.64.201.4") == "SSH-2.0-vmstamp_tiny healthy"
+
+
+def test_a_kernel_that_panics_is_not_waited_for(tmp_path: Path, open_host: Callable[[float], VmHost]) -> None:
+    """The guest is a boot sector that writes the text behind its code to the serial port, and halts."""
+    code = bytes.fromhex("fc 31c0 8ed8 be167c baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
+    sector = (code + b"Kernel panic - not syncing: VFS: no root\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
+    image = tmp_path / "panic.vhd"
+    image.write_bytes(sector.ljust((1 << 20) + FOOTER_LENGTH, b"\0"))
+    host = open_host(PATIENCE)
+    plan = replace(plan_vm(image, "panics", public="127.64.201.5"), generation=1, nics=(), networks=())
+    outcome = start_and_wait(host, plan)
+    assert outcome.code == "OSProvisioningInternalError"
+    assert "panicked: Kernel panic - not syncing: VFS: no root." in outcome.message
+    host.stop(plan.vm_id, graceful=False)
+    assert host.timeline(plan.vm_id)[-1].stage is Stage.STOPPED
