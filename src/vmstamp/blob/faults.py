@@ -69,6 +69,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         400,
         "The MD5 value specified in the request is invalid. MD5 value must be 128 bits and base64 encoded.",
     ),
+    "InvalidMetadata": (400, "The metadata specified is invalid. It has characters that are not permitted."),
     "InvalidPageRange": (416, "The page range specified is invalid."),
     "InvalidQueryParameterValue": (
         400,
@@ -138,6 +139,14 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         409,
         "The sequence number increment cannot be performed because it would result in overflow of the "
         "sequence number.",
+    ),
+    "SourceConditionNotMet": (
+        412,
+        "The source condition specified using HTTP conditional header(s) is not met.",
+    ),
+    "TargetConditionNotMet": (
+        412,
+        "The target condition specified using HTTP conditional header(s) is not met.",
     ),
     "UnsupportedHeader": (400, "One of the HTTP headers specified in the request is not supported."),
     "UnsupportedHttpVerb": (405, "The resource doesn't support specified Http Verb."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from vmstamp.blob import auth, blob_ops, container_ops, faults
 from vmstamp.blob.request import Grant, Reply, Request, parse_address
@@ -99,6 +99,20 @@ _UNSUPPORTED: Final = {
     "undelete": "undelete",
     "userdelegationkey": "Get User Delegation Key",
 }
+# Headers that change what an operation does, and parameters that name what is never there.
+_UNSUPPORTED_HEADERS: Final = {
+    "x-ms-access-tier": "access tiers",
+    "x-ms-copy-source-authorization": "copy sources opened by a bearer token",
+    "x-ms-encryption-key": "customer-provided encryption keys",
+    "x-ms-encryption-scope": "encryption scopes",
+    "x-ms-if-tags": "conditions on blob tags",
+    "x-ms-immutability-policy-until-date": "immutability policies",
+    "x-ms-legal-hold": "legal holds",
+    "x-ms-source-if-tags": "conditions on blob tags",
+    "x-ms-structured-body": "structured message bodies",
+    "x-ms-tags": "blob tags",
+}
+_UNSUPPORTED_PARAMETERS: Final = {"snapshot": "snapshots of blobs", "versionid": "versions of blobs"}
 
 
 class Operations:
@@ -113,8 +127,7 @@ class Operations:
         comp, scope = request.query.get("comp", ""), request.query.get("restype", "")
         if request.method == "OPTIONS":
             raise faults.unsupported("CORS")
-        if versions := {"snapshot", "versionid"} & request.query.keys():
-            raise faults.unsupported(f"reading or deleting by {versions.pop()}")
+        _refuse_extras(request)
         if request.address.blob:
             found = self._find_for_blob(request, comp)
         elif request.address.container and scope == "container":
@@ -190,13 +203,13 @@ class Operations:
         """The authorised read of a copy's source: by its SAS, by public access, or in the same account."""
         url = request.header("x-ms-copy-source")
         parts = urlsplit(url)
-        if parts.netloc not in {request.host, *self._authorities}:
+        if _service(parts.netloc) not in {_service(request.host), *self._authorities}:
             raise faults.unsupported(f"Copy Blob from another service ({parts.scheme}://{parts.netloc})")
         source = Request(
             method="GET",
             raw_path=parts.path,
             raw_query=parts.query,
-            query={name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)},
+            query=parse_query(parts.query),
             headers={},
             address=parse_address(parts.netloc, parts.path),
             scheme=parts.scheme,
@@ -205,6 +218,7 @@ class Operations:
         )
         if not source.address.blob:
             raise faults.invalid_header("x-ms-copy-source", source.url)
+        _refuse_extras(source)
         if request.grant.everything and source.address.account == request.address.account:
             return source
         try:
@@ -218,6 +232,25 @@ class Operations:
     def run(self, request: Request, operation: Operation) -> Reply:
         """Do it. Blocks. Raises AzureError."""
         return operation.run(self._store, request)
+
+
+def parse_query(raw: str) -> dict[str, str]:
+    """Query parameters by lower-case name; "+" stays what it is, as in signatures."""
+    parts = (part.partition("=") for part in raw.split("&") if part)
+    return {unquote(name).lower(): unquote(value) for name, _, value in parts}
+
+
+def _refuse_extras(request: Request) -> None:
+    for names, table in ((request.headers, _UNSUPPORTED_HEADERS), (request.query, _UNSUPPORTED_PARAMETERS)):
+        for name, what in table.items():
+            if names.get(name):
+                raise faults.unsupported(what)
+
+
+def _service(host: str) -> str:
+    """A host, with its port, without the account that host style puts first."""
+    account, mark, suffix = host.partition(".blob.")
+    return suffix if mark and "." not in account else host
 
 
 def _not_allowed(grant: Grant) -> AzureError:

@@ -1,126 +1,236 @@
-"""The Blob service's door: HTTP in, an operation on a thread, the reply or Azure's XML error out.
+"""The Blob service's door: HTTP in, operations on a pool of threads, replies and errors out.
 
-Who asks is settled before the body is read; a body is held once, at its operation's limit. Blobs are sent
-in pieces, read while they are sent.
+The order of things: the request's head is authorised before its body is read, and the body is read
+before the operation sees it. Bodies in flight are bounded in sum, so many writers wait instead of
+taking memory. Bodies of replies are read and sent piece by piece.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as HttpRequest
-from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 from vmstamp.blob import documents, faults
-from vmstamp.blob.operations import Operation, Operations
+from vmstamp.blob.operations import Operation, Operations, parse_query
 from vmstamp.blob.request import Reply, Request, Stream, parse_address
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
 
 log = logging.getLogger("vmstamp.blob")
 
-METHODS: Final = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"]
-PIECE: Final = 2**20  # bytes of a blob that are read at once
+T = TypeVar("T")
+
+THREADS: Final = 12
+PIECE: Final = 1024 * 1024  # bytes of a reply's body that are in memory at once
+BODIES: Final = 64 * 2**20  # bytes of all requests' bodies in memory at once
+CURRENT_VERSION: Final = "2026-02-06"  # answered to a request that names none
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def app(store: BlobStore, authorities: Collection[str] = ()) -> Starlette:
-    """The application. `authorities`: the hosts, with ports, by which a copy's source may name it."""
-    door = _Door(store, Operations(store, authorities))
-    return Starlette(routes=[Route("/{path:path}", door.serve, methods=METHODS)])
+    """The application: path style (/ACCOUNT/CONTAINER/BLOB) and host style (ACCOUNT.blob.SUFFIX).
+
+    `authorities`: the hosts, with ports, by which a copy's source may name this service, beside the one
+    that the copy's own request used.
+    """
+    return Starlette(routes=[Route("/{path:path}", _Door(store, Operations(store, authorities)))])
+
+
+class _Budget:
+    """Bytes that may be held at once; one taker alone may exceed them."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._condition = asyncio.Condition()
+
+    async def take(self, count: int) -> None:
+        async with self._condition:
+            await self._condition.wait_for(lambda: not self._taken or self._taken + count <= self._limit)
+            self._taken += count
+
+    async def give(self, count: int) -> None:
+        async with self._condition:
+            self._taken -= count
+            self._condition.notify_all()
 
 
 class _Door:
+    """The ASGI application behind the one route."""
+
     def __init__(self, store: BlobStore, operations: Operations) -> None:
         self._store = store
         self._operations = operations
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blob")
+        self._budget = _Budget(BODIES)
 
-    async def serve(self, http: HttpRequest) -> Response:
-        common = {"x-ms-request-id": str(uuid.uuid4())}
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode("latin-1"): _text(value) for name, value in scope["headers"]}
+        request_id = str(uuid.uuid4())
+        sender = _Sender(scope["method"], send, _common_headers(headers, request_id))
         try:
-            request = _request(http)
-            common |= _echoed(request)
-            operation = self._operations.find(request)
-            request = await run_in_threadpool(self._operations.authorize, request, operation)
-            request = replace(request, body=await _read(http, operation))
-            reply = await run_in_threadpool(self._operations.run, request, operation)
+            await self._serve(_request(scope, headers), receive, sender)
         except AzureError as error:
-            return _error(http, error, common)
-        except ClientDisconnect:
-            return Response(status_code=400)
+            await sender.fail(error)
+        except _Gone:
+            return
         except Exception:
-            log.exception("%s %s failed", http.method, http.url.path)
-            return _error(http, faults.fault("InternalError"), common)
-        return self._response(http, reply, common)
+            log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+            await sender.fail(faults.fault("InternalError"))
 
-    def _response(self, http: HttpRequest, reply: Reply, common: dict[str, str]) -> Response:
-        headers = {**common, **reply.headers}
-        if not isinstance(reply.body, Stream):
-            return Response(reply.body, reply.status, headers)
-        headers["content-length"] = str(reply.body.end - reply.body.start)
-        headers.setdefault("content-type", "application/octet-stream")
-        return StreamingResponse(self._pieces(reply.body), reply.status, headers)
+    async def _serve(self, request: Request, receive: Receive, sender: _Sender) -> None:
+        operation, request = await self._run(lambda: self._admit(request))
+        length = _body_length(request, operation)
+        if length:
+            await self._budget.take(length)
+            try:
+                request = replace(request, body=await _read_body(receive, length))
+                reply = await self._run(lambda: self._operations.run(request, operation))
+            finally:
+                request = replace(request, body=b"")
+                await self._budget.give(length)
+        else:
+            reply = await self._run(lambda: self._operations.run(request, operation))
+        if isinstance(reply.body, Stream):
+            await self._stream(reply, reply.body, sender)
+        else:
+            await sender.send(reply.status, reply.headers, reply.body)
 
-    def _pieces(self, stream: Stream) -> Iterator[bytes]:
-        with self._store.reader(stream.blob) as read:
-            for offset in range(stream.start, stream.end, PIECE):
-                yield read(offset, min(PIECE, stream.end - offset))
+    def _admit(self, request: Request) -> tuple[Operation, Request]:
+        operation = self._operations.find(request)
+        return operation, self._operations.authorize(request, operation)
+
+    async def _stream(self, reply: Reply, stream: Stream, sender: _Sender) -> None:
+        with ExitStack() as stack:
+            read = await self._run(lambda: stack.enter_context(self._store.reader(stream.blob)))
+            headers = reply.headers | {"content-length": str(stream.end - stream.start)}
+            await sender.start(reply.status, headers)
+            for start in range(stream.start, stream.end, PIECE):
+                length = min(PIECE, stream.end - start)
+                await sender.piece(await self._run(read, start, length))
+            await sender.end()
+
+    async def _run(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
-def _request(http: HttpRequest) -> Request:
-    raw_path: bytes = http.scope.get("raw_path") or http.scope["path"].encode()
-    path, host = raw_path.decode("latin-1"), http.headers.get("host", "")
+class _Gone(Exception):
+    """The client went away before its request was complete."""
+
+
+class _Sender:
+    """Sends one reply; knows whether it has begun, so that an error is never sent into the middle of one."""
+
+    def __init__(self, method: str, send: Send, common: dict[str, str]) -> None:
+        self._method = method
+        self._send: Callable[[Message], Awaitable[None]] = send
+        self._common = common
+        self._begun = False
+
+    async def start(self, status: int, headers: dict[str, str]) -> None:
+        self._begun = True
+        pairs = [(name.encode(), value.encode()) for name, value in (self._common | headers).items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    async def piece(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        await self._send({"type": "http.response.body", "body": data})
+
+    async def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        await self.start(status, {"content-length": str(len(body))} | headers)
+        await self.end(b"" if self._method == "HEAD" else body)
+
+    async def fail(self, error: AzureError) -> None:
+        if self._begun:
+            log.error("a reply broke off: %s", error.message)
+            raise error
+        request_id = self._common["x-ms-request-id"]
+        headers = {"x-ms-error-code": error.code, **error.headers}
+        if error.status == 304:
+            await self.start(304, headers)
+            await self.end()
+            return
+        body = documents.error(error.code, f"{error.message}\nRequestId:{request_id}")
+        await self.send(error.status, {**headers, "content-type": documents.CONTENT_TYPE}, body)
+
+
+def _request(scope: Scope, headers: dict[str, str]) -> Request:
+    raw_path = scope["raw_path"].decode("latin-1")
+    raw_query = scope["query_string"].decode("latin-1")
+    host = headers.get("host", "")
+    client = scope.get("client")
     return Request(
-        method=http.method,
-        raw_path=path,
-        raw_query=http.url.query,
-        query={name.lower(): value for name, value in http.query_params.items()},
-        headers={name.lower(): value for name, value in http.headers.items()},
-        address=parse_address(host, path),
-        scheme=http.url.scheme,
-        host=host,
-        client=http.client.host if http.client else "",
+        scope["method"],
+        raw_path,
+        parse_query(raw_query),
+        headers,
+        parse_address(host, raw_path),
+        raw_query,
+        scope["scheme"],
+        host,
+        client[0] if client else "",
     )
 
 
-def _echoed(request: Request) -> dict[str, str]:
-    """Headers that come back; a version of the protocol is any date, the client's own or its SAS's."""
-    version = request.header("x-ms-version") or request.query.get("sv", "")
-    if version and not _VERSION.fullmatch(version):
-        raise faults.invalid_header("x-ms-version", version)
-    echoed = {"x-ms-version": version} if version else {}
-    if client := request.header("x-ms-client-request-id"):
-        echoed["x-ms-client-request-id"] = client
-    return echoed
+def _text(value: bytes) -> str:
+    """A header's value: UTF-8, or Latin-1 as HTTP has it."""
+    try:
+        return value.decode().strip()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").strip()
 
 
-async def _read(http: HttpRequest, operation: Operation) -> bytearray:
-    """The body, at most what the operation takes."""
-    if not operation.body:
-        return bytearray()
-    length = http.headers.get("content-length", "")
-    if not length.isdigit():
-        raise faults.fault("MissingContentLengthHeader")
-    if int(length) > operation.body:
-        raise faults.fault("RequestBodyTooLarge")
-    body = bytearray()
-    async for piece in http.stream():
-        body += piece
+def _common_headers(headers: dict[str, str], request_id: str) -> dict[str, str]:
+    """What every reply carries. Any version is taken and answered: newer clients ask for newer ones."""
+    asked = headers.get("x-ms-version", "")
+    common = {
+        "server": "vmstamp-Blob/1.0",
+        "x-ms-request-id": request_id,
+        "x-ms-version": asked if _VERSION.fullmatch(asked) else CURRENT_VERSION,
+    }
+    client = headers.get("x-ms-client-request-id", "")
+    if client and len(client) <= 1024 and client.isascii() and client.isprintable():
+        common["x-ms-client-request-id"] = client
+    return common
+
+
+def _body_length(request: Request, operation: Operation) -> int:
+    """The length of the request's body in bytes. Raises 411 and 413."""
+    length = request.number("content-length")
+    if length is None:
+        if request.header("transfer-encoding") or (operation.body and request.method == "PUT"):
+            raise faults.fault("MissingContentLengthHeader")
+        return 0
+    if length > operation.body and operation.body:
+        raise faults.fault("RequestBodyTooLarge", f"The limit is {operation.body} bytes.")
+    return length if operation.body else 0
+
+
+async def _read_body(receive: Receive, length: int) -> bytearray:
+    body = bytearray(length)
+    filled = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        piece = message.get("body", b"")
+        body[filled : filled + len(piece)] = piece
+        filled += len(piece)
+        more = message.get("more_body", False)
+    if filled != length:
+        raise faults.invalid_header("Content-Length", str(length))
     return body
-
-
-def _error(http: HttpRequest, error: AzureError, common: dict[str, str]) -> Response:
-    body = b"" if http.method == "HEAD" else documents.error(error.code, error.message)
-    headers = {**common, **error.headers, "x-ms-error-code": error.code}
-    if body:
-        headers["content-type"] = documents.CONTENT_TYPE
-    return Response(body, error.status, headers)
