@@ -13,6 +13,7 @@ import pytest
 
 from vmstamp.errors import MachineError
 from vmstamp.machine.leftovers import find_leftovers
+from vmstamp.machine.media import build_dvd
 from vmstamp.machine.qemu import Machine
 from vmstamp.machine.spec import DiskSpec, MachineSpec
 from vmstamp.timeline import Stage, Timeline
@@ -146,3 +147,16 @@ def test_a_deep_directory_is_no_hindrance(spec: MachineSpec, machines: list[Mach
     deep.mkdir(parents=True)
     ran = start(replace(spec, directory=deep, os_disk=DiskSpec(deep / "os,1.raw", "raw")), machines, "up")
     assert ran.timeline.wait(Stage.FIRMWARE, timeout=60)
+
+
+def test_our_own_eject_is_no_proof_that_the_guest_read_its_dvd(
+    spec: MachineSpec, machines: list[Machine], tmp_path: Path
+) -> None:
+    build_dvd({"ovf-env.xml": b"<e/>"}, tmp_path / "dvd.iso")
+    run = start(replace(spec, dvd=tmp_path / "dvd.iso"), machines)
+    assert run.timeline.wait(Stage.FIRMWARE, timeout=60)
+    run.machine.eject_dvd()
+    run.machine.eject_dvd()
+    assert run.machine.running
+    run.machine.kill()
+    assert run.timeline.find(Stage.DVD) is None
