@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ WIRESERVER_PORT = 80
 HOST_PLUGIN_PORT = 32526
 IMDS_PORT = 80
 PRIVILEGED_PORTS = 1024
-UNPRIVILEGED_SHIFT = 10000  # added to a port that only root may listen on
+UNPRIVILEGED_SHIFT = 10000  # added to a port that only root may listen on, and others may have
 # Software emulation is about ten times slower than hardware; a guest's shutdown waits for more than its CPU.
 SLOWER = {"kvm": 1, "tcg": 3}
 SHUTDOWN_TIMEOUT = 60.0  # seconds under KVM until the plug is pulled
@@ -174,8 +175,12 @@ class VmHost:
             if nic.public_address is None or network is None:
                 continue
             for port in nic.open_ports:
-                offered = offered_port(port)
-                vm.forwards.append(Forward.open(nic.public_address, offered, network, nic.address, port))
+                sure, *hoped = offered_ports(port)
+                vm.forwards.append(Forward.open(nic.public_address, sure, network, nic.address, port))
+                for offered in hoped:
+                    with contextlib.suppress(MachineError):
+                        forward = Forward.open(nic.public_address, offered, network, nic.address, port)
+                        vm.forwards.append(forward)
 
     def _leave(self, vm: _Vm) -> None:
         """A VM has ended, or did not start: give its ports back and close networks without VMs."""
@@ -312,11 +317,13 @@ class VmHost:
         return self._home.machine(vm_id) / "serial.log"
 
 
-def offered_port(port: int) -> int:
-    """The host's port for a guest's: the same, shifted where only root may listen on it."""
-    if port < PRIVILEGED_PORTS and os.geteuid() != 0:
-        return port + UNPRIVILEGED_SHIFT
-    return port
+def offered_ports(port: int) -> tuple[int, ...]:
+    """The host's ports for a guest's, the sure one first.
+
+    A port below 1024 is offered 10000 higher, and as it is where that can be had: only root may listen
+    there, and this computer's own SSH server usually has port 22 of every address.
+    """
+    return (port + UNPRIVILEGED_SHIFT, port) if port < PRIVILEGED_PORTS else (port,)
 
 
 def tell(timeline: Timeline) -> str:

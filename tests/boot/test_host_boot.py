@@ -20,7 +20,7 @@ from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.errors import MachineError, VmstampError
 from vmstamp.fabric.fabric import Fabric
 from vmstamp.fabric.instance import DiskFacts, Instance, Nic, PublicKey
-from vmstamp.host import VmHost, offered_port
+from vmstamp.host import VmHost, offered_ports
 from vmstamp.machine.accelerator import probe_accelerator
 from vmstamp.machine.leftovers import find_leftovers
 from vmstamp.machine.network import NetworkSpec, SubnetSpec
@@ -119,7 +119,7 @@ def wait_for(words: str, host: VmHost, plan: VmPlan) -> str:
 
 
 def read_banner(public: str) -> str:
-    with socket.create_connection((public, offered_port(22)), timeout=20) as connection:
+    with socket.create_connection((public, offered_ports(22)[0]), timeout=20) as connection:
         return connection.makefile().readline().strip()
 
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from vmstamp.cli.arm_client import ArmClient, Document
@@ -15,7 +16,9 @@ from vmstamp.errors import MachineError
 from vmstamp.paths import Home
 from vmstamp.run import Completed, run
 
-OFFERED_WITHOUT_ROOT = 10_000  # a port below 1024 is offered at this much more when the server is not root
+# A stamp offers a port below 1024 at this much more, and at itself only where this computer lets it; there
+# may be another server's.
+OFFERED_HIGHER = 10_000
 BANNER = b"SSH-2.0-"
 CONNECT_TIMEOUT = 15  # seconds
 # Seconds for a guest that is Ready to answer: sshd comes up later, in software emulation a minute later.
@@ -77,15 +80,16 @@ def target_of(arm: ArmClient, home: Home, vm: Document, *, key: Path | None = No
 
 
 def find_port(address: str) -> int | None:
-    """The port on which an SSH server greets now: 22, or 10022 where the stamp runs without root."""
-    for port in (SSH_PORT, SSH_PORT + OFFERED_WITHOUT_ROOT):
-        try:
-            with socket.create_connection((address, port), timeout=CONNECT_TIMEOUT) as connection:
-                if connection.recv(len(BANNER)) == BANNER:
-                    return port
-        except OSError:
-            continue
-    return None
+    """The port on which the VM's SSH server greets now: 22, or 10022 of a stamp's loopback address.
+
+    None when it does not greet.
+    """
+    port = SSH_PORT + OFFERED_HIGHER if ip_address(address).is_loopback else SSH_PORT
+    try:
+        with socket.create_connection((address, port), timeout=CONNECT_TIMEOUT) as connection:
+            return port if connection.recv(len(BANNER)) == BANNER else None
+    except OSError:
+        return None
 
 
 def wait_port(target: Target, timeout: float, each: Callable[[], None] = lambda: None) -> int:
