@@ -16,6 +16,7 @@ from pathlib import Path
 from vmstamp.errors import ProgramError, ProgramMissing
 
 Process = subprocess.Popen[bytes]
+StillRunning = subprocess.TimeoutExpired  # what Process.wait(timeout) raises
 
 # The Debian and Ubuntu package of each program that we start.
 PACKAGES = {

@@ -16,7 +16,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from vmstamp.recipes.catalogue import RecipeError
 from vmstamp.recipes.mirror import MIRROR_VARIABLE, RELEASE, Source
-from vmstamp.run import Process, find_program, run, spawn
+from vmstamp.run import Process, StillRunning, find_program, run, spawn
 
 Progress = Callable[[str, float], None]
 
@@ -154,7 +153,7 @@ def _watch(process: Process, log: Path, progress: Progress) -> int:
     """Report steps until the program ends; its exit status."""
     shown = None
     while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(StillRunning):
             return process.wait(timeout=0.5)
         step = find_step(log.read_text(errors="replace"))
         if step is not None and step != shown:
@@ -169,7 +168,7 @@ def _stop(process: Process) -> None:
     process.terminate()
     try:
         process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
+    except StillRunning:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
