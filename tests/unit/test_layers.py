@@ -63,7 +63,9 @@ def room_of(parts: tuple[str, ...]) -> str:
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_room_knows_only_the_rooms_below_it(module: Path) -> None:
     room = room_of(module.parts)
-    used = {name.split(".")[1] for name in imports_of(module) if name.startswith("vmstamp.")} - {"__version__"}
+    used = {name.split(".")[1] for name in imports_of(module) if name.startswith("vmstamp.")} - {
+        "__version__"
+    }
     allowed = ALLOWED.get(room, set()) | GROUND | {room}
     assert used <= allowed, f"{module} may not import {sorted(used - allowed)}"
 
