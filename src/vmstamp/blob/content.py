@@ -21,6 +21,9 @@ FALLOC_FL_KEEP_SIZE: Final = 0x01  # linux/falloc.h
 FALLOC_FL_PUNCH_HOLE: Final = 0x02
 FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
+# Bytes of the file system that blobs leave free: the database's log grows also when something is deleted.
+RESERVE: Final = 8 << 20
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -60,6 +63,7 @@ class ContentDirectory:
         """Write all of `data`; OSError (no space) may leave a part of it."""
         descriptor = self.open(content, write=True)
         try:
+            _require_room(descriptor, len(data))
             write_all(descriptor, offset, data)
         finally:
             os.close(descriptor)
@@ -129,6 +133,13 @@ class ContentDirectory:
     def remove(self, content: str) -> None:
         """Delete the file; nothing happens when it is gone. Open descriptors keep reading it."""
         self.path(content).unlink(missing_ok=True)
+
+
+def _require_room(descriptor: int, length: int) -> None:
+    """Raise ENOSPC where a write would take the last of the file system: deleting needs some of it."""
+    space = os.fstatvfs(descriptor)
+    if space.f_bavail * space.f_frsize < length + RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_all(descriptor: int, offset: int, data: bytes | bytearray | memoryview) -> None:
