@@ -18,7 +18,7 @@ COMMANDS = [
 SDK_EXAMPLE = next(block for language, block in BLOCK.findall(README.read_text()) if language == "python")
 SHOWS = {
     "vmstamp vm list": "first",
-    "vmstamp vm show first": "Ready",
+    "vmstamp vm show first": "ready  ",
     "vmstamp vm ssh first -- uname -a": "Linux first",
     "vmstamp vm log first": "Linux version",
     "vmstamp image show golden": "golden-datadisk-0-",
