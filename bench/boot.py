@@ -8,6 +8,7 @@ the next stage begins, the first one that shows on the console.
 from __future__ import annotations
 
 import io
+import socket
 import statistics
 import tempfile
 import time
@@ -138,8 +139,11 @@ def _time_to_next_stage(image: Path, directory: Path) -> float:
         dvd=directory / "seed.iso",
     )
     network = ["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0,romfile="]
+    ours, theirs = socket.socketpair()
+    words = [*argv(spec, install_firmware(directory), theirs.fileno()), *network]
     start = time.monotonic()
-    process = spawn([*argv(spec, install_firmware(directory)), *network], output=directory / "qemu.log")
+    with theirs:
+        process = spawn(words, output=directory / "qemu.log", pass_fds=[theirs.fileno()])
     try:
         while time.monotonic() - start < TIMEOUT and process.poll() is None:
             if spec.serial_log.exists() and NEXT_STAGE in spec.serial_log.read_bytes():
@@ -148,6 +152,7 @@ def _time_to_next_stage(image: Path, directory: Path) -> float:
     finally:
         process.kill()
         process.wait()
+        ours.close()
     raise MachineError(f"the plain boot did not come up: {(directory / 'qemu.log').read_text()}")
 
 
