@@ -9,8 +9,10 @@ demo: setup
 setup:
 	@tools/setup.sh
 
+# Guests run in one process of their own at a time: two files of boot tests side by side.
 test: setup lint
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/boot
+	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
 lint: setup
 	$(BIN)/ruff check .
@@ -21,7 +23,7 @@ unit: setup
 	$(BIN)/pytest tests/unit tests/contract tests/golden
 
 boot: setup
-	$(BIN)/pytest tests/boot
+	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
 bench: setup
 	$(BIN)/python -m bench
