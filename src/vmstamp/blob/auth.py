@@ -1,7 +1,8 @@
-"""Who asks, and what may they do: Shared Key, account SAS, service SAS, public access. Pure.
+"""Who asks, and what may they do: Shared Key, bearer token, account SAS, service SAS, public access. Pure.
 
-A signature is right if it fits one of the account's two keys. User delegation SAS and bearer tokens are
-refused by name. REST: Authorize with Shared Key; Create an account SAS; Create a service SAS.
+A signature is right if it fits one of the account's two keys. Bearer tokens are judged by whoever made
+them; their bearer may do all. User delegation SAS are refused by name.
+REST: Authorize with Shared Key; Create an account SAS; Create a service SAS.
 """
 
 from __future__ import annotations
@@ -37,14 +38,29 @@ _LITE_HEADERS: Final = ("content-md5", "content-type", "date")
 # The weights of the service's first comparison of header names; "-" has none.
 _ORDER: Final = "!#$%*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
 _DELEGATION: Final = {"skoid", "sktid", "skt", "ske", "sks", "skv"}
+_SEE_HEADER: Final = (
+    "Server failed to authenticate the request. Please refer to the information in the www-authenticate "
+    "header."
+)
+VerifyToken = Callable[[str], None]
 
 
-def authenticate(request: Request, account: Account, container: Container | None, now: datetime) -> Grant:
+def authenticate(
+    request: Request,
+    account: Account,
+    container: Container | None,
+    now: datetime,
+    verify_token: VerifyToken | None = None,
+) -> Grant:
     """What the request may do. Raises 403 AuthenticationFailed and its relatives, 401 without any proof.
 
     `container` is the one that the request names, if it exists: it has stored policies and public access.
+    `verify_token` raises AzureError unless a bearer token is good; None: no token is.
     """
     authorization = request.header("authorization")
+    scheme, _, proof = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return _by_token(proof.strip(), account, verify_token)
     if authorization:
         return _by_key(request, authorization, account, now)
     if "sig" in request.query:
@@ -55,14 +71,24 @@ def authenticate(request: Request, account: Account, container: Container | None
     raise faults.fault("NoAuthenticationInformation")
 
 
+def _by_token(token: str, account: Account, verify_token: VerifyToken | None) -> Grant:
+    if verify_token is None:
+        raise faults.fault("AuthenticationFailed", "This stamp's Blob service does not take bearer tokens.")
+    try:
+        verify_token(token)
+    except AzureError as error:
+        raise AzureError(401, "InvalidAuthenticationInfo", f"{_SEE_HEADER} {error.message}") from error
+    if account.hidden:
+        raise faults.fault("AuthorizationFailure", "A managed disk is opened by its SAS alone.")
+    return Grant("token")
+
+
 # -- Shared Key
 
 
 def _by_key(request: Request, authorization: str, account: Account, now: datetime) -> Grant:
     scheme, _, proof = authorization.partition(" ")
     name, _, signature = proof.strip().partition(":")
-    if scheme.lower() == "bearer":
-        raise faults.fault("AuthenticationFailed", "This stamp's Blob service does not take bearer tokens.")
     if scheme not in ("SharedKey", "SharedKeyLite") or not signature:
         raise faults.fault("InvalidAuthenticationInfo")
     if account.hidden:

@@ -30,7 +30,7 @@ def list_containers(store: BlobStore, request: Request) -> Reply:
         _endpoint(request),
         [container for container in found if container is not None],
         query,
-        _marker(page.names[-1]) if page.more else "",
+        _marker(page.following),
         metadata="metadata" in _includes(query),
     )
     return Reply(200, {"content-type": documents.CONTENT_TYPE}, body)
@@ -121,7 +121,7 @@ def list_blobs(store: BlobStore, request: Request) -> Reply:
         container,
         found,
         query,
-        _marker(following) if following else "",
+        _marker(following),
         store.now(),
         include=frozenset(_includes(query)),
     )
@@ -171,6 +171,7 @@ def _position(query: dict[str, str]) -> tuple[str, int]:
 
 
 def _marker(name: str) -> str:
+    """What a listing's next page is asked for with; "" for the last page."""
     return base64.urlsafe_b64encode(name.encode()).decode()
 
 

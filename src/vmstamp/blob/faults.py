@@ -140,6 +140,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "The sequence number increment cannot be performed because it would result in overflow of the "
         "sequence number.",
     ),
+    "ServerBusy": (503, "The server is busy."),
     "SourceConditionNotMet": (
         412,
         "The source condition specified using HTTP conditional header(s) is not met.",

@@ -118,9 +118,15 @@ _UNSUPPORTED_PARAMETERS: Final = {"snapshot": "snapshots of blobs", "versionid":
 class Operations:
     """Finds and runs operations. `authorities` are the hosts and ports by which this service is reached."""
 
-    def __init__(self, store: BlobStore, authorities: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        authorities: Collection[str] = (),
+        verify_token: auth.VerifyToken | None = None,
+    ) -> None:
         self._store = store
         self._authorities = frozenset(authorities)
+        self._verify_token = verify_token
 
     def find(self, request: Request) -> Operation:
         """The operation of a request. Raises AzureError that names what is not supported."""
@@ -194,7 +200,8 @@ class Operations:
         if account is None:
             raise faults.fault("ResourceNotFound", f"There is no storage account {address.account!r}.")
         container = self._store.find_container(address.account, address.container)
-        return replace(request, grant=auth.authenticate(request, account, container, self._store.now()))
+        grant = auth.authenticate(request, account, container, self._store.now(), self._verify_token)
+        return replace(request, grant=grant)
 
     def _copy(self, store: BlobStore, request: Request) -> Reply:
         return blob_ops.copy_blob(store, request, self._open_source(request))

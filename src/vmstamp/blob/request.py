@@ -52,10 +52,10 @@ def parse_address(host: str, raw_path: str) -> Address:
 
 @dataclass(frozen=True)
 class Grant:
-    """What a request may do. `everything`: by an account key. `permissions`: letters, as in `sp`.
+    """What a request may do. `everything`: by an account key or a token. `permissions`: letters, as in `sp`.
 
     `resources` are the letters of an account SAS's `srt`; "" for a service SAS or public access.
-    `by` is "key", "account SAS", "service SAS" or "public".
+    `by` is "key", "token", "account SAS", "service SAS" or "public".
     """
 
     by: str
@@ -64,7 +64,7 @@ class Grant:
 
     @property
     def everything(self) -> bool:
-        return self.by == "key"
+        return self.by in ("key", "token")
 
 
 @dataclass(frozen=True)

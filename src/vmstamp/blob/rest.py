@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from vmstamp.blob import documents, faults
+from vmstamp.blob.auth import VerifyToken
 from vmstamp.blob.operations import Operation, Operations, parse_query
 from vmstamp.blob.request import Reply, Request, Stream, parse_address
 from vmstamp.blob.store import BlobStore
@@ -38,13 +39,17 @@ CURRENT_VERSION: Final = "2026-02-06"  # answered to a request that names none
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-def app(store: BlobStore, authorities: Collection[str] = ()) -> Starlette:
+def app(
+    store: BlobStore, authorities: Collection[str] = (), verify_token: VerifyToken | None = None
+) -> Starlette:
     """The application: path style (/ACCOUNT/CONTAINER/BLOB) and host style (ACCOUNT.blob.SUFFIX).
 
     `authorities`: the hosts, with ports, by which a copy's source may name this service, beside the one
-    that the copy's own request used.
+    that the copy's own request used. `verify_token` raises AzureError unless a bearer token is good; None:
+    tokens are refused.
     """
-    return Starlette(routes=[Route("/{path:path}", _Door(store, Operations(store, authorities)))])
+    door = _Door(store, Operations(store, authorities, verify_token))
+    return Starlette(routes=[Route("/{path:path}", door)])
 
 
 class _Budget:

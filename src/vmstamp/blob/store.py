@@ -82,10 +82,10 @@ def unchecked(blob: Blob | None) -> None:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a listing; `more` says that names follow the last one."""
+    """One page of a listing; `following` is the name after the last one, "" at the end."""
 
     names: tuple[str, ...]
-    more: bool
+    following: str
 
 
 class BlobStore:
@@ -226,7 +226,7 @@ class BlobStore:
                 (account, max(start, prefix), len(prefix), prefix, count + 1),
             ).fetchall()
         names = [row["name"] for row in rows]
-        return Page(tuple(names[:count]), len(names) > count)
+        return Page(tuple(names[:count]), names[count] if len(names) > count else "")
 
     def update_container(
         self,
@@ -456,8 +456,16 @@ class BlobStore:
                 pages.remove(connection, blob.content, offset, offset + length)
                 new = replace(now, etag=self.new_etag(), last_modified=self.now())
                 tables.touch_blob(connection, new)
-            self._contents.punch(blob.content, [Extent(offset, offset + length)])
+            self._punch(blob.content, offset, offset + length)
         return new
+
+    def _punch(self, content: str, start: int, end: int) -> None:
+        """Give back the space of bytes that no row lists; if that fails, they wait for the next scrub."""
+        try:
+            self._contents.punch(content, [Extent(start, end)])
+        except OSError as error:
+            log.warning("%s: no hole at [%d, %d): %s", self._contents.path(content), start, end, error)
+            self._stained.add(content)
 
     def resize(self, account: str, container: str, name: str, size: int, *, check: Check = unchecked) -> Blob:
         """Give a page blob another size (a multiple of 512): zeros are added, or the end is cut off."""
@@ -506,11 +514,15 @@ class BlobStore:
 
     @contextmanager
     def reader(self, blob: Blob) -> Iterator[Callable[[int, int], bytes]]:
-        """A function that reads (offset, length) of a blob's content, which stays readable meanwhile."""
+        """A function that reads (offset, length) of a blob's content.
+
+        Raises, at any piece, when the content is gone because the blob was deleted or given another one:
+        a reader never gets zeros for bytes that somebody replaced meanwhile.
+        """
         try:
             descriptor = self._contents.open(blob.content)
         except FileNotFoundError:
-            raise faults.fault("BlobNotFound") from None
+            raise self._lost(blob) from None
         try:
             yield lambda offset, length: self._read(blob, descriptor, offset, length)
         finally:
@@ -520,6 +532,8 @@ class BlobStore:
         if offset < 0 or length < 0 or offset + length > blob.size:
             raise ValueError(f"[{offset}, {offset + length}) is not inside of a blob of {blob.size} bytes")
         ranges = self.content_ranges(blob, offset, offset + length)
+        if not self._exists(blob.content):
+            raise self._lost(blob)
         if ranges == [(offset, offset + length)]:
             data = os.pread(descriptor, length, offset)
             return data if len(data) == length else data + bytes(length - len(data))
@@ -692,6 +706,15 @@ class BlobStore:
             raise faults.fault("InvalidPageRange")
         check(blob)
         return blob
+
+    def _exists(self, content: str) -> bool:
+        with self._db.read() as connection:
+            return connection.execute("SELECT 1 FROM content WHERE id = ?", (content,)).fetchone() is not None
+
+    def _lost(self, blob: Blob) -> AzureError:
+        """Why a content is gone: its blob was deleted, or has another one by now, so to be asked again."""
+        now = self.find_blob(*blob.ref)
+        return faults.fault("BlobNotFound" if now is None else "ServerBusy")
 
     def _is_sealed(self, content: str) -> bool:
         with self._db.read() as connection:

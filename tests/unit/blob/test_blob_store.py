@@ -157,6 +157,30 @@ def test_a_sparse_file_becomes_the_content(store: BlobStore, tmp_path: Path) -> 
     assert whole(store, A)[2**19 : 2**19 + 4096] == b"d" * 4096
 
 
+def test_a_reader_never_gets_zeros_for_bytes_that_were_replaced(store: BlobStore) -> None:
+    store.write_pages(*A, 0, b"a" * PAGE)
+    with store.reader(store.get_blob(*A)) as read:
+        assert read(0, PAGE) == b"a" * PAGE
+        store.content_path(A)
+        store.write_pages(*A, PAGE, b"b" * PAGE)
+        with pytest.raises(AzureError) as caught:
+            read(0, PAGE)
+        assert (caught.value.status, caught.value.code) == (503, "ServerBusy")
+        store.delete_blob(*A)
+        with pytest.raises(AzureError) as caught:
+            read(0, PAGE)
+        assert (caught.value.status, caught.value.code) == (404, "BlobNotFound")
+
+
+def test_containers_are_listed_page_by_page(store: BlobStore) -> None:
+    for name in ("c1", "c2", "c3"):
+        store.create_container("acct", name)
+    first = store.list_containers("acct", prefix="c", count=2)
+    assert (first.names, first.following) == (("c1", "c2"), "c3")
+    rest = store.list_containers("acct", prefix="c", start=first.following, count=2)
+    assert (rest.names, rest.following) == (("c3",), "")
+
+
 def test_an_existing_blob_is_not_shared_over(store: BlobStore) -> None:
     store.create_page_blob(*B, PAGE)
     with pytest.raises(AzureError) as caught:
