@@ -76,7 +76,7 @@ GENERATION_2 = [
     "-device scsi-hd,bus=scsi0.0,scsi-id=0,lun=0,drive=os,bootindex=1",
     "-device scsi-cd,bus=scsi0.0,scsi-id=1,lun=0,id=dvd,drive=dvd-medium",
 ]
-TCG = ["-accel tcg,thread=single,tb-size=512", "-cpu Nehalem,tcg-cpuid=off", "-smp 1"]
+TCG = ["-accel tcg,thread=single,tb-size=512", "-cpu Nehalem,vendor=AuthenticAMD,tcg-cpuid=off", "-smp 1"]
 KVM = [
     "-accel kvm",
     "-cpu host,hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-runtime=on,hv-synic=on,"
