@@ -119,8 +119,12 @@ def wait_for(words: str, host: VmHost, plan: VmPlan) -> str:
 
 
 def read_banner(public: str) -> str:
-    with socket.create_connection((public, offered_ports(22)[0]), timeout=20) as connection:
-        return connection.makefile().readline().strip()
+    """What the guest's server says; the forward is there before the server is."""
+    banner, deadline = "", time.monotonic() + PATIENCE
+    while not banner and time.monotonic() < deadline:
+        with socket.create_connection((public, offered_ports(22)[0]), timeout=20) as connection:
+            banner = connection.makefile().readline().strip()
+    return banner
 
 
 def start_and_wait(host: VmHost, plan: VmPlan) -> Outcome:
