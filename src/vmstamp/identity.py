@@ -74,16 +74,19 @@ def load_certificates(home: Home, now: datetime | None = None) -> Certificates:
     )
     if not found.token_key.exists():
         _write_private(found.token_key, _key_pem(_make_key()))
-    if not _valid(found.server, now) or not found.ca.exists():
+    if not (found.ca.exists() and _valid(found, now)):
         _make_certificates(found, now)
     return found
 
 
-def _valid(certificate: Path, now: datetime) -> bool:
-    if not certificate.exists():
+def _valid(files: Certificates, now: datetime) -> bool:
+    """Whether the server's certificate has a day left and is its key's: a crash may come between the two."""
+    if not (files.server.exists() and files.server_key.exists()):
         return False
-    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-    return loaded.not_valid_after_utc > now + timedelta(days=1)
+    certificate = x509.load_pem_x509_certificate(files.server.read_bytes())
+    key = serialization.load_pem_private_key(files.server_key.read_bytes(), password=None)
+    fits = certificate.public_key() == key.public_key()
+    return fits and certificate.not_valid_after_utc > now + timedelta(days=1)
 
 
 def _make_certificates(files: Certificates, now: datetime) -> None:

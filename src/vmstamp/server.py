@@ -80,7 +80,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
             front = Starlette(routes=[*sign_in_routes(tokens, arm_base), Mount("/", arm)])
-            blob = blob_rest.app(stamp.blobs)
+            hosts = {_authority(blob_socket), _authority(blob_tls_socket)}
+            blob = blob_rest.app(stamp.blobs, hosts, tokens.verify)
             doors = [
                 _door(front, arm_socket, certificates),
                 _door(blob, blob_socket, None),

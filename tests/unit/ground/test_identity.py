@@ -235,3 +235,20 @@ def test_a_wrong_id_or_secret_gets_none(
         tokens.exchange(**given, scope=f"{AUDIENCE}/.default")
     assert (refused.value.status, refused.value.code) == (401, "invalid_client")
     assert subscription.client_secret not in refused.value.message
+
+
+def test_a_certificate_that_a_crash_left_without_its_key_is_made_anew(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.make()
+    files = load_certificates(home)
+    old = files.server.read_bytes()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    files.server_key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    again = load_certificates(home)
+    context.load_cert_chain(again.server, again.server_key)
+    assert again.server.read_bytes() != old
