@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Final
 
 from vmstamp.blob import conditions, documents, faults
+from vmstamp.blob.accounts import MAXIMUM_POLICIES
 from vmstamp.blob.records import Blob, Container, PublicAccess
 from vmstamp.blob.request import Reply, Request, http_time
-from vmstamp.blob.store import MAXIMUM_POLICIES, BlobStore
+from vmstamp.blob.store import BlobStore
 
 MAXIMUM_RESULTS: Final = 5000
 _CONTAINER_NAME: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9])+|\$root|\$logs|\$web")

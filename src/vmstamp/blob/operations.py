@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from vmstamp.blob import auth, blob_ops, container_ops, faults
+from vmstamp.blob import auth, blob_ops, container_ops, faults, lease_ops
 from vmstamp.blob.request import Grant, Reply, Request, parse_address
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
@@ -64,7 +64,7 @@ _BLOB: Final = {
     ("HEAD", "metadata"): Operation("Get Blob Metadata", blob_ops.get_metadata, "r", "o"),
     ("PUT", "metadata"): Operation("Set Blob Metadata", blob_ops.set_metadata, "w", "o"),
     ("PUT", "properties"): Operation("Set Blob Properties", blob_ops.set_properties, "w", "o", remakes=True),
-    ("PUT", "lease"): Operation("Lease Blob", blob_ops.lease_blob, "wd", "o", remakes=True),
+    ("PUT", "lease"): Operation("Lease Blob", lease_ops.lease_blob, "wd", "o", remakes=True),
     ("PUT", "copy"): Operation("Abort Copy Blob", blob_ops.abort_copy, "w", "o"),
 }
 _PAGES: Final = {

@@ -1,0 +1,204 @@
+"""Storage accounts and containers: the names under which the store keeps blobs."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from vmstamp.blob import faults, tables
+from vmstamp.blob.content import ContentDirectory
+from vmstamp.blob.records import AccessPolicy, Account, Container, PublicAccess, account_of
+from vmstamp.db import Database
+from vmstamp.errors import AzureError
+
+MAXIMUM_POLICIES: Final = 5
+_UNIX_EPOCH_TICKS: Final = 621_355_968_000_000_000  # 100 ns since year 1, the unit of Azure's ETags
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing; `following` is the name after the last one, "" at the end."""
+
+    names: tuple[str, ...]
+    following: str
+
+
+class Accounts:
+    """The accounts and containers of one stamp: the lowest layer of `store.BlobStore`. Thread-safe."""
+
+    def __init__(
+        self,
+        db: Database,
+        content_directory: Path,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._db = db
+        self._contents = ContentDirectory(content_directory)
+        self._clock = clock
+        self._ticks = 0
+        self._ticks_lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return self._clock()
+
+    def new_etag(self) -> str:
+        """An ETag that no blob of this store had before."""
+        now = self.now() - datetime(1970, 1, 1, tzinfo=UTC)
+        with self._ticks_lock:
+            self._ticks = max(self._ticks + 1, _UNIX_EPOCH_TICKS + now // timedelta(microseconds=1) * 10)
+            return f'"0x{self._ticks:X}"'
+
+    # -- accounts
+
+    def create_account(self, name: str, *, hidden: bool = False) -> Account:
+        """A new storage account with two keys. Raises 409 StorageAccountAlreadyTaken."""
+        account = Account(name, _new_key(), _new_key(), hidden, self.now())
+        with self._db.write() as connection:
+            if tables.find_account(connection, name) is not None:
+                raise AzureError(
+                    409, "StorageAccountAlreadyTaken", f"The storage account named {name} is already taken."
+                )
+            tables.insert_account(connection, account)
+        return account
+
+    def find_account(self, name: str) -> Account | None:
+        with self._db.read() as connection:
+            return tables.find_account(connection, name)
+
+    def get_account(self, name: str) -> Account:
+        account = self.find_account(name)
+        if account is None:
+            raise faults.fault("ResourceNotFound", f"There is no storage account {name}.")
+        return account
+
+    def list_accounts(self, *, hidden: bool = False) -> list[Account]:
+        """All accounts by name; with `hidden` the stamp's own instead."""
+        with self._db.read() as connection:
+            rows = connection.execute("SELECT * FROM account WHERE hidden = ? ORDER BY name", (int(hidden),))
+            return [account_of(row) for row in rows]
+
+    def regenerate_key(self, name: str, key: str) -> Account:
+        """Replace "key1" or "key2"; the old one is worth nothing from now on."""
+        if key not in ("key1", "key2"):
+            raise AzureError(400, "InvalidValuesForRequestParameters", f"There is no key named {key}.")
+        with self._db.write() as connection:
+            connection.execute(f"UPDATE account SET {key} = ? WHERE name = ?", (_new_key(), name))
+        return self.get_account(name)
+
+    def delete_account(self, name: str) -> None:
+        """Delete an account and all that is in it."""
+        self.get_account(name)
+        with self._db.write() as connection:
+            contents = tables.contents_of(connection, name)
+            connection.execute("DELETE FROM account WHERE name = ?", (name,))
+            unused = tables.delete_unused(connection, contents)
+        self._remove_files(unused)
+
+    # -- containers
+
+    def create_container(
+        self,
+        account: str,
+        name: str,
+        *,
+        metadata: dict[str, str] | None = None,
+        public_access: PublicAccess = "",
+    ) -> Container:
+        """A new container. Raises 409 ContainerAlreadyExists."""
+        container = Container(account, name, self.new_etag(), self.now(), metadata or {}, public_access)
+        self.get_account(account)
+        with self._db.write() as connection:
+            if tables.find_container(connection, account, name) is not None:
+                raise faults.fault("ContainerAlreadyExists")
+            tables.insert_container(connection, container)
+        return container
+
+    def find_container(self, account: str, name: str) -> Container | None:
+        with self._db.read() as connection:
+            return tables.find_container(connection, account, name)
+
+    def get_container(self, account: str, name: str) -> Container:
+        container = self.find_container(account, name)
+        if container is None:
+            raise faults.fault("ContainerNotFound")
+        return container
+
+    def list_containers(self, account: str, *, prefix: str = "", start: str = "", count: int = 5000) -> Page:
+        """Names from `start` on, at most `count`."""
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT name FROM container WHERE account = ? AND name >= ? AND substr(name, 1, ?) = ? "
+                "ORDER BY name LIMIT ?",
+                (account, max(start, prefix), len(prefix), prefix, count + 1),
+            ).fetchall()
+        names = [row["name"] for row in rows]
+        return Page(tuple(names[:count]), names[count] if len(names) > count else "")
+
+    def update_container(
+        self,
+        account: str,
+        name: str,
+        change: Callable[[Container], Container],
+        check: Callable[[Container], None] = lambda container: None,
+    ) -> Container:
+        """Store what `change` makes of the container: metadata, public access, stored access policies."""
+        with self._db.write() as connection:
+            found = tables.find_container(connection, account, name)
+            if found is None:
+                raise faults.fault("ContainerNotFound")
+            check(found)
+            new = replace(change(found), etag=self.new_etag(), last_modified=self.now())
+            tables.update_container(connection, new)
+        return new
+
+    def set_access_policy(
+        self,
+        account: str,
+        container: str,
+        policy: str,
+        permissions: str,
+        start: datetime | None,
+        expiry: datetime | None,
+    ) -> None:
+        """Add or replace one stored access policy. Raises 400 when the container has five others."""
+        new = AccessPolicy(policy, permissions, start, expiry)
+
+        def change(found: Container) -> Container:
+            others = tuple(other for other in found.policies if other.id != policy)
+            if len(others) >= MAXIMUM_POLICIES:
+                raise faults.fault("OutOfRangeInput", f"A container has at most {MAXIMUM_POLICIES} policies.")
+            return replace(found, policies=(*others, new))
+
+        self.update_container(account, container, change)
+
+    def clear_access_policies(self, account: str, container: str) -> None:
+        """Remove all stored access policies: every SAS that rests on one is refused from now on."""
+        self.update_container(account, container, lambda found: replace(found, policies=()))
+
+    def delete_container(
+        self, account: str, name: str, check: Callable[[Container], None] = lambda container: None
+    ) -> None:
+        """Delete a container and its blobs, at once."""
+        with self._db.write() as connection:
+            found = tables.find_container(connection, account, name)
+            if found is None:
+                raise faults.fault("ContainerNotFound")
+            check(found)
+            contents = tables.contents_of(connection, account, name)
+            connection.execute("DELETE FROM container WHERE account = ? AND name = ?", (account, name))
+            unused = tables.delete_unused(connection, contents)
+        self._remove_files(unused)
+
+    def _remove_files(self, contents: list[str]) -> None:
+        for content in contents:
+            self._contents.remove(content)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(64)).decode()

@@ -1,0 +1,75 @@
+"""The REST operation Lease Blob: acquire, renew, change, release, break. REST: Lease Blob, 2021-12-02."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import replace
+
+from vmstamp.blob import conditions, faults, lease
+from vmstamp.blob.blob_replies import validators
+from vmstamp.blob.blob_requests import lease_id
+from vmstamp.blob.lease import Lease
+from vmstamp.blob.records import Blob
+from vmstamp.blob.request import Reply, Request
+from vmstamp.blob.store import BlobStore
+
+
+def lease_blob(store: BlobStore, request: Request) -> Reply:
+    """Lease Blob: acquire, renew, change, release, break."""
+    action = request.required_header("x-ms-lease-action").lower()
+    steps = {"acquire": _acquire, "renew": _renew, "change": _change, "release": _release, "break": _break}
+    if action not in steps:
+        raise faults.invalid_header("x-ms-lease-action", action)
+    wanted = conditions.parse_conditions(request.headers)
+    status, headers = 200, dict[str, str]()
+
+    def apply(blob: Blob) -> Blob:
+        nonlocal status
+        conditions.check(wanted, blob.etag, blob.last_modified, read=False)
+        status, found, more = steps[action](store, request, blob.lease)
+        headers.update(more)
+        return replace(blob, lease=found)
+
+    blob = store.update_blob(request.address.ref, apply, touch=False)
+    return Reply(status, {**validators(blob), **headers})
+
+
+Leased = tuple[int, Lease | None, dict[str, str]]
+
+
+def _acquire(store: BlobStore, request: Request, held: Lease | None) -> Leased:
+    seconds = request.required_header("x-ms-lease-duration")
+    if not re.fullmatch(r"-1|\d{1,9}", seconds):
+        raise faults.invalid_header("x-ms-lease-duration", seconds)
+    identity = lease_id(request, "x-ms-proposed-lease-id") or str(uuid.uuid4())
+    new = lease.acquire(held, identity, int(seconds), store.now())
+    return 201, new, {"x-ms-lease-id": new.id}
+
+
+def _renew(store: BlobStore, request: Request, held: Lease | None) -> Leased:
+    new = lease.renew(held, _own_lease_id(request), store.now())
+    return 200, new, {"x-ms-lease-id": new.id}
+
+
+def _change(store: BlobStore, request: Request, held: Lease | None) -> Leased:
+    proposed = lease_id(request, "x-ms-proposed-lease-id")
+    if not proposed:
+        raise faults.missing_header("x-ms-proposed-lease-id")
+    new = lease.change(held, _own_lease_id(request), proposed, store.now())
+    return 200, new, {"x-ms-lease-id": new.id}
+
+
+def _release(store: BlobStore, request: Request, held: Lease | None) -> Leased:
+    lease.release(held, _own_lease_id(request))
+    return 200, None, {}
+
+
+def _break(store: BlobStore, request: Request, held: Lease | None) -> Leased:
+    new, seconds = lease.break_(held, request.number("x-ms-lease-break-period"), store.now())
+    return 202, new, {"x-ms-lease-time": str(seconds)}
+
+
+def _own_lease_id(request: Request) -> str:
+    request.required_header("x-ms-lease-id")
+    return lease_id(request, "x-ms-lease-id")
