@@ -62,7 +62,7 @@ chroot "$root" passwd --lock root
 chroot "$root" apt-get clean
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/debconf/*-old \
     "$root"/var/lib/dpkg/*-old "$root"/var/log/apt "$root"/var/log/*.log "$root"/var/tmp/* \
-    "$root"/etc/apt/apt.conf.d/99mmdebstrap "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
+    "$root"/etc/apt/apt.conf.d/[0-9][0-9]mmdebstrap "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap \
     "$root"/etc/ssh/ssh_host_* "$root"/var/lib/dbus/machine-id "$root"/var/lib/systemd/random-seed \
     "$root"/etc/*- "$root"/etc/.pwd.lock
 : >"$root/etc/machine-id"
