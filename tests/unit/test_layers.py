@@ -33,7 +33,6 @@ DOORS = {
     "starlette": {
         "arm/rest.py",
         "blob/rest.py",
-        "blob/bodies.py",
         "fabric/fabric.py",
         "fabric/imds.py",
         "fabric/wireserver.py",
