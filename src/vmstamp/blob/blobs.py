@@ -194,14 +194,14 @@ class Blobs(Accounts):
         """Write whole pages inside the blob; `alone` when `check` looks at what another write changes."""
         ref = BlobRef(account, container, name)
         end = offset + len(data)
-        lock = self._locks.exclusive if alone else self._locks.shared
-        for _ in range(3):
-            with lock(ref):
+        if not alone:
+            with self._locks.shared(ref):
                 blob = self._check_pages(ref, offset, end, check)
                 if not self._is_sealed(blob.content):
                     return self._write(blob, offset, data)
-            self._unshare(ref, check)
-        raise faults.fault("InternalError")
+        with self._locks.exclusive(ref):
+            blob = self._check_pages(ref, offset, end, check)
+            return self._write(self._own_content(blob), offset, data)
 
     def _write(self, blob: Blob, offset: int, data: bytes | bytearray | memoryview) -> Blob:
         end = offset + len(data)
@@ -384,10 +384,6 @@ class Blobs(Accounts):
         with self._db.write() as connection:
             connection.execute("UPDATE content SET sealed = 1 WHERE id = ?", (blob.content,))
         return blob
-
-    def _unshare(self, ref: BlobRef, check: Check) -> None:
-        with self._locks.exclusive(ref):
-            self._own_content(self._check_pages(ref, 0, 0, check))
 
     def _own_content(self, blob: Blob) -> Blob:
         """The blob with a content that may be written; the caller holds the blob exclusively."""

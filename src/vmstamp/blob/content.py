@@ -95,8 +95,7 @@ class ContentDirectory:
         copy = self.open(target, write=True)
         try:
             if not _reflink(origin, copy):
-                for start, end in ranges:
-                    copy_range(origin, copy, start, end - start)
+                _copy_ranges(origin, copy, ranges)
             os.ftruncate(copy, size)
         except BaseException:
             self.remove(target)
@@ -122,8 +121,7 @@ class ContentDirectory:
             self.create(content, size)
             descriptor = self.open(content, write=True)
             try:
-                for start, end in data_ranges(file.fileno(), size):
-                    copy_range(file.fileno(), descriptor, start, end - start)
+                _copy_ranges(file.fileno(), descriptor, data_ranges(file.fileno(), size))
             except BaseException:
                 self.remove(content)
                 raise
@@ -164,6 +162,14 @@ def data_ranges(descriptor: int, size: int) -> Iterator[Extent]:
         if start < end:
             yield Extent(start, end)
         start = end
+
+
+def _copy_ranges(source: int, target: int, ranges: Iterable[Extent]) -> None:
+    """Copy ranges between files, if there is room for all of them."""
+    whole = list(ranges)
+    _require_room(target, sum(extent.length for extent in whole))
+    for start, end in whole:
+        copy_range(source, target, start, end - start)
 
 
 def copy_range(source: int, target: int, offset: int, length: int) -> None:

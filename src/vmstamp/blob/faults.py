@@ -131,6 +131,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "header.",
     ),
     "NoPendingCopyOperation": (409, "There is currently no pending copy operation."),
+    "OperationTimedOut": (500, "Operation could not be completed within the permitted time."),
     "OutOfRangeInput": (400, "One of the request inputs is out of range."),
     "RequestBodyTooLarge": (413, "The request body is too large and exceeds the maximum permissible limit."),
     "ResourceNotFound": (404, "The specified resource does not exist."),

@@ -1,27 +1,28 @@
 """Shared and exclusive locks by key, for threads of one process.
 
-Many threads may hold a key shared, or one of them exclusively. Whoever waits for a key exclusively
-keeps new shared holders out, so a stream of writers cannot starve it. Not reentrant: a thread that
-holds a key must not ask for it again.
+Many threads may hold a key shared, or one of them exclusively. A key is given in the order in which it
+was asked for, so neither kind can starve the other. Not reentrant: a thread that holds a key must not ask
+for it again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
 class _State:
     shared: int = 0
     exclusive: bool = False
-    waiting: int = 0
+    queue: deque[object] = field(default_factory=deque)
 
     @property
     def idle(self) -> bool:
-        return not (self.shared or self.exclusive or self.waiting)
+        return not (self.shared or self.exclusive or self.queue)
 
 
 class KeyLocks:
@@ -34,36 +35,40 @@ class KeyLocks:
     @contextmanager
     def shared(self, key: Hashable) -> Iterator[None]:
         with self._condition:
-            while (state := self._state(key)).exclusive or state.waiting:
-                self._condition.wait()
+            state = self._states.setdefault(key, _State())
+            self._await_turn(state, lambda: not state.exclusive)
             state.shared += 1
         try:
             yield
         finally:
             with self._condition:
                 state.shared -= 1
-                self._drop(key, state)
+                self._go_on(key, state)
 
     @contextmanager
     def exclusive(self, key: Hashable) -> Iterator[None]:
         with self._condition:
-            state = self._state(key)
-            state.waiting += 1
-            while state.exclusive or state.shared:
-                self._condition.wait()
-            state.waiting -= 1
+            state = self._states.setdefault(key, _State())
+            self._await_turn(state, lambda: not (state.exclusive or state.shared))
             state.exclusive = True
         try:
             yield
         finally:
             with self._condition:
                 state.exclusive = False
-                self._drop(key, state)
+                self._go_on(key, state)
 
-    def _state(self, key: Hashable) -> _State:
-        return self._states.setdefault(key, _State())
+    def _await_turn(self, state: _State, free: Callable[[], bool]) -> None:
+        turn = object()
+        state.queue.append(turn)
+        self._condition.wait_for(lambda: state.queue[0] is turn and free())
+        state.queue.popleft()
+        if state.queue:
+            self._condition.notify_all()
 
-    def _drop(self, key: Hashable, state: _State) -> None:
-        if state.idle:
-            del self._states[key]
-        self._condition.notify_all()
+    def _go_on(self, key: Hashable, state: _State) -> None:
+        """Wake who waits; forget a key that nobody wants."""
+        if state.queue:
+            self._condition.notify_all()
+        elif state.idle:
+            self._states.pop(key, None)

@@ -35,6 +35,7 @@ T = TypeVar("T")
 THREADS: Final = 12
 PIECE: Final = 1024 * 1024  # bytes of a reply's body that are in memory at once
 BODIES: Final = 64 * 2**20  # bytes of all requests' bodies in memory at once
+STALL: Final = 60  # seconds in which a body must go on: it holds memory that others wait for
 CURRENT_VERSION: Final = "2026-02-06"  # answered to a request that names none
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -225,11 +226,15 @@ def _body_length(request: Request, operation: Operation) -> int:
 
 
 async def _read_body(receive: Receive, length: int) -> bytearray:
+    """A body of exactly `length` bytes. Raises _Gone, 400 when it is shorter, 500 when it stalls."""
     body = bytearray(length)
     filled = 0
     more = True
     while more:
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), STALL)
+        except TimeoutError:
+            raise faults.fault("OperationTimedOut") from None
         if message["type"] == "http.disconnect":
             raise _Gone
         piece = message.get("body", b"")

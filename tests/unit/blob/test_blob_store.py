@@ -1,6 +1,7 @@
 """The store against a model of bytes, and what it shares, seals and recovers."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +127,26 @@ def test_a_share_takes_no_bytes_until_one_is_written(store: BlobStore, tmp_path:
     assert len(files(tmp_path)) == 2
     assert whole(store, A)[: 2 * PAGE] == b"a" * PAGE + bytes(PAGE)
     assert whole(store, B)[: 2 * PAGE] == b"a" * PAGE + b"b" * PAGE
+
+
+def test_a_write_ends_however_often_its_blob_is_sealed(store: BlobStore) -> None:
+    done = threading.Event()
+
+    def seal() -> None:
+        while not done.is_set():
+            store.content_path(A)
+
+    sealers = [threading.Thread(target=seal) for _ in range(2)]
+    for sealer in sealers:
+        sealer.start()
+    try:
+        for page in range(64):
+            store.write_pages(*A, page * PAGE, b"w" * PAGE)
+    finally:
+        done.set()
+        for sealer in sealers:
+            sealer.join()
+    assert whole(store, A) == b"w" * SIZE
 
 
 def test_a_file_that_was_given_out_is_never_written(store: BlobStore) -> None:
