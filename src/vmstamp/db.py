@@ -34,7 +34,8 @@ class Database:
         self._path = path
         self._local = threading.local()
         self._writer = threading.RLock()
-        self._all: list[sqlite3.Connection] = []
+        self._opened: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._opening = threading.Lock()
         try:
             self._migrate()
         except sqlite3.DatabaseError as error:
@@ -53,13 +54,22 @@ class Database:
             connection = sqlite3.connect(
                 self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
-            self._all.append(connection)
+            self._keep(connection)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection
         return connection
+
+    def _keep(self, connection: sqlite3.Connection) -> None:
+        """Remember a connection for `close`; those of threads that have ended are closed now."""
+        with self._opening:
+            ended = [old for thread, old in self._opened if not thread.is_alive()]
+            self._opened = [entry for entry in self._opened if entry[0].is_alive()]
+            self._opened.append((threading.current_thread(), connection))
+        for old in ended:
+            old.close()
 
     def _migrate(self) -> None:
         with self.write() as connection:
@@ -98,9 +108,10 @@ class Database:
 
     def close(self) -> None:
         """Close every thread's connection; the database must not be used afterwards."""
-        for connection in self._all:
+        with self._opening:
+            opened, self._opened = self._opened, []
+        for _, connection in opened:
             connection.close()
-        self._all.clear()
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -116,3 +116,19 @@ def test_what_is_no_database_is_refused_by_name(path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to look at" * 100)
     with pytest.raises(StampError, match=r"stamp\.db: "):
         Database(path)
+
+
+def test_connections_of_ended_threads_are_closed(tmp_path: Path) -> None:
+    database = Database(tmp_path / "stamp.db")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    def ask() -> None:
+        with database.read() as connection:
+            connection.execute("SELECT count(*) FROM account").fetchone()
+
+    for _ in range(20):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+    database.close()
