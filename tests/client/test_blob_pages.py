@@ -175,6 +175,24 @@ def test_conditions_guard_reads_and_writes(service: BlobService) -> None:
     assert refusal(exists.value) == (409, "BlobAlreadyExists")
 
 
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", {"Range": "bytes=9-1"}),
+        ("HEAD", {"If-Modified-Since": "yesterday"}),
+        ("PUT", {"x-ms-blob-type": "PageBlob", "x-ms-blob-content-length": "512", "x-ms-lease-id": "mine"}),
+        ("PUT", {"x-ms-blob-type": "Cat"}),
+        ("PUT", {"x-ms-copy-source": "http://["}),
+        ("PUT", {"x-ms-copy-source": "/vhds/malformed"}),
+    ],
+)
+def test_malformed_headers_are_named(service: BlobService, method: str, headers: dict[str, str]) -> None:
+    service.blob("malformed").create_page_blob(512)
+    status, reply = raw(service, method, "malformed", {"Content-Length": "0", **headers})
+    assert status == 400
+    assert reply["x-ms-error-code"] in ("InvalidHeaderValue", "UnsupportedOperation")
+
+
 @pytest.mark.parametrize("version", ["2018-03-28", "2026-02-06", "2031-01-01"])
 def test_the_clients_version_is_answered_whatever_it_is(service: BlobService, version: str) -> None:
     service.blob("version").create_page_blob(512)

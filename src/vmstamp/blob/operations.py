@@ -208,8 +208,10 @@ class Operations:
 
     def _open_source(self, request: Request) -> Request:
         """The authorised read of a copy's source: by its SAS, by public access, or in the same account."""
-        url = request.header("x-ms-copy-source")
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(request.header("x-ms-copy-source"))
+        except ValueError:
+            raise faults.invalid_header("x-ms-copy-source", "not a URL") from None
         if _service(parts.netloc) not in {_service(request.host), *self._authorities}:
             raise faults.unsupported(f"Copy Blob from another service ({parts.scheme}://{parts.netloc})")
         source = Request(

@@ -230,17 +230,20 @@ async def _read_body(receive: Receive, length: int) -> bytearray:
     body = bytearray(length)
     filled = 0
     more = True
-    while more:
-        try:
-            message = await asyncio.wait_for(receive(), STALL)
-        except TimeoutError:
-            raise faults.fault("OperationTimedOut") from None
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        piece = message.get("body", b"")
-        body[filled : filled + len(piece)] = piece
-        filled += len(piece)
-        more = message.get("more_body", False)
+    now = asyncio.get_running_loop().time
+    try:
+        async with asyncio.timeout(STALL) as limit:
+            while more:
+                message = await receive()
+                limit.reschedule(now() + STALL)
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                piece = message.get("body", b"")
+                body[filled : filled + len(piece)] = piece
+                filled += len(piece)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise faults.fault("OperationTimedOut") from None
     if filled != length:
         raise faults.invalid_header("Content-Length", str(length))
     return body
