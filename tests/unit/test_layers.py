@@ -14,7 +14,7 @@ GROUND = {"errors", "extents", "run", "settings", "paths", "db", "timeline", "re
 ALLOWED: dict[str, set[str]] = {
     "disk": set(),
     "guest": {"disk"},
-    "blob": {"disk"},
+    "blob": set(),
     "machine": set(),
     "fabric": set(),
     "recipes": {"disk"},
