@@ -54,7 +54,6 @@ class _Vm:
 
     plan: VmPlan
     timeline: Timeline
-    started_at: datetime
     machine: Machine | None = None
     forwards: list[Forward] = field(default_factory=list)
 
@@ -93,7 +92,7 @@ class VmHost:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         disks = [self._lay(directory, disk) for disk in (plan.os_disk, *plan.data_disks)]
         timeline = Timeline(self._clock, _Recorder(directory / "timeline.jsonl"))
-        vm = _Vm(plan, timeline, self._clock())
+        vm = _Vm(plan, timeline)
         with self._lock:
             self._vms[plan.vm_id] = vm
         with ExitStack() as undo:
