@@ -36,6 +36,23 @@ def merge(ranges: Iterable[tuple[int, int]]) -> Iterator[Extent]:
         yield Extent(start, end)
 
 
+def without(ranges: Iterable[tuple[int, int]], holes: Iterable[tuple[int, int]]) -> Iterator[Extent]:
+    """What of `ranges` lies outside of `holes`, lazily; both ascending and disjoint."""
+    following = iter(holes)
+    hole = next(following, None)
+    for start, end in ranges:
+        while hole is not None and hole[1] <= start:
+            hole = next(following, None)
+        while hole is not None and hole[0] < end and start < end:
+            if hole[0] > start:
+                yield Extent(start, hole[0])
+            start = hole[1]
+            if start < end:
+                hole = next(following, None)
+        if start < end:
+            yield Extent(start, end)
+
+
 class Extents:
     """A set of bytes, as ascending disjoint ranges. Immutable; every operation is linear."""
 

@@ -5,6 +5,7 @@ The contract, which one suite checks over every implementation:
 - `size` is the virtual size in bytes and never changes while the disk is open.
 - `read` is positional, thread-safe and never short: inside [0, size) it returns exactly `length` bytes
   or raises DiskError. There is no cursor, so many threads share one Disk.
+- `read_into` is `read` into a buffer of the caller's, for those who move much.
 - `extents` gives ascending, disjoint, non-adjacent ranges inside [0, size); outside them the disk reads
   as zeros. Data that happens to be zero may lie inside them. It costs memory of a few pages only, and
   time by what is allocated, never by the virtual size.
@@ -29,7 +30,8 @@ class Disk(ABC):
 
     `path` is the file it lies in (None: it lies in no file), `format` one of raw, vhd, vhdx, qcow2, vmdk
     and vdi, `subformat` one of fixed, dynamic, differencing and '' (the format has none). `notes` are
-    sentences about oddities that were met while opening and that do not hinder reading.
+    sentences about oddities that were met while opening and that do not hinder reading. `parent` is the disk
+    whose changes a differencing disk holds; it is closed with its child.
     """
 
     path: Path | None = None
@@ -38,15 +40,25 @@ class Disk(ABC):
     size: int
     sector_size: int = SECTOR
     notes: tuple[str, ...] = ()
+    parent: Disk | None = None
 
     def read(self, offset: int, length: int) -> bytes:
         """The `length` bytes at `offset`; ValueError when they are not all inside [0, size).
 
         Blocks on the file. Raises DiskError when the file does not hold what its tables promise.
         """
+        self._check_span(offset, length)
+        return self._read(offset, length) if length else b""
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill `view`, which is writable and of bytes, with what lies at `offset`; errors as of `read`."""
+        self._check_span(offset, len(view))
+        if view:
+            self._read_into(offset, view)
+
+    def _check_span(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise ValueError(f"[{offset}, {offset + length}) is not inside a disk of {self.size} bytes")
-        return self._read(offset, length) if length else b""
 
     @property
     def data_size(self) -> int:
@@ -64,6 +76,10 @@ class Disk(ABC):
     @abstractmethod
     def _read(self, offset: int, length: int) -> bytes:
         """Like `read`; the range is inside the disk and not empty."""
+
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        """Like `read_into`; the range is inside the disk and not empty."""
+        view[:] = self._read(offset, len(view))
 
     def __enter__(self) -> Self:
         return self

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import heapq
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.errors import DiskError
-from vmstamp.extents import Extent, merge
+from vmstamp.extents import Extent, merge, without
+
+HOLE = None  # a block that is not in the file: the parent's bytes, or zeros
+ZERO = -1  # a block that reads as zeros even where there is a parent
 
 
 class BlockDisk(Disk):
-    """What VHD and VHDX have in common. Owns the file.
+    """What VHD and VHDX have in common. Owns the file, and its parent.
 
     The table is never held in memory: a read takes from it what it needs (the operating system's cache
     has it), so a table that claims terabytes costs nothing and there is nothing to lock.
@@ -23,43 +27,82 @@ class BlockDisk(Disk):
 
     @abstractmethod
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
-        """Where the data of `count` blocks from `first` lies in the file; None: the block is all zero."""
+        """Where the data of `count` blocks from `first` lies in the file, or HOLE, or ZERO."""
 
     @abstractmethod
     def _allocated(self) -> Iterator[tuple[int, int]]:
-        """All blocks that lie in the file, as (block, offset of its data), ascending by block."""
+        """All blocks that hide the parent's, as (block, offset of its data or ZERO), ascending by block."""
 
     def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
-        """The parts of [start, end) inside a block that count; the rest of it is zero."""
+        """The parts of [start, end) inside a block that the file decides; the rest is as of a HOLE."""
         yield Extent(start, end)
 
     def _read(self, offset: int, length: int) -> bytes:
-        end = offset + length
+        first = offset // self.block_size
+        start = offset - first * self.block_size
+        if start + length <= self.block_size:  # the usual case: one copy less
+            position = self._locate(first, 1)[0]
+            if position is not None and position >= 0 and self._is_whole(first, position, start, length):
+                return self._file.read(position + start, length, what=f"block {first}")
+        data = bytearray(length)
+        self._read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def _is_whole(self, block: int, position: int, start: int, length: int) -> bool:
+        return next(self._present(block, position, start, start + length), None) == (start, start + length)
+
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        end = offset + len(view)
         first = offset // self.block_size
         positions = self._locate(first, (end - 1) // self.block_size - first + 1)
-        parts = []
         for block, position in enumerate(positions, first):
             base = block * self.block_size
             start, stop = max(offset - base, 0), min(end - base, self.block_size)
-            parts.append(self._read_block(block, position, start, stop))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            self._read_block(block, position, start, view[base + start - offset : base + stop - offset])
 
-    def _read_block(self, block: int, position: int | None, start: int, end: int) -> bytes:
-        if position is None:
-            return bytes(end - start)
-        present = list(self._present(block, position, start, end))
-        if present == [(start, end)]:
-            return self._file.read(position + start, end - start, what=f"block {block}")
-        data = bytearray(end - start)
-        for low, high in present:
-            data[low - start : high - start] = self._file.read(position + low, high - low)
-        return bytes(data)
+    def _read_block(self, block: int, position: int | None, start: int, view: memoryview) -> None:
+        """Fill `view` from byte `start` of a block on."""
+        if position == ZERO:
+            view[:] = bytes(len(view))
+            return
+        base, end = block * self.block_size, start + len(view)
+        at = start
+        for low, high in () if position is None else self._present(block, position, start, end):
+            self._read_under(base + at, view[at - start : low - start])
+            assert position is not None
+            self._file.read_into(position + low, view[low - start : high - start], what=f"block {block}")
+            at = high
+        self._read_under(base + at, view[at - start :])
+
+    def _read_under(self, offset: int, view: memoryview) -> None:
+        """Fill `view` with what lies under this disk: the parent's bytes, then zeros."""
+        held = 0
+        if self.parent is not None and view:
+            held = max(0, min(len(view), self.parent.size - offset))
+            if held:
+                self.parent.read_into(offset, view[:held])
+        view[held:] = bytes(len(view) - held)
 
     def extents(self) -> Iterator[Extent]:
-        return merge(self._ranges())
+        if self.parent is None:
+            return merge(self._stored())
+        hidden = merge(self._own())
+        under = (Extent(low, min(high, self.size)) for low, high in self.parent.extents() if low < self.size)
+        return merge(heapq.merge(self._stored(), without(under, hidden)))
 
-    def _ranges(self) -> Iterator[Extent]:
+    def _own(self) -> Iterator[Extent]:
+        """The disk's ranges that hide the parent's, ascending."""
         for block, position in self._allocated():
+            base = block * self.block_size
+            length = min(self.block_size, self.size - base)
+            for low, high in [(0, length)] if position == ZERO else self._present(block, position, 0, length):
+                yield Extent(base + low, base + high)
+
+    def _stored(self) -> Iterator[Extent]:
+        """The disk's ranges whose bytes the file has stored, ascending."""
+        for block, position in self._allocated():
+            if position == ZERO:
+                continue
             base = block * self.block_size
             length = min(self.block_size, self.size - base)
             for stored in self._file.extents(position, position + length):
@@ -82,3 +125,5 @@ class BlockDisk(Disk):
 
     def close(self) -> None:
         self._file.close()
+        if self.parent is not None:
+            self.parent.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, FOOTER_SIZE
 from vmstamp.disk.foreign import open_foreign
+from vmstamp.disk.parents import find_parent, refuse_endless
 from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.vhd import open_vhd
 from vmstamp.disk.vhdx import Vhdx
@@ -52,29 +54,40 @@ PROMISES = {
 NAME_ONLY_HINT = "it may be truncated, or a raw disk: then give it a name that ends in .raw"
 
 
-def open(path: Path | str) -> Disk:
+def open(path: Path | str, *, follow: bool = False) -> Disk:
     """Open the disk in `path` for reading; the caller closes it.
 
     Any file that no format claims is a raw disk, unless its name promises a format, or it is plainly
-    something else. Raises DiskError; costs a few reads, whatever size the file claims.
+    something else. A differencing disk opens its parents, which must lie in its own directory unless
+    `follow`. Raises DiskError; costs a few reads, whatever size the file claims.
     """
-    file = ImageFile(Path(path))
+    return _open_in_chain(Path(path), follow, ())
+
+
+def _open_in_chain(path: Path, follow: bool, children: tuple[Path, ...]) -> Disk:
+    """Open `path`, which is the parent of the last of `children`."""
+    file = ImageFile(path)
     try:
-        return _open(file)
+        refuse_endless(path, children)
+        return _open(file, follow, children)
     except BaseException:
         file.close()
         raise
 
 
-def _open(file: ImageFile) -> Disk:
+def _open(file: ImageFile, follow: bool, children: tuple[Path, ...]) -> Disk:
+    def open_parent(names: Sequence[str]) -> Disk:
+        parent = find_parent(file.path, names, follow)
+        return _open_in_chain(parent, follow, (*children, file.path.resolve()))
+
     if not file.size:
         raise DiskError(file.path, "is empty (zero bytes)", hint="copy it again from its source")
     head = file.read(0, min(file.size, 36864))
     tail = file.read(file.size - min(file.size, FOOTER_SIZE), min(file.size, FOOTER_SIZE))
     if head.startswith(b"vhdxfile"):
-        return Vhdx(file)
+        return Vhdx(file, open_parent)
     if head.startswith(COOKIE) or COOKIE in (tail[:8], tail[1:9]):
-        return open_vhd(file)
+        return open_vhd(file, open_parent)
     for offset, magic, name in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
             return open_foreign(file, name)

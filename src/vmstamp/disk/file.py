@@ -6,14 +6,19 @@ No format is known here.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
+
+FICLONERANGE = 0x4020940D  # linux/fs.h
+EXISTS_HINT = "name another file, or replace it with --overwrite"
 
 
 class ImageFile:
@@ -47,6 +52,30 @@ class ImageFile:
 
     def read(self, offset: int, length: int, *, what: str = "data", spec: str = "") -> bytes:
         """Exactly `length` bytes at `offset`; DiskError, naming `what`, when the file ends before."""
+        self._check_inside(offset, length, what, spec)
+        try:
+            found = os.pread(self._fd, length, offset)
+        except OSError as error:
+            raise DiskError(self.path, f"cannot be read: {error.strerror}", offset=offset) from error
+        if len(found) == length:
+            return found
+        rest = bytearray(length - len(found))  # a read of more than 2 GiB comes in parts
+        self.read_into(offset + len(found), memoryview(rest), what=what, spec=spec)
+        return found + rest
+
+    def read_into(self, offset: int, view: memoryview, *, what: str = "data", spec: str = "") -> None:
+        """Fill `view` with the bytes at `offset`; DiskError, naming `what`, when the file ends before."""
+        self._check_inside(offset, len(view), what, spec)
+        try:
+            while view:
+                count = os.preadv(self._fd, [view], offset)
+                if not count:
+                    raise DiskError(self.path, "the file shrank while it was read", offset=offset)
+                view, offset = view[count:], offset + count
+        except OSError as error:
+            raise DiskError(self.path, f"cannot be read: {error.strerror}", offset=offset) from error
+
+    def _check_inside(self, offset: int, length: int, what: str, spec: str) -> None:
         if offset + length > self.size:
             raise DiskError(
                 self.path,
@@ -55,16 +84,17 @@ class ImageFile:
                 spec=spec,
                 hint="the file is truncated or damaged; copy it again from its source",
             )
+
+    def clone(self, fd: int, length: int) -> bool:
+        """Make the first `length` bytes of `fd` share this file's storage; False: it cannot be done.
+
+        Only file systems with reflinks can (XFS, btrfs). Source: ioctl_ficlonerange(2).
+        """
         try:
-            found = os.pread(self._fd, length, offset)
-            while len(found) < length:  # a read of more than 2 GiB comes in parts
-                more = os.pread(self._fd, length - len(found), offset + len(found))
-                if not more:
-                    raise DiskError(self.path, "the file shrank while it was read", offset=offset)
-                found += more
-        except OSError as error:
-            raise DiskError(self.path, f"cannot be read: {error.strerror}", offset=offset) from error
-        return found
+            fcntl.ioctl(fd, FICLONERANGE, struct.pack("=qQQQ", self._fd, 0, length, 0))
+        except OSError:
+            return False
+        return True
 
     def extents(self, start: int, end: int) -> Iterator[Extent]:
         """The parts of [start, end) that the file system has stored, ascending; the others are holes.
@@ -94,31 +124,91 @@ class ImageFile:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[int]:
-    """A descriptor of a new, empty file beside `path`, which takes that name when the block ends well.
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[int]:
+    """A descriptor of a new, empty file that takes the name `path` when the block ends well.
 
-    Nobody ever sees half a file: on an error, or Ctrl-C, the new one is gone and the old one is as it
-    was. The file is synced before it takes the name. OSError becomes DiskError.
+    Nobody ever sees half a file: until then it has no name where the file system can do that (O_TMPFILE),
+    so not even SIGKILL leaves anything; elsewhere it is `.NAME.PID.partial` beside `path`. On an error, or
+    Ctrl-C, the old file is as it was. A file that replaces another one is synced first. Without
+    `overwrite` a file that exists is refused. OSError becomes DiskError.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    beside = beside_name(path)
     try:
-        fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        replaces = _check_target(path, overwrite)
+        fd, named = _new_file(path, beside)
     except OSError as error:
         raise DiskError(path, f"cannot be written: {error.strerror}") from error
     try:
         try:
             yield fd
-            os.fsync(fd)
+            if replaces:
+                os.fsync(fd)
+            if not named:
+                _give_name(fd, beside)
         finally:
             os.close(fd)
-        beside.replace(path)
+        take_name(beside, path, overwrite=overwrite)
     except BaseException as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = "free some space, or write to another file system" if full else ""
-            raise DiskError(path, f"cannot be written: {error.strerror}", hint=hint) from error
+            raise write_error(path, error) from error
         raise
+
+
+def beside_name(path: Path) -> Path:
+    """The name that an unfinished `path` has while this process writes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def take_name(beside: Path, path: Path, *, overwrite: bool) -> None:
+    """Name the finished file `beside` `path`; FileExistsError when that is taken and may not be replaced."""
+    if overwrite:
+        beside.replace(path)
+    else:
+        path.hardlink_to(beside)
+        beside.unlink()
+
+
+def write_error(path: Path, error: OSError) -> DiskError:
+    """`error`, met while `path` was written, as ours."""
+    if isinstance(error, FileExistsError):
+        return DiskError(path, "is there already", hint=EXISTS_HINT)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "free some space, or write to another file system" if full else ""
+    return DiskError(path, f"cannot be written: {error.strerror}", hint=hint)
+
+
+def _check_target(path: Path, overwrite: bool) -> bool:
+    """Whether a file is replaced; DiskError when that may not be."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        raise DiskError(path, "is no regular file, and is not replaced", hint="name a file to write")
+    if not overwrite:
+        raise DiskError(path, "is there already", hint=EXISTS_HINT)
+    return True
+
+
+def _new_file(path: Path, beside: Path) -> tuple[int, bool]:
+    """A descriptor of a new file, and whether it is `beside` already (else it has no name)."""
+    try:
+        return os.open(path.absolute().parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o644), False
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    return os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644), True
+
+
+def _give_name(fd: int, beside: Path) -> None:
+    """Name the nameless file `fd`. Source: open(2), O_TMPFILE; linkat(2), AT_SYMLINK_FOLLOW."""
+    beside.unlink(missing_ok=True)
+    directory = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # with a directory's descriptor Python calls linkat, which follows; link would not
+        os.link(str(fd), beside.absolute(), src_dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -6,24 +6,25 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from vmstamp.disk.base import Disk
+from vmstamp.disk.data import copy_data
+from vmstamp.disk.file import replacing
 from vmstamp.disk.footer import FOOTER_SIZE, Footer, Geometry, geometry, make_footer, parse_footer
 from vmstamp.disk.partitions import moved_backup
-from vmstamp.disk.raw import write_raw
-from vmstamp.extents import Extent, merge
+from vmstamp.disk.resized import Changed
 
 __all__ = ["MIB", "FixedVhd", "Footer", "Geometry", "geometry", "make_footer", "parse_footer", "write_fixed"]
 
 MIB = 1024 * 1024
 
 
-class FixedVhd(Disk):
+class FixedVhd(Changed):
     """`source` as a fixed VHD file: `size` and `extents` include the footer, `data_size` does not.
 
     Reads go to the source, which must stay open; `close` closes it. The same `unique_id` and `created`
@@ -36,39 +37,30 @@ class FixedVhd(Disk):
     def __init__(
         self, source: Disk, *, unique_id: UUID | None = None, created: datetime | None = None
     ) -> None:
-        self._source = source
-        self.path = source.path
-        self.notes = source.notes
-        self._data_size = max(-(-source.size // MIB), 1) * MIB
-        self.size = self._data_size + FOOTER_SIZE
-        self.footer = make_footer(self.data_size, unique_id or uuid4(), created or datetime.now(UTC))
-        self._changes = moved_backup(source, self.data_size) | {self.data_size: self.footer}
+        self._data_size = whole_mib(source.size)
+        self.footer = make_footer(self._data_size, unique_id or uuid4(), created or datetime.now(UTC))
+        changes = moved_backup(source, self._data_size) | {self._data_size: self.footer}
+        super().__init__(source, self._data_size + FOOTER_SIZE, changes)
 
     @property
     def data_size(self) -> int:
         return self._data_size
 
-    def _read(self, offset: int, length: int) -> bytes:
-        end = offset + length
-        held = min(end, max(offset, self._source.size))  # where the source's own bytes end
-        data = self._source.read(offset, held - offset) if held > offset else b""
-        touching = [(at, new) for at, new in self._changes.items() if at < end and offset < at + len(new)]
-        if held == end and not touching:
-            return data
-        changed = bytearray(data.ljust(length, b"\0"))
-        for at, new in touching:
-            low, high = max(at, offset), min(at + len(new), end)
-            changed[low - offset : high - offset] = new[low - at : high - at]
-        return bytes(changed)
 
-    def extents(self) -> Iterator[Extent]:
-        changes = [Extent(at, at + len(new)) for at, new in self._changes.items()]
-        return merge(heapq.merge(self._source.extents(), changes))
-
-    def close(self) -> None:
-        self._source.close()
+def whole_mib(size: int) -> int:
+    """`size` bytes, rounded up to a whole number of MiB and at least one: what Azure takes."""
+    return max(-(-size // MIB), 1) * MIB
 
 
-def write_fixed(source: Disk, path: Path, progress: Callable[[int], None] | None = None) -> None:
+def write_fixed(
+    source: Disk,
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    unique_id: UUID | None = None,
+) -> None:
     """Write `source` as a sparse fixed VHD file; see `write_raw` for the rest."""
-    write_raw(FixedVhd(source), path, progress)
+    view = FixedVhd(source, unique_id=unique_id)
+    with replacing(path) as fd:
+        os.ftruncate(fd, view.size)
+        copy_data(view, fd, lambda offset: offset, progress=progress)

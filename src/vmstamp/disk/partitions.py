@@ -361,13 +361,18 @@ def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
     """What to change so that the GPT of `disk` fits a disk of `size` bytes: bytes by their offset.
 
     The backup goes to the new end, the primary says so, and the last usable sector moves along; the
-    partitions stay. {} when there is no valid primary GPT for sectors of 512 bytes, or nothing to move.
+    partitions stay. {} when there is no valid primary GPT for sectors of 512 bytes, nothing to move, or no
+    room for it behind the last partition.
     """
+    if size == disk.size:
+        return {}
     primary = _parse_gpt(disk, 1, SECTOR)
     last_lba = size // SECTOR - 1
-    if isinstance(primary, str) or primary.alternate_lba == last_lba or size <= disk.size:
+    if isinstance(primary, str) or primary.alternate_lba == last_lba:
         return {}
     array_sectors = -(-len(primary.entries) // SECTOR)
+    if any(part.end > (last_lba - array_sectors) * SECTOR for part in read_partitions(disk).partitions):
+        return {}
     header = disk.read(SECTOR, SECTOR)
     _, _, header_size, *_, array_lba, _, _, _ = _HEADER.unpack_from(header)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.data import data_chunks
-from vmstamp.disk.file import ImageFile, replacing, write_at
+from vmstamp.disk.data import copy_data
+from vmstamp.disk.file import ImageFile, replacing
 from vmstamp.extents import Extent
 
 
@@ -26,6 +26,13 @@ class RawDisk(Disk):
     def _read(self, offset: int, length: int) -> bytes:
         return self._file.read(offset, length)
 
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        self._file.read_into(offset, view)
+
+    def clone(self, fd: int) -> bool:
+        """Let `fd` share the disk's storage where the file system can; False: it was not done."""
+        return self._file.clone(fd, self.size)
+
     def extents(self) -> Iterator[Extent]:
         return self._file.extents(0, self.size)
 
@@ -36,10 +43,11 @@ class RawDisk(Disk):
 def write_raw(source: Disk, path: Path, progress: Callable[[int], None] | None = None) -> None:
     """Write `source` as a sparse file of exactly `source.size` bytes: holes and runs of zeros stay holes.
 
-    Written beside `path` and renamed. `progress` is called with the bytes of each piece copied. Raises
-    DiskError.
+    A raw source shares its storage where the file system has reflinks. `progress` is called with the bytes
+    of each piece copied. Raises DiskError.
     """
     with replacing(path) as fd:
+        if isinstance(source, RawDisk) and source.clone(fd):
+            return
         os.ftruncate(fd, source.size)
-        for offset, data in data_chunks(source, progress=progress):
-            write_at(fd, data, offset)
+        copy_data(source, fd, lambda offset: offset, progress=progress)

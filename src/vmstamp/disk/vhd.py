@@ -30,6 +30,7 @@ from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, DIFFERENCING, FIXED, FOOTER_SIZE, Footer, checksum, parse_footer
+from vmstamp.disk.parents import OpenParent, refuse_parent
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -42,7 +43,7 @@ BAT_SPEC = "VHD 1.0, Block Allocation Table and Data Blocks"
 DAMAGED = "the file is truncated or damaged; copy it again from its source"
 
 
-def open_vhd(file: ImageFile) -> Disk:
+def open_vhd(file: ImageFile, open_parent: OpenParent = refuse_parent) -> Disk:
     """The VHD in `file`, which the disk then owns. Raises DiskError."""
     footer, end, notes = find_footer(file)
     if footer.disk_type == DIFFERENCING:
@@ -107,6 +108,9 @@ class FixedVhdFile(Disk):
 
     def _read(self, offset: int, length: int) -> bytes:
         return self._file.read(offset, length)
+
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        self._file.read_into(offset, view)
 
     def extents(self) -> Iterator[Extent]:
         return self._file.extents(0, self.size)

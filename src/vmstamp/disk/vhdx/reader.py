@@ -13,6 +13,7 @@ from uuid import UUID
 
 from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.file import ImageFile
+from vmstamp.disk.parents import OpenParent, refuse_parent
 from vmstamp.disk.vhdx import layout
 from vmstamp.disk.vhdx.layout import MIB, Parameters, checksum
 from vmstamp.errors import DiskError
@@ -44,7 +45,7 @@ class Vhdx(BlockDisk):
 
     format = "vhdx"
 
-    def __init__(self, file: ImageFile) -> None:
+    def __init__(self, file: ImageFile, open_parent: OpenParent = refuse_parent) -> None:
         self._file = file
         self.path = file.path
         if file.read(0, 8, what="the file type identifier", spec="[MS-VHDX] 2.2.1") != layout.SIGNATURE:
