@@ -27,7 +27,9 @@ KINDS: dict[str, tuple[str, str, list[str] | None]] = {
     "raw": ("raw", "", None),
     "fixed-vhd-view": ("vhd", "fixed", None),
     "vhd-fixed": ("vhd", "fixed", None),
-    "vhdx-dynamic": ("vhdx", "dynamic", None),
+    "vhd-dynamic": ("vhd", "dynamic", None),
+    "vhdx": ("vhdx", "dynamic", None),
+    "vhdx-fixed": ("vhdx", "fixed", None),
     "vhdx-dynamic-32m": ("vhdx", "dynamic", None),
     "qemu-vhd-fixed": ("vhd", "fixed", ["-O", "vpc", "-o", "subformat=fixed,force_size=on"]),
     "qemu-vhd-dynamic": ("vhd", "dynamic", ["-O", "vpc", "-o", "force_size=on"]),
@@ -78,8 +80,6 @@ def make(kind: str, options: list[str] | None, directory: Path) -> Disk:
         return FixedVhd(source(), unique_id=UUID(int=1), created=datetime(2024, 1, 1, tzinfo=UTC))
     if kind == "vhdx-dynamic-32m":
         vhdx.write_dynamic(source(), path, block_size=32 * MIB)
-    elif kind == "vhdx-dynamic":
-        disk.convert(source(), path, "vhdx")
     elif options is None:
         disk.convert(source(), path, kind)
     else:

@@ -23,7 +23,7 @@ convert(MemoryDisk(9 << 20, {0: b"a", 8 << 20: b"b"}), Path(sys.argv[1]), sys.ar
 """
 
 
-@pytest.mark.parametrize("to", ["raw", "vhd-fixed", "vhdx"])
+@pytest.mark.parametrize("to", ["raw", "vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed"])
 def test_sigkill_in_a_conversion_leaves_the_old_file_and_nothing_beside(tmp_path: Path, to: str) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"old")

@@ -73,7 +73,16 @@ def test_what_qemu_scattered_is_read(tmp_path: Path, kind: str, seed: int) -> No
     size=st.integers(1, 40 * MIB),
     pieces=st.dictionaries(st.integers(0, 40 * MIB), st.binary(min_size=1, max_size=5000), max_size=8),
 )
-@pytest.mark.parametrize(("to", "format"), [("raw", "raw"), ("vhd-fixed", "vpc"), ("vhdx", "vhdx")])
+@pytest.mark.parametrize(
+    ("to", "format"),
+    [
+        ("raw", "raw"),
+        ("vhd-fixed", "vpc"),
+        ("vhd-dynamic", "vpc"),
+        ("vhdx", "vhdx"),
+        ("vhdx-fixed", "vhdx"),
+    ],
+)
 def test_qemu_reads_what_we_write(
     tmp_path_factory: pytest.TempPathFactory, to: str, format: str, size: int, pieces: dict[int, bytes]
 ) -> None:

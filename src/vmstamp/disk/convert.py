@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from vmstamp.disk import vhd_writer, vhdx
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import EXISTS_HINT
 from vmstamp.disk.fixed_vhd import write_fixed
 from vmstamp.disk.raw import write_raw
 from vmstamp.disk.resized import Resized
-from vmstamp.disk.vhdx import write_dynamic
 from vmstamp.errors import DiskError
 
 Writer = Callable[[Disk, Path, Callable[[int], None] | None], None]
@@ -18,7 +18,9 @@ Writer = Callable[[Disk, Path, Callable[[int], None] | None], None]
 WRITERS: dict[str, Writer] = {
     "raw": write_raw,
     "vhd-fixed": write_fixed,
-    "vhdx": write_dynamic,
+    "vhd-dynamic": vhd_writer.write_dynamic,
+    "vhdx": vhdx.write_dynamic,
+    "vhdx-fixed": vhdx.write_fixed,
 }
 # What a name's end chooses.
 SUFFIXES = {

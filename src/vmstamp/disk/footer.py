@@ -98,8 +98,18 @@ def checksum(data: bytes, at: int = _CHECKSUM_AT) -> int:
     return ~(sum(data) - sum(data[at : at + 4])) & 0xFFFFFFFF
 
 
-def make_footer(size: int, unique_id: UUID, created: datetime) -> bytes:
-    """The footer of a fixed VHD of `size` bytes of data (a multiple of 512); `created` has a time zone."""
+def make_footer(
+    size: int,
+    unique_id: UUID,
+    created: datetime,
+    *,
+    disk_type: int = FIXED,
+    data_offset: int = NO_DATA_OFFSET,
+) -> bytes:
+    """The footer of a VHD of `size` bytes of data (a multiple of 512); `created` has a time zone.
+
+    By default of a fixed one; the others' `data_offset` is where their dynamic disk header lies.
+    """
     if size <= 0 or size % 512:
         raise ValueError(f"a disk of {size} bytes is not a whole number of sectors")
     chs = geometry(size)
@@ -108,7 +118,7 @@ def make_footer(size: int, unique_id: UUID, created: datetime) -> bytes:
             COOKIE,
             FEATURES_RESERVED,
             FORMAT_VERSION,
-            NO_DATA_OFFSET,
+            data_offset,
             max(0, int((created - EPOCH).total_seconds())),
             CREATOR_APPLICATION,
             CREATOR_VERSION,
@@ -118,7 +128,7 @@ def make_footer(size: int, unique_id: UUID, created: datetime) -> bytes:
             chs.cylinders,
             chs.heads,
             chs.sectors_per_track,
-            FIXED,
+            disk_type,
             0,
             unique_id.bytes,
             0,

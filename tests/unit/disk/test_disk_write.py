@@ -76,8 +76,8 @@ def test_a_disk_is_not_converted_onto_itself(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_refused_by_name(tmp_path: Path, memory_disk: MemoryDisk) -> None:
-    with pytest.raises(DiskError, match="cannot be written as vhd-dynamic") as caught:
-        convert(memory_disk, tmp_path / "x", "vhd-dynamic")
+    with pytest.raises(DiskError, match="cannot be written as vdi") as caught:
+        convert(memory_disk, tmp_path / "x", "vdi")
     assert "vhd-fixed" in caught.value.hint
 
 

@@ -1,4 +1,4 @@
-"""Writes dynamic VHDX files: the layout, then the source's data block by block, then the BAT.
+"""Writes dynamic and fixed VHDX files: the layout, then the source's data block by block, then the BAT.
 
     0      1 MiB   file type identifier, both headers, both region tables
     1 MiB  1 MiB   log, empty
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from vmstamp.disk.base import SECTOR, Disk
-from vmstamp.disk.data import data_chunks
+from vmstamp.disk.data import copy_data
 from vmstamp.disk.file import replacing, write_at
 from vmstamp.disk.vhdx import layout
 from vmstamp.disk.vhdx.layout import KIB, MIB, Parameters
@@ -54,46 +55,79 @@ def write_dynamic(
 ) -> None:
     """Write `source` as a dynamic VHDX; only blocks that hold data are allocated, holes stay holes.
 
-    Written beside `path` and renamed. The size is rounded up to a whole number of 512-byte sectors.
-    `progress` is called with the bytes of each piece read. Raises DiskError.
+    The size is rounded up to a whole number of 512-byte sectors. `progress` is called with the bytes of
+    each piece read. Raises DiskError.
     """
+    parameters = _parameters(source, path, disk_id, block_size, fixed=False)
+    with replacing(path) as fd:
+        _write(source, fd, parameters, array("Q", bytes(parameters.bat_entry_count * 8)), progress)
+
+
+def write_fixed(
+    source: Disk,
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    disk_id: UUID | None = None,
+    block_size: int | None = None,
+) -> None:
+    """Write `source` as a fixed VHDX: all blocks are allocated, in order; holes are holes of the file."""
+    parameters = _parameters(source, path, disk_id, block_size, fixed=True)
+    start, step = BAT_OFFSET + _bat_length(parameters), parameters.block_size
+    ratio = parameters.chunk_ratio
+    bat = array("Q", bytes(parameters.bat_entry_count * 8))
+    for block in range(parameters.block_count):
+        bat[block + block // ratio] = start + block * step | layout.FULLY_PRESENT
+    with replacing(path) as fd:
+        _write(source, fd, parameters, bat, progress)
+
+
+def _parameters(
+    source: Disk, path: Path, disk_id: UUID | None, block_size: int | None, *, fixed: bool
+) -> Parameters:
     size = -(-source.size // SECTOR) * SECTOR
     if not 0 < size <= layout.MAX_SIZE:
         raise DiskError(path, f"a VHDX cannot hold a disk of {size} bytes", spec="[MS-VHDX] 2.6.2.2")
-    parameters = Parameters(
+    return Parameters(
         block_size=block_size or choose_block_size(size),
-        fixed=False,
+        fixed=fixed,
         has_parent=False,
         size=size,
         disk_id=disk_id or uuid4(),
         logical_sector_size=SECTOR,
         physical_sector_size=4096,
     )
-    with replacing(path) as fd:
-        _write_data(source, fd, parameters, progress)
-        write_at(fd, _header_section(parameters), 0)
 
 
-def _write_data(
-    source: Disk, fd: int, parameters: Parameters, progress: Callable[[int], None] | None
+def _write(
+    source: Disk,
+    fd: int,
+    parameters: Parameters,
+    bat: array[int],
+    progress: Callable[[int], None] | None,
 ) -> None:
-    """Metadata, payload blocks and the BAT."""
+    """All of the file; blocks that `bat` has no place for get one when their first data comes."""
     block_size, ratio = parameters.block_size, parameters.chunk_ratio
-    bat = array("Q", bytes(parameters.bat_entry_count * 8))
     end = BAT_OFFSET + _bat_length(parameters)
+    end += parameters.block_count * block_size if parameters.fixed else 0
     os.ftruncate(fd, end)
     write_at(fd, _metadata(parameters), METADATA_OFFSET)
-    for offset, data in data_chunks(source, chunk=min(block_size, 4 * MIB), progress=progress):
+
+    def place(offset: int) -> int:
+        nonlocal end
         block, start = divmod(offset, block_size)
         index = block + block // ratio
         if not bat[index]:
             bat[index] = end | layout.FULLY_PRESENT
             end += block_size
             os.ftruncate(fd, end)
-        write_at(fd, data, (bat[index] & layout.OFFSET_MASK) + start)
-    if struct.pack("=H", 1) != struct.pack("<H", 1):
+        return (bat[index] & layout.OFFSET_MASK) + start
+
+    copy_data(source, fd, place, unit=block_size, progress=progress)
+    if sys.byteorder == "big":
         bat.byteswap()
     write_at(fd, memoryview(bat).cast("B"), BAT_OFFSET)
+    write_at(fd, _header_section(parameters), 0)
 
 
 def _bat_length(parameters: Parameters) -> int:
@@ -141,8 +175,9 @@ def _header_section(parameters: Parameters) -> bytes:
 def _metadata(parameters: Parameters) -> bytes:
     """The metadata table and the items behind it. Spec: [MS-VHDX] 2.6."""
     disk = layout.IS_VIRTUAL_DISK | layout.IS_REQUIRED
+    allocated = layout.LEAVE_BLOCK_ALLOCATED if parameters.fixed else 0
     items = (
-        (layout.FILE_PARAMETERS, struct.pack("<II", parameters.block_size, 0), layout.IS_REQUIRED),
+        (layout.FILE_PARAMETERS, struct.pack("<II", parameters.block_size, allocated), layout.IS_REQUIRED),
         (layout.VIRTUAL_DISK_SIZE, struct.pack("<Q", parameters.size), disk),
         (layout.VIRTUAL_DISK_ID, parameters.disk_id.bytes_le, disk),
         (layout.LOGICAL_SECTOR_SIZE, struct.pack("<I", parameters.logical_sector_size), disk),

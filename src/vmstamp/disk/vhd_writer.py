@@ -1,0 +1,98 @@
+"""Writes dynamic VHD files: the structures, then the source's data block by block, then the BAT and footers.
+
+    0     512   copy of the footer
+    512  1024   dynamic disk header
+    1536        BAT, in whole sectors
+    then        blocks, in the order of the disk: a sector of bitmap, then the data at a multiple of 4096
+    end   512   footer
+
+Spec: Virtual Hard Disk Image Format Specification 1.0.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from vmstamp.disk.base import SECTOR, Disk
+from vmstamp.disk.data import copy_data
+from vmstamp.disk.file import replacing, write_at
+from vmstamp.disk.fixed_vhd import whole_mib
+from vmstamp.disk.footer import DYNAMIC, FOOTER_SIZE, checksum, make_footer
+from vmstamp.disk.resized import Resized
+from vmstamp.disk.vhd import DYNAMIC_COOKIE, DYNAMIC_HEADER, UNUSED
+from vmstamp.errors import DiskError
+
+BLOCK_SIZE = 2 * 1024 * 1024  # the specification's default, and what all readers know
+BITMAP_SIZE = BLOCK_SIZE // SECTOR // 8  # 512 bytes: one sector
+HEADER_OFFSET = FOOTER_SIZE
+BAT_OFFSET = HEADER_OFFSET + DYNAMIC_HEADER.size
+ALIGNMENT = 4096  # of a block's data in the file, as Hyper-V does since 2012
+HEADER_VERSION = 0x00010000
+NO_NEXT = 0xFFFFFFFF_FFFFFFFF
+MAX_SIZE = 2040 * 1024**3  # Hyper-V's limit for the format
+
+
+def write_dynamic(
+    source: Disk,
+    path: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    unique_id: UUID | None = None,
+) -> None:
+    """Write `source` as a dynamic VHD; only blocks that hold data are in the file.
+
+    The size is rounded up to a whole number of MiB, as for Azure; the backup GPT moves along. `progress` is
+    called with the bytes of each piece read. Raises DiskError.
+    """
+    size = whole_mib(source.size)
+    if size > MAX_SIZE:
+        raise DiskError(
+            path, f"a dynamic VHD cannot hold {size} bytes; {MAX_SIZE} are the most", hint="write a VHDX"
+        )
+    view = source if source.size == size else Resized(source, size)
+    footer = make_footer(
+        size, unique_id or uuid4(), datetime.now(UTC), disk_type=DYNAMIC, data_offset=HEADER_OFFSET
+    )
+    with replacing(path) as fd:
+        _write(view, fd, footer, progress)
+
+
+def _write(source: Disk, fd: int, footer: bytes, progress: Callable[[int], None] | None) -> None:
+    count = source.size // BLOCK_SIZE + (source.size % BLOCK_SIZE > 0)
+    bat = array("I", [UNUSED]) * (-(-count * 4 // SECTOR) * SECTOR // 4)
+    end = BAT_OFFSET + len(bat) * 4
+
+    def place(offset: int) -> int:
+        nonlocal end
+        block, start = divmod(offset, BLOCK_SIZE)
+        if bat[block] == UNUSED:
+            data = -(-(end + BITMAP_SIZE) // ALIGNMENT) * ALIGNMENT
+            bat[block] = (data - BITMAP_SIZE) // SECTOR
+            end = data + BLOCK_SIZE
+            os.ftruncate(fd, end)
+            write_at(fd, b"\xff" * BITMAP_SIZE, data - BITMAP_SIZE)
+        return bat[block] * SECTOR + BITMAP_SIZE + start
+
+    copy_data(source, fd, place, unit=BLOCK_SIZE, progress=progress)
+    write_at(fd, footer + make_header(count), 0)
+    write_at(fd, struct.pack(f">{len(bat)}I", *bat), BAT_OFFSET)
+    write_at(fd, footer, end)
+
+
+def make_header(entries: int, parent: bytes = b"", *, block_size: int = BLOCK_SIZE) -> bytes:
+    """A dynamic disk header for `entries` blocks; `parent` is what follows byte 40, zero for no parent.
+
+    Spec: VHD 1.0, Dynamic Disk Header Format.
+    """
+    header = bytearray(
+        DYNAMIC_HEADER.pack(DYNAMIC_COOKIE, NO_NEXT, BAT_OFFSET, HEADER_VERSION, entries, block_size, 0)
+    )
+    header[40 : 40 + len(parent)] = parent
+    struct.pack_into(">I", header, 36, checksum(bytes(header), 36))
+    return bytes(header)
