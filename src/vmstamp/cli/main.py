@@ -8,7 +8,7 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import disk, image, road, stamp, vm
+from vmstamp.cli.commands import disk, disk_look, disk_make, image, road, stamp, vm
 from vmstamp.cli.options import Group, examples
 
 
@@ -40,6 +40,17 @@ def cli(home: str | None) -> None:
         os.environ[settings.HOME.variable] = home
 
 
+@click.group("disk")
+def disk_group() -> None:
+    """Look at, convert and compare disk files: raw, VHD, VHDX, qcow2, VMDK, VDI.
+
+    Needs no stamp; raw, VHD and VHDX need no QEMU either.
+    """
+
+
+for command in (disk_look.info, disk_look.map_, disk_look.compare, disk_make.convert, disk_make.create):
+    disk_group.add_command(command)
+
 for command in (
     stamp.up,
     stamp.down,
@@ -48,6 +59,7 @@ for command in (
     road.try_,
     disk.inspect,
     disk.upload,
+    disk_group,
     image.image,
     vm.vm,
     stamp.completion,

@@ -64,6 +64,8 @@ class Vhdx(BlockDisk):
         self.subformat = "fixed" if self.parameters.fixed else "dynamic"
         self.unique_id = self.parameters.disk_id
         self.notes = notes
+        creator = file.read(8, 512, what="the creator")
+        self.creator = creator.decode("utf-16-le", errors="replace").partition("\0")[0]
         if self._bat.length < self.parameters.bat_entry_count * 8:
             raise DiskError(
                 file.path,

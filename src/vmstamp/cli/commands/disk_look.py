@@ -1,0 +1,169 @@
+"""disk info, map and compare: a disk file, looked at."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vmstamp.cli.options import FAILED, examples, json_option
+from vmstamp.cli.render import Console, bytes_text
+
+if TYPE_CHECKING:
+    from vmstamp.disk.compare import Difference
+    from vmstamp.disk.density import Density
+    from vmstamp.disk.info import DiskInfo
+    from vmstamp.disk.partitions import Partition
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
+follow_option = click.option(
+    "--follow", is_flag=True, help="Read other files that FILE names, outside of its directory too."
+)
+
+
+@click.command(epilog=examples("vmstamp disk info disk.vhdx", "vmstamp disk info --json disk.vhdx"))
+@click.argument("file", type=FILE)
+@follow_option
+@json_option
+def info(file: Path, follow: bool, console: Console) -> None:
+    """What a disk file is: format, sizes, identity, parents, and whether Azure takes it as it lies."""
+    from vmstamp import disk
+    from vmstamp.disk.info import describe
+
+    with disk.open(file, follow=follow) as opened:
+        told = describe(opened)
+    console.result(told.to_json(), info_lines(told))
+
+
+def info_lines(told: DiskInfo) -> list[str]:
+    """`disk info` for people."""
+    rows = [
+        ("format", f"{told.subformat} {told.format}".strip()),
+        ("virtual size", _exact(told.virtual_size)),
+        ("file size", _exact(told.file_size)),
+        ("allocated", _exact(told.allocated)),
+        ("block size", bytes_text(told.block_size) if told.block_size else ""),
+        ("sector size", f"{told.sector_size} B"),
+        ("unique id", told.unique_id or ""),
+        ("creator", told.creator or ""),
+        ("created", f"{told.created:%Y-%m-%d %H:%M:%S} UTC" if told.created else ""),
+        *(("parent", str(parent)) for parent in told.parents),
+        *(("note", note) for note in told.notes),
+    ]
+    lines = [str(told.path), *(f"  {name:13} {value}" for name, value in rows if value), ""]
+    lines.append("Azure takes it as it is." if told.accepted else "Azure does not take it as it is:")
+    for finding in told.findings:
+        lines += [f"  {finding.severity:7} {finding.id}: {finding.found}", f"          {finding.mend}"]
+    return [*lines, *([f"mend it: {told.mend}"] if told.mend else [])]
+
+
+def _exact(count: int) -> str:
+    return f"{bytes_text(count)} ({count} bytes)" if count >= 1024 else f"{count} bytes"
+
+
+@click.command("map", epilog=examples("vmstamp disk map disk.vhdx", "vmstamp disk map --json disk.vhdx"))
+@click.argument("file", type=FILE)
+@click.option("--width", type=click.IntRange(8, 1000), default=64, show_default=True, help="Cells in a row.")
+@follow_option
+@json_option
+def map_(file: Path, width: int, follow: bool, console: Console) -> None:
+    """Where the data lies on a disk, as a picture; outside of it the disk reads as zeros.
+
+    With --json the extents, as {"start": OFFSET, "length": BYTES}.
+    """
+    from vmstamp import disk
+    from vmstamp.disk.density import density
+    from vmstamp.disk.partitions import read_partitions
+
+    with disk.open(file, follow=follow) as opened:
+        if console.as_json:
+            extents = [{"start": start, "length": end - start} for start, end in opened.extents()]
+            data = sum(extent["length"] for extent in extents)
+            console.result({"virtual_size": opened.size, "data": data, "extents": extents})
+            return
+        parts = read_partitions(opened).partitions
+        spread = density(opened.extents(), opened.size, 8 * width)
+        console.result(None, map_lines(spread, opened.size, width, parts))
+
+
+def map_lines(spread: Density, size: int, width: int, parts: tuple[Partition, ...]) -> list[str]:
+    """The picture: rows of cells, each as dark as it is full, and the partitions under it."""
+    encoding = sys.stdout.encoding or "ascii"
+    shades = SHADES if encoding.lower().replace("-", "") == "utf8" else ASCII_SHADES
+    cells = [shade(filled, spread.cell_size, shades) for filled in spread.cells]
+    rows = ["".join(cells[at : at + width]) for at in range(0, len(cells), width)]
+    row_size = width * spread.cell_size
+    lines = [f"{bytes_text(at * row_size):>10} |{row:{width}}|" for at, row in enumerate(rows)]
+    share = 100 * spread.total / size
+    lines += [
+        "",
+        f"{bytes_text(spread.total)} of {bytes_text(size)} is data ({share:.1f} %),"
+        f" in {spread.extent_count} extents",
+        f"a cell is {bytes_text(spread.cell_size)}: '{shades[1]}' holds some data, '{shades[-1]}' is full",
+    ]
+    for part in parts:
+        span = f"{bytes_text(part.start)} to {bytes_text(part.end)}"
+        lines.append(f"partition {part.number}: {span} {part.name}".rstrip())
+    return lines
+
+
+def shade(filled: int, cell_size: int, shades: str) -> str:
+    """The character of a cell: the first for none, the last for all, in steps between."""
+    if not filled:
+        return shades[0]
+    steps = len(shades) - 2
+    return shades[-1] if filled >= cell_size else shades[1 + min(filled * steps // cell_size, steps - 1)]
+
+
+@click.command(epilog=examples("vmstamp disk compare disk.vhdx disk.vhd"))
+@click.argument("left", type=FILE)
+@click.argument("right", type=FILE)
+@click.option("--strict", is_flag=True, help="Disks of different sizes differ, even if only zeros are more.")
+@follow_option
+@json_option
+@click.pass_context
+def compare(
+    context: click.Context, left: Path, right: Path, strict: bool, follow: bool, console: Console
+) -> None:
+    """Whether two disk files hold the same disk, whatever their formats.
+
+    A longer disk is the same when what it has more is zeros, unless --strict. Exit status 0 the same, 1 not.
+    """
+    from vmstamp import disk
+    from vmstamp.disk.compare import compare as first_difference
+
+    with (
+        disk.open(left, follow=follow) as one,
+        disk.open(right, follow=follow) as other,
+        console.bar("compared") as bar,
+    ):
+        done = 0
+
+        def progress(length: int) -> None:
+            nonlocal done
+            done += length
+            bar(done, max(one.size, other.size))
+
+        difference = first_difference(one, other, progress)
+        sizes = (one.data_size, other.data_size)
+    same = difference is None and (not strict or sizes[0] == sizes[1])
+    document = {"same": same, "sizes": sizes, "difference": difference}
+    console.result(document, _compared(sizes, difference))
+    context.exit(0 if same else FAILED)
+
+
+def _compared(sizes: tuple[int, int], difference: Difference | None) -> list[str]:
+    lines = []
+    if difference is not None:
+        at, one, other = difference.offset, difference.left, difference.right
+        lines.append(f"they differ first at byte {at}: {one:#04x} and {other:#04x}")
+    elif sizes[0] == sizes[1]:
+        lines.append(f"the same {sizes[0]} bytes")
+    else:
+        lines.append("the same data")
+    if sizes[0] != sizes[1]:
+        lines.append(f"sizes differ: {sizes[0]} and {sizes[1]} bytes")
+    return lines
