@@ -1,7 +1,7 @@
 """Disk images: any file as a `Disk` that is read by position, and written as what Azure takes.
 
-The door: `open` a file, `convert` a disk, `compare` two, `describe` one, `FixedVhd` to see one as Azure wants it, `azure_findings` for
-what Azure would refuse. `partitions` reads and builds partition tables.
+The door: `open` a file, `convert` a disk, `compare` two, `describe` one, `FixedVhd` to see one as Azure wants
+it, `azure_findings` for what Azure would refuse. `partitions` reads and builds partition tables.
 
 This room must not know: file systems, guests, Azure's services, networks.
 """

@@ -84,6 +84,10 @@ class Parameters:
     physical_sector_size: int
 
     @property
+    def subformat(self) -> str:
+        return "differencing" if self.has_parent else "fixed" if self.fixed else "dynamic"
+
+    @property
     def chunk_ratio(self) -> int:
         """Payload blocks per sector bitmap block. Spec: [MS-VHDX] 2.4.2."""
         return 2**23 * self.logical_sector_size // self.block_size
@@ -94,7 +98,9 @@ class Parameters:
 
     @property
     def bat_entry_count(self) -> int:
-        """Entries of a fixed or dynamic file's BAT. Spec: [MS-VHDX] 2.5."""
+        """Entries of the BAT; a differencing file's ends with a sector bitmap's. Spec: [MS-VHDX] 2.5."""
+        if self.has_parent:
+            return -(-self.block_count // self.chunk_ratio) * (self.chunk_ratio + 1)
         return self.block_count + (self.block_count - 1) // self.chunk_ratio
 
 

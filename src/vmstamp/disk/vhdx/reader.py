@@ -1,6 +1,6 @@
-"""Reads fixed and dynamic VHDX files.
+"""Reads fixed, dynamic and differencing VHDX files.
 
-Refused by name: a log that is not empty, differencing files, unknown regions and metadata items that
+A log that was not replayed is replayed in memory. Refused by name: unknown regions and metadata items that
 are required. Spec: [MS-VHDX].
 """
 
@@ -9,27 +9,37 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
-from vmstamp.disk.blocks import BlockDisk
+from vmstamp.disk.base import Disk
+from vmstamp.disk.blocks import HOLE, ZERO, BlockDisk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.parents import OpenParent, refuse_parent
 from vmstamp.disk.vhdx import layout
 from vmstamp.disk.vhdx.layout import MIB, Parameters, checksum
+from vmstamp.disk.vhdx.locator import LINKAGES, PATHS, parse_locator
+from vmstamp.disk.vhdx.locator import MAX_SIZE as MAX_LOCATOR
+from vmstamp.disk.vhdx.log import Log, ReplayedFile
 from vmstamp.errors import DiskError
+from vmstamp.extents import Extent
 
 DAMAGED = "the file is truncated or damaged; copy it again from its source"
-DIRTY = "the disk was not closed properly; attach it once in Hyper-V, or run: qemu-img check -r all FILE"
 
 
 @dataclass(frozen=True)
 class Header:
-    """The current header. `log_id` 0 says that the log is empty."""
+    """A valid header, at `at` of the file. `log_id` 0 says that the log is empty."""
 
+    at: int
     sequence_number: int
+    file_write_id: UUID
+    data_write_id: UUID
     log_id: UUID
     log_version: int
     version: int
+    log_length: int
+    log_offset: int
 
 
 @dataclass(frozen=True)
@@ -41,27 +51,33 @@ class Region:
 
 
 class Vhdx(BlockDisk):
-    """A fixed or dynamic VHDX, open for reading. Owns the file."""
+    """A VHDX, open for reading. Owns the file.
+
+    `data_write_id` is what a child remembers of its parent; it changes with every change of the data.
+    `replayed`: the file's log was not empty, and is laid over it.
+    """
 
     format = "vhdx"
 
     def __init__(self, file: ImageFile, open_parent: OpenParent = refuse_parent) -> None:
-        self._file = file
         self.path = file.path
         if file.read(0, 8, what="the file type identifier", spec="[MS-VHDX] 2.2.1") != layout.SIGNATURE:
             raise DiskError(file.path, "'vhdxfile' was expected", offset=0, spec="[MS-VHDX] 2.2.1")
         header, notes = _read_headers(file)
-        if header.log_id.int:
-            raise DiskError(
-                file.path, "the log is not empty and must be replayed first", spec="[MS-VHDX] 2.3", hint=DIRTY
-            )
+        self.replayed = header.log_id.int != 0
+        if self.replayed:
+            file = replay(file, header)
+            notes += ("it was not closed properly: its log was replayed in memory",)
+        self._file = file
+        self.data_write_id, self.file_write_id = header.data_write_id, header.file_write_id
         regions = _read_regions(file)
-        self.parameters = _read_parameters(file, regions[layout.METADATA_REGION])
+        items = _read_items(file, regions[layout.METADATA_REGION])
+        self.parameters = _read_parameters(file, regions[layout.METADATA_REGION], items)
         self._bat = regions[layout.BAT_REGION]
         self.size = self.parameters.size
         self.block_size = self.parameters.block_size
         self.sector_size = self.parameters.logical_sector_size
-        self.subformat = "fixed" if self.parameters.fixed else "dynamic"
+        self.subformat = self.parameters.subformat
         self.unique_id = self.parameters.disk_id
         self.notes = notes
         creator = file.read(8, 512, what="the creator")
@@ -74,6 +90,8 @@ class Vhdx(BlockDisk):
                 spec="[MS-VHDX] 2.5",
                 hint=DAMAGED,
             )
+        if self.parameters.has_parent:
+            self.parent = _open_parent(file.path, items[layout.PARENT_LOCATOR], open_parent)
 
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
         ratio = self.parameters.chunk_ratio
@@ -99,16 +117,55 @@ class Vhdx(BlockDisk):
                     if not entry or index % (ratio + 1) == ratio:
                         continue
                     block = index - index // (ratio + 1)
+                    if block >= self.parameters.block_count:
+                        return
                     position = self._position(block, entry)
-                    if position is not None:
+                    if position is not HOLE:
                         yield block, position
 
+    def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
+        if not self.parameters.has_parent:
+            yield Extent(start, end)
+            return
+        entry_at = self._bat.offset + (block + block // self.parameters.chunk_ratio) * 8
+        (entry,) = struct.unpack("<Q", self._file.read(entry_at, 8, what="the BAT"))
+        if entry & layout.STATE_MASK != layout.PARTIALLY_PRESENT:
+            yield Extent(start, end)
+            return
+        sector = self.sector_size
+        first, last = start // sector, (end - 1) // sector
+        low, high = first // 8, last // 8 + 1
+        at = self._bitmap_position(block) + (block % self.parameters.chunk_ratio) * (
+            self.block_size // sector // 8
+        )
+        bitmap = self._file.read(at + low, high - low, what=f"the sector bitmap of block {block}")
+        for run in set_runs(bitmap, first - low * 8, last + 1 - low * 8):
+            base = low * 8
+            yield Extent(max(start, (base + run.start) * sector), min(end, (base + run.end) * sector))
+
+    def _bitmap_position(self, block: int) -> int:
+        """Where the sector bitmap block of `block`'s chunk lies. Spec: [MS-VHDX] 2.5.1.2."""
+        ratio = self.parameters.chunk_ratio
+        at = self._bat.offset + (block // ratio * (ratio + 1) + ratio) * 8
+        (entry,) = struct.unpack("<Q", self._file.read(at, 8, what="the BAT"))
+        position: int = entry & layout.OFFSET_MASK
+        if entry & layout.STATE_MASK != layout.FULLY_PRESENT or position < MIB:
+            raise DiskError(
+                self._file.path,
+                f"block {block} is partly present, but the entry of its sector bitmap is {entry:#018x}",
+                offset=at,
+                spec="[MS-VHDX] 2.5.1.2",
+                hint=DAMAGED,
+            )
+        return position
+
     def _position(self, block: int, entry: int) -> int | None:
-        """Where a payload block lies in the file; None: it reads as zeros."""
+        """Where a payload block lies in the file, or HOLE, or ZERO."""
         state, position = entry & layout.STATE_MASK, entry & layout.OFFSET_MASK
         if state in layout.READS_AS_ZERO:
-            return None
-        if state != layout.FULLY_PRESENT or position < MIB:
+            return HOLE if state == layout.NOT_PRESENT or not self.parameters.has_parent else ZERO
+        partly = state == layout.PARTIALLY_PRESENT and self.parameters.has_parent
+        if (state != layout.FULLY_PRESENT and not partly) or position < MIB:
             raise DiskError(
                 self._file.path,
                 f"the BAT entry of block {block} is {entry:#018x}: its state or offset is not valid here",
@@ -120,14 +177,69 @@ class Vhdx(BlockDisk):
         return position
 
 
+def set_runs(bitmap: bytes, start: int, end: int) -> Iterator[Extent]:
+    """The runs of set bits among the bits [start, end), the least significant bit of a byte first."""
+    bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]
+    at = bits.find("1", start, end)
+    while at >= 0:
+        stop = bits.find("0", at, end)
+        stop = end if stop < 0 else stop
+        yield Extent(at, stop)
+        at = bits.find("1", stop, end)
+
+
+def _open_parent(path: Path, locator: bytes, open_parent: OpenParent) -> Disk:
+    """The parent that the locator names; DiskError when it is another disk, or has changed since."""
+    pairs = parse_locator(locator, path, 0)
+    linkages = [pairs[key].strip("{}\0 ").lower() for key in LINKAGES if key in pairs]
+    parent = open_parent([pairs[key] for key in PATHS if key in pairs])
+    try:
+        if not isinstance(parent, Vhdx):
+            raise DiskError(path, f"its parent {parent.path} is a {parent.format} disk, not a VHDX")
+        if str(parent.data_write_id) not in linkages:
+            raise DiskError(
+                path,
+                f"its parent {parent.path} has data write GUID {parent.data_write_id},"
+                f" expected {' or '.join(linkages) or 'none'}: it is another disk, or was changed since",
+                spec="[MS-VHDX] 2.6.2.6.3",
+                hint="put the parent back as it was when the child was made",
+            )
+    except BaseException:
+        parent.close()
+        raise
+    return parent
+
+
+def replay(file: ImageFile, header: Header) -> ReplayedFile:
+    """`file` with its log laid over it. Raises DiskError."""
+    if header.log_version != 0:
+        raise DiskError(
+            file.path, f"log version {header.log_version} is unknown; 0 is known", spec=layout.HEADER_SPEC
+        )
+    return ReplayedFile(file, Log(file, header.log_offset, header.log_length, header.log_id))
+
+
 def _read_headers(file: ImageFile) -> tuple[Header, tuple[str, ...]]:
     """The current header, and a note when the other one is damaged."""
     valid = []
     for offset in layout.HEADER_OFFSETS:
         data = file.read(offset, layout.HEADER.size, what="a header", spec=layout.HEADER_SPEC)
-        signature, found, sequence, _, _, log_id, log_version, version, _, _ = layout.HEADER.unpack(data)
+        signature, found, sequence, file_write_id, data_write_id, log_id, *rest = layout.HEADER.unpack(data)
+        log_version, version, log_length, log_offset = rest
         if signature == b"head" and found == checksum(data):
-            valid.append(Header(sequence, UUID(bytes_le=log_id), log_version, version))
+            valid.append(
+                Header(
+                    at=offset,
+                    sequence_number=sequence,
+                    file_write_id=UUID(bytes_le=file_write_id),
+                    data_write_id=UUID(bytes_le=data_write_id),
+                    log_id=UUID(bytes_le=log_id),
+                    log_version=log_version,
+                    version=version,
+                    log_length=log_length,
+                    log_offset=log_offset,
+                )
+            )
     if not valid:
         raise DiskError(
             file.path,
@@ -195,8 +307,7 @@ def _parse_regions(file: ImageFile, data: bytes, count: int, at: int) -> dict[UU
     return regions
 
 
-def _read_parameters(file: ImageFile, region: Region) -> Parameters:
-    items = _read_items(file, region)
+def _read_parameters(file: ImageFile, region: Region, items: dict[UUID, bytes]) -> Parameters:
     block_size, flags = struct.unpack("<II", items[layout.FILE_PARAMETERS])
     parameters = Parameters(
         block_size=block_size,
@@ -207,12 +318,13 @@ def _read_parameters(file: ImageFile, region: Region) -> Parameters:
         logical_sector_size=int.from_bytes(items[layout.LOGICAL_SECTOR_SIZE], "little"),
         physical_sector_size=int.from_bytes(items[layout.PHYSICAL_SECTOR_SIZE], "little"),
     )
-    if parameters.has_parent:
+    if parameters.has_parent and layout.PARENT_LOCATOR not in items:
         raise DiskError(
             file.path,
-            "is a differencing VHDX, which holds only the changes to a parent disk",
-            spec="[MS-VHDX] 2.6.2.1",
-            hint="merge it with its parent first: Merge-VHD in Hyper-V, or Convert-VHD to a new file",
+            "it has a parent, but no parent locator",
+            offset=region.offset,
+            spec="[MS-VHDX] 2.6.2.6",
+            hint=DAMAGED,
         )
     _check_parameters(file, region, parameters)
     return parameters
@@ -249,8 +361,8 @@ def _read_items(file: ImageFile, region: Region) -> dict[UUID, bytes]:
         at = layout.METADATA_TABLE.size + index * layout.METADATA_ENTRY.size
         name, offset, length, flags = layout.METADATA_ENTRY.unpack_from(data, at)
         item = UUID(bytes_le=name)
-        if item not in layout.KNOWN_ITEMS:
-            if flags & layout.IS_REQUIRED and item != layout.PARENT_LOCATOR:
+        if item != layout.PARENT_LOCATOR and item not in layout.KNOWN_ITEMS:
+            if flags & layout.IS_REQUIRED:
                 raise DiskError(
                     file.path,
                     f"metadata item {item} is required to read the file, and unknown",
@@ -260,7 +372,7 @@ def _read_items(file: ImageFile, region: Region) -> dict[UUID, bytes]:
                 )
             continue
         if (
-            length != layout.KNOWN_ITEMS[item]
+            length != layout.KNOWN_ITEMS.get(item, min(length, MAX_LOCATOR))
             or offset < layout.METADATA_SIZE
             or offset + length > region.length
         ):

@@ -16,14 +16,18 @@ import struct
 import sys
 from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.data import copy_data
 from vmstamp.disk.file import replacing, write_at
+from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.vhdx import layout
 from vmstamp.disk.vhdx.layout import KIB, MIB, Parameters
+from vmstamp.disk.vhdx.locator import make_locator
+from vmstamp.disk.vhdx.reader import Vhdx
 from vmstamp.errors import DiskError
 
 CREATOR = "vmstamp"
@@ -82,6 +86,28 @@ def write_fixed(
         _write(source, fd, parameters, bat, progress)
 
 
+def create_differencing(path: Path, parent: Vhdx, *, disk_id: UUID | None = None) -> None:
+    """Make `path` a differencing VHDX without changes over `parent`, which must not change any more.
+
+    The locator names the parent relative to the child's directory, and by its absolute path.
+    """
+    assert parent.path is not None
+    it = parent.parameters
+    parameters = replace(it, fixed=False, has_parent=True, disk_id=disk_id or uuid4())
+    absolute = parent.path.resolve()
+    relative = os.path.relpath(absolute, path.absolute().parent.resolve())
+    locator = make_locator(
+        {
+            "parent_linkage": f"{{{parent.data_write_id}}}",
+            "relative_path": relative.replace("/", "\\"),
+            "absolute_win32_path": str(absolute),
+        }
+    )
+    bat = array("Q", bytes(parameters.bat_entry_count * 8))
+    with replacing(path, overwrite=False) as fd:
+        _write(MemoryDisk(parameters.size, {}), fd, parameters, bat, None, locator)
+
+
 def _parameters(
     source: Disk, path: Path, disk_id: UUID | None, block_size: int | None, *, fixed: bool
 ) -> Parameters:
@@ -105,13 +131,14 @@ def _write(
     parameters: Parameters,
     bat: array[int],
     progress: Callable[[int], None] | None,
+    locator: bytes = b"",
 ) -> None:
     """All of the file; blocks that `bat` has no place for get one when their first data comes."""
     block_size, ratio = parameters.block_size, parameters.chunk_ratio
     end = BAT_OFFSET + _bat_length(parameters)
     end += parameters.block_count * block_size if parameters.fixed else 0
     os.ftruncate(fd, end)
-    write_at(fd, _metadata(parameters), METADATA_OFFSET)
+    write_at(fd, _metadata(parameters, locator), METADATA_OFFSET)
 
     def place(offset: int) -> int:
         nonlocal end
@@ -172,17 +199,23 @@ def _header_section(parameters: Parameters) -> bytes:
     return bytes(section)
 
 
-def _metadata(parameters: Parameters) -> bytes:
+def _metadata(parameters: Parameters, locator: bytes) -> bytes:
     """The metadata table and the items behind it. Spec: [MS-VHDX] 2.6."""
     disk = layout.IS_VIRTUAL_DISK | layout.IS_REQUIRED
-    allocated = layout.LEAVE_BLOCK_ALLOCATED if parameters.fixed else 0
-    items = (
-        (layout.FILE_PARAMETERS, struct.pack("<II", parameters.block_size, allocated), layout.IS_REQUIRED),
+    kind = {"fixed": layout.LEAVE_BLOCK_ALLOCATED, "differencing": layout.HAS_PARENT}
+    items = [
+        (
+            layout.FILE_PARAMETERS,
+            struct.pack("<II", parameters.block_size, kind.get(parameters.subformat, 0)),
+            layout.IS_REQUIRED,
+        ),
         (layout.VIRTUAL_DISK_SIZE, struct.pack("<Q", parameters.size), disk),
         (layout.VIRTUAL_DISK_ID, parameters.disk_id.bytes_le, disk),
         (layout.LOGICAL_SECTOR_SIZE, struct.pack("<I", parameters.logical_sector_size), disk),
         (layout.PHYSICAL_SECTOR_SIZE, struct.pack("<I", parameters.physical_sector_size), disk),
-    )
+    ]
+    if locator:
+        items.append((layout.PARENT_LOCATOR, locator, layout.IS_REQUIRED))
     table = layout.METADATA_TABLE.pack(b"metadata", 0, len(items))
     content = b""
     for item, value, flags in items:
