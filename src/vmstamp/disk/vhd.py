@@ -1,4 +1,4 @@
-"""VHD files: fixed and dynamic. Big-endian.
+"""VHD files: fixed, dynamic and differencing. Big-endian.
 
 A fixed file is the disk and a footer. A dynamic file:
 
@@ -18,19 +18,23 @@ Dynamic disk header:
         28    4 max table entries
         32    4 block size, bytes
         36    4 checksum
-Differencing files are refused by name. Spec: Virtual Hard Disk Image Format Specification 1.0.
+A differencing file is a dynamic one whose clear bits, and blocks that are not in the file, are the parent's
+(vhd_locator.py). Spec: Virtual Hard Disk Image Format Specification 1.0.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, DIFFERENCING, FIXED, FOOTER_SIZE, Footer, checksum, parse_footer
 from vmstamp.disk.parents import OpenParent, refuse_parent
+from vmstamp.disk.vhd_locator import FIELDS_AT, ParentReference, parse_reference
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -46,17 +50,9 @@ DAMAGED = "the file is truncated or damaged; copy it again from its source"
 def open_vhd(file: ImageFile, open_parent: OpenParent = refuse_parent) -> Disk:
     """The VHD in `file`, which the disk then owns. Raises DiskError."""
     footer, end, notes = find_footer(file)
-    if footer.disk_type == DIFFERENCING:
-        raise DiskError(
-            file.path,
-            "is a differencing VHD, which holds only the changes to a parent disk",
-            offset=60,
-            spec="VHD 1.0, Differencing Hard Disks",
-            hint="merge it with its parent first: Merge-VHD in Hyper-V, or Convert-VHD to a new file",
-        )
     if footer.disk_type == FIXED:
         return FixedVhdFile(file, footer, end, notes)
-    return DynamicVhdFile(file, footer, notes)
+    return DynamicVhdFile(file, footer, notes, open_parent)
 
 
 def find_footer(file: ImageFile) -> tuple[Footer, int, tuple[str, ...]]:
@@ -81,6 +77,51 @@ def find_footer(file: ImageFile) -> tuple[Footer, int, tuple[str, ...]]:
         if footer.disk_type == FIXED:
             raise trouble from None
         return footer, file.size, ("the footer at the end is damaged or missing; its copy was used",)
+
+
+def _open_parent(path: Path, reference: ParentReference, open_parent: OpenParent) -> Disk:
+    """The parent that `reference` names; DiskError when it is another disk, or has changed since."""
+    parent = open_parent(reference.names)
+    try:
+        if not isinstance(parent, FixedVhdFile | DynamicVhdFile):
+            raise DiskError(path, f"its parent {parent.path} is a {parent.format} disk, not a VHD")
+        if parent.footer.unique_id != reference.unique_id:
+            raise DiskError(
+                path,
+                f"its parent {parent.path} has unique id {parent.footer.unique_id},"
+                f" expected {reference.unique_id}: it is another disk",
+                offset=FOOTER_SIZE + FIELDS_AT,
+                spec=DYNAMIC_SPEC,
+                hint="put the parent that the child was made of beside it",
+            )
+        _refuse_changed(path, parent, reference.changed)
+    except BaseException:
+        parent.close()
+        raise
+    return parent
+
+
+def _refuse_changed(path: Path, parent: FixedVhdFile | DynamicVhdFile, expected: datetime) -> None:
+    """DiskError unless `expected` is the parent's time of modification, or the time stamp in its footer.
+
+    Makers remember the one or the other.
+    """
+    modified = modification_time(parent.path or path)
+    if any(abs((time - expected).total_seconds()) <= 2 for time in (modified, parent.footer.created)):
+        return
+    raise DiskError(
+        path,
+        f"its parent {parent.path} was changed at {modified:%Y-%m-%d %H:%M:%S} UTC;"
+        f" the child was made of what it was at {expected:%Y-%m-%d %H:%M:%S} UTC",
+        offset=FOOTER_SIZE + FIELDS_AT + 16,
+        spec=DYNAMIC_SPEC,
+        hint=f"if it was only copied: touch -d @{int(expected.timestamp())} {parent.path}",
+    )
+
+
+def modification_time(path: Path) -> datetime:
+    """When the file was last written, in whole seconds."""
+    return datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
 
 
 class FixedVhdFile(Disk):
@@ -120,15 +161,21 @@ class FixedVhdFile(Disk):
 
 
 class DynamicVhdFile(BlockDisk):
-    """A dynamic VHD file: `footer` is what it says of itself. Owns the file.
+    """A dynamic or differencing VHD file: `footer` is what it says of itself. Owns the file.
 
-    A sector whose bit is clear in its block's bitmap was never written and is zero.
+    A sector whose bit is clear in its block's bitmap was never written: it is zero, or the parent's.
     """
 
     format = "vhd"
-    subformat = "dynamic"
 
-    def __init__(self, file: ImageFile, footer: Footer, notes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        file: ImageFile,
+        footer: Footer,
+        notes: tuple[str, ...],
+        open_parent: OpenParent = refuse_parent,
+    ) -> None:
+        self.subformat = "differencing" if footer.disk_type == DIFFERENCING else "dynamic"
         self._file = file
         self.path = file.path
         self.footer = footer
@@ -156,6 +203,8 @@ class DynamicVhdFile(BlockDisk):
             raise DiskError(
                 file.path, "the BAT would end behind the file", offset=at + 16, spec=BAT_SPEC, hint=DAMAGED
             )
+        if footer.disk_type == DIFFERENCING:
+            self.parent = _open_parent(file.path, parse_reference(data, file, at), open_parent)
         self._bitmap_size = -(-self.block_size // SECTOR // 8 // SECTOR) * SECTOR or SECTOR
 
     @property

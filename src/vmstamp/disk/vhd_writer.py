@@ -1,4 +1,4 @@
-"""Writes dynamic VHD files: the structures, then the source's data block by block, then the BAT and footers.
+"""Writes dynamic and differencing VHD files: the source's data block by block, then the structures.
 
     0     512   copy of the footer
     512  1024   dynamic disk header
@@ -23,9 +23,17 @@ from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.data import copy_data
 from vmstamp.disk.file import replacing, write_at
 from vmstamp.disk.fixed_vhd import whole_mib
-from vmstamp.disk.footer import DYNAMIC, FOOTER_SIZE, checksum, make_footer
+from vmstamp.disk.footer import DIFFERENCING, DYNAMIC, FOOTER_SIZE, checksum, make_footer
 from vmstamp.disk.resized import Resized
-from vmstamp.disk.vhd import DYNAMIC_COOKIE, DYNAMIC_HEADER, UNUSED
+from vmstamp.disk.vhd import (
+    DYNAMIC_COOKIE,
+    DYNAMIC_HEADER,
+    UNUSED,
+    DynamicVhdFile,
+    FixedVhdFile,
+    modification_time,
+)
+from vmstamp.disk.vhd_locator import make_reference
 from vmstamp.errors import DiskError
 
 BLOCK_SIZE = 2 * 1024 * 1024  # the specification's default, and what all readers know
@@ -63,9 +71,43 @@ def write_dynamic(
         _write(view, fd, footer, progress)
 
 
+def create_differencing(
+    path: Path, parent: FixedVhdFile | DynamicVhdFile, *, unique_id: UUID | None = None
+) -> None:
+    """Make `path` a differencing VHD without changes over `parent`, which must not change any more.
+
+    It remembers the parent's unique id and time of modification, and names it by a relative and an absolute
+    Windows path and a file URL.
+    """
+    assert parent.path is not None
+    if parent.size > MAX_SIZE:
+        raise DiskError(path, f"a differencing VHD cannot hold {parent.size} bytes", hint="use VHDX")
+    footer = make_footer(
+        parent.size,
+        unique_id or uuid4(),
+        datetime.now(UTC),
+        disk_type=DIFFERENCING,
+        data_offset=HEADER_OFFSET,
+    )
+    count = -(-parent.size // BLOCK_SIZE)
+    bat = _empty_bat(count)
+    end = BAT_OFFSET + len(bat) * 4
+    fields, data = make_reference(
+        parent.footer.unique_id, modification_time(parent.path), parent.path, path, end
+    )
+    with replacing(path, overwrite=False) as fd:
+        header = footer + make_header(count, fields)
+        write_at(fd, header + struct.pack(f">{len(bat)}I", *bat) + data + footer, 0)
+
+
+def _empty_bat(count: int) -> array[int]:
+    """A BAT for `count` blocks, none in the file, in whole sectors."""
+    return array("I", [UNUSED]) * (-(-count * 4 // SECTOR) * SECTOR // 4)
+
+
 def _write(source: Disk, fd: int, footer: bytes, progress: Callable[[int], None] | None) -> None:
-    count = source.size // BLOCK_SIZE + (source.size % BLOCK_SIZE > 0)
-    bat = array("I", [UNUSED]) * (-(-count * 4 // SECTOR) * SECTOR // 4)
+    count = -(-source.size // BLOCK_SIZE)
+    bat = _empty_bat(count)
     end = BAT_OFFSET + len(bat) * 4
 
     def place(offset: int) -> int:

@@ -98,6 +98,15 @@ def test_a_created_disk_is_empty_and_of_the_size_asked_for(tmp_path: Path) -> No
     assert document("map", path)["extents"] == []
 
 
+@pytest.mark.parametrize("name", ["a.vhd", "a.vhdx"])
+def test_a_child_is_created_and_tells_its_parent(raw: Path, name: str) -> None:
+    base, child = raw.with_name(name), raw.with_name(f"child-{name}")
+    document("convert", raw, base)
+    assert document("create", child, "--parent", base)["subformat"] == "differencing"
+    assert document("info", child)["parents"] == [str(base)]
+    assert document("compare", raw, child)["same"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -107,6 +116,8 @@ def test_a_created_disk_is_empty_and_of_the_size_asked_for(tmp_path: Path) -> No
         (("convert", "{raw}", "{raw}.xyz"), 1, "does not tell a format"),
         (("convert", "{raw}", "{raw}.vhd", "--size", "1M"), 2, "cuts a disk"),
         (("create", "{raw}", "--size", "1M"), 1, "is there already"),
+        (("create", "{raw}.vhd"), 2, "either --size or --parent"),
+        (("create", "{raw}.vhd", "--parent", "{raw}"), 1, "a raw disk cannot be the parent"),
         (("create", "{raw}.vhd", "--size", "0"), 2, "not a size"),
         (("create", "{raw}.vhd", "--size", "-5"), 2, "not a size"),
         (("create", "{raw}.vhd", "--size", "ten"), 2, "not a size"),

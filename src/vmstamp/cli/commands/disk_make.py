@@ -82,19 +82,42 @@ def convert(
 
 
 @click.command(
-    epilog=examples("vmstamp disk create data.vhd --size 32G", "vmstamp disk create data.vhdx --size 1T")
+    epilog=examples(
+        "vmstamp disk create data.vhd --size 32G",
+        "vmstamp disk create data.vhdx --size 1T",
+        "vmstamp disk create child.vhdx --parent base.vhdx",
+    )
 )
 @click.argument("file", type=FILE)
-@click.option("--size", type=Size(), required=True, help="Size of the disk: 10G, 512MiB, bytes.")
+@click.option("--size", type=Size(), help="Size of the disk: 10G, 512MiB, bytes.")
+@click.option("--parent", type=FILE, help="Make a differencing disk of this VHD or VHDX, in its format.")
 @to_option
 @overwrite_option
 @json_option
-def create(file: Path, size: int, to: str | None, overwrite: bool, console: Console) -> None:
-    """Make an empty disk file. The name's end chooses the format, as for convert."""
+def create(
+    file: Path, size: int | None, parent: Path | None, to: str | None, overwrite: bool, console: Console
+) -> None:
+    """Make an empty disk file. The name's end chooses the format, as for convert.
+
+    With --parent it holds the changes to another disk, which must not change any more.
+    """
+    from vmstamp import disk
+    from vmstamp.disk.create import create_child
     from vmstamp.disk.memory import MemoryDisk
 
     refuse_dash(file)
-    write(MemoryDisk(size, {}), file, to, None, overwrite, console)
+    if (size is None) == (parent is None):
+        raise click.UsageError("either --size or --parent says how large the disk is")
+    if parent is None:
+        write(MemoryDisk(size or 0, {}), file, to, None, overwrite, console)
+        return
+    if to or overwrite:
+        raise click.UsageError("with --parent the parent chooses the format, and no file is replaced")
+    with disk.open(parent, follow=True) as opened:
+        create_child(file, opened)
+        name, made_size = f"differencing {opened.format}", opened.size
+    document = {"path": file, "format": opened.format, "subformat": "differencing", "parent": parent}
+    console.result(document, f"{file}: {name}, {bytes_text(made_size)} virtual, of {parent}")
 
 
 def refuse_dash(*paths: Path) -> None:
