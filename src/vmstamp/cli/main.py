@@ -48,7 +48,15 @@ def disk_group() -> None:
     """
 
 
-for command in (disk_look.info, disk_look.map_, disk_look.compare, disk_make.convert, disk_make.create):
+for command in (
+    disk_look.info,
+    disk_look.map_,
+    disk_look.compare,
+    disk_make.convert,
+    disk_make.create,
+    disk_make.resize,
+    disk_make.merge,
+):
     disk_group.add_command(command)
 
 for command in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from vmstamp import disk
 from vmstamp.cli.main import cli
 from vmstamp.disk.memory import MemoryDisk
+from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, NewPartition, build_gpt, read_partitions
 
 MIB = 1024 * 1024
 PIECES = {0: b"begin", 3 * MIB + 5: b"x" * 100_000}
@@ -107,6 +109,55 @@ def test_a_child_is_created_and_tells_its_parent(raw: Path, name: str) -> None:
     assert document("compare", raw, child)["same"] is True
 
 
+@pytest.mark.parametrize("to", ["raw", "vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed"])
+@pytest.mark.parametrize("size", [4 * MIB, 60 * MIB])
+def test_a_resized_disk_keeps_its_format_id_and_data(raw: Path, to: str, size: int) -> None:
+    path = raw.with_name("disk")
+    document("convert", raw, path, "--to", to)
+    before = document("info", path)
+    assert document("resize", path, str(size), "--plan")["done"] is False
+    assert document("info", path) == before
+    document("resize", path, str(size))
+    after = document("info", path)
+    assert after["virtual_size"] == size
+    assert all(after[key] == before[key] for key in ("format", "subformat", "unique_id", "block_size"))
+    with disk.open(path) as opened:
+        assert opened.read(0, 5) + opened.read(3 * MIB + 5, 1) == b"beginx"
+
+
+def test_a_disk_is_not_cut_through_its_data(raw: Path) -> None:
+    result = call("resize", raw, "2M")
+    assert result.exit_code == 1
+    assert f"at byte {3 * MIB + 5}: there is data behind the new end" in result.output
+    assert raw.stat().st_size == 30 * MIB + 512
+
+
+def test_a_disk_is_not_cut_through_a_partition(raw: Path) -> None:
+    part = NewPartition(LINUX_FILE_SYSTEM, "root", MIB, 8 * MIB, uuid4())
+    gpt = build_gpt(30 * MIB, [part], uuid4())
+    disk.convert(MemoryDisk(30 * MIB, {0: gpt.head, gpt.tail_offset: gpt.tail}), raw)
+    result = call("resize", raw, "9M")
+    assert result.exit_code == 1
+    assert f"partition 1 ends at byte {9 * MIB}" in result.output
+    assert call("resize", raw, "10M").exit_code == 0
+    with disk.open(raw) as opened:
+        assert read_partitions(opened).notes == ()
+
+
+@pytest.mark.parametrize("name", ["a.vhd", "a.vhdx"])
+def test_a_child_is_merged_into_its_parent(raw: Path, name: str) -> None:
+    base, child = raw.with_name(name), raw.with_name(f"child-{name}")
+    document("convert", raw, base)
+    document("create", child, "--parent", base)
+    before = document("info", base)["unique_id"]
+    assert document("merge", child, "--plan")["steps"] == [f"write {child} over {base}", f"remove {child}"]
+    assert child.exists()
+    document("merge", child)
+    assert not child.exists()
+    assert document("info", base)["unique_id"] == before
+    assert document("compare", raw, base)["same"] is True
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -121,6 +172,8 @@ def test_a_child_is_created_and_tells_its_parent(raw: Path, name: str) -> None:
         (("create", "{raw}.vhd", "--size", "0"), 2, "not a size"),
         (("create", "{raw}.vhd", "--size", "-5"), 2, "not a size"),
         (("create", "{raw}.vhd", "--size", "ten"), 2, "not a size"),
+        (("resize", "{raw}", "1000"), 1, "not a whole number of sectors"),
+        (("merge", "{raw}"), 1, "has no parent"),
         (("info", "{raw}.none"), 1, "no such file"),
     ],
 )

@@ -1,9 +1,11 @@
-"""disk convert and create: disk files, written."""
+"""disk convert, create, resize and merge: disk files, written."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +122,87 @@ def create(
     console.result(document, f"{file}: {name}, {bytes_text(made_size)} virtual, of {parent}")
 
 
+plan_option = click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+@click.command(
+    epilog=examples("vmstamp disk resize disk.vhd 64G", "vmstamp disk resize --plan disk.vhdx 20G")
+)
+@click.argument("file", type=FILE)
+@click.argument("size", type=Size())
+@plan_option
+@json_option
+def resize(file: Path, size: int, plan: bool, console: Console) -> None:
+    """Give a raw, VHD or VHDX disk another size; the GPT's backup moves to the new end.
+
+    Refuses to cut off a partition or data. The file is written anew and then renamed, so it needs as much
+    free space again, and an interrupted resize leaves it as it was. Partitions keep their size.
+    """
+    from vmstamp import disk
+    from vmstamp.disk.rewrite import refuse_resize
+    from vmstamp.disk.rewrite import resize as rewrite
+
+    refuse_dash(file)
+    with disk.open(file) as opened:
+        before = opened.data_size
+        refuse_resize(opened, size)
+        if not plan and size != before:
+            with progress_bar(console, file.name, opened.size) as progress:
+                rewrite(opened, size, progress)
+    word = "would have" if plan else "has"
+    document = {"path": file, "before": before, "virtual_size": size, "done": not plan}
+    lines = [f"{file}: {word} {bytes_text(size)} ({size} bytes), before {bytes_text(before)}"]
+    if size > before:
+        lines.append(
+            "the guest's last partition does not grow by itself: growpart in the guest, then resize2fs"
+        )
+    console.result(document, lines)
+
+
+@click.command(epilog=examples("vmstamp disk merge child.avhdx", "vmstamp disk merge --plan child.vhd"))
+@click.argument("child", type=FILE)
+@click.option("--keep", is_flag=True, help="Keep CHILD.")
+@plan_option
+@json_option
+def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
+    """Write a differencing disk's changes into its parent, and remove it.
+
+    The parent is written anew beside itself, and renamed when it is whole; CHILD goes last. Other children of
+    the same parent cannot be read afterwards: their parent has changed.
+    """
+    from vmstamp import disk
+    from vmstamp.disk.rewrite import merge as rewrite
+    from vmstamp.disk.rewrite import refuse_merge
+
+    refuse_dash(child)
+    with disk.open(child, follow=True) as opened:
+        parent = refuse_merge(opened).path
+        if not plan:
+            with progress_bar(console, child.name, opened.size) as progress:
+                rewrite(opened, progress)
+    if not plan and not keep:
+        child.unlink()
+    steps = [f"write {child} over {parent}", *([] if keep else [f"remove {child}"])]
+    document = {"child": child, "parent": parent, "steps": steps, "done": not plan}
+    console.result(
+        document, [f"would {step}" for step in steps] if plan else f"{child} is merged into {parent}"
+    )
+
+
+@contextmanager
+def progress_bar(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar; the block gets a function of the bytes of each piece."""
+    moved = 0
+    with console.bar(title) as bar:
+
+        def progress(length: int) -> None:
+            nonlocal moved
+            moved += length
+            bar(moved, total)
+
+        yield progress
+
+
 def refuse_dash(*paths: Path) -> None:
     """A disk cannot be piped: it is read and written by position."""
     for path in paths:
@@ -135,14 +218,8 @@ def write(
     """Convert with a bar, and tell what became of it."""
     from vmstamp import disk
 
-    started, moved = time.monotonic(), 0
-    with console.bar(path.name) as bar:
-
-        def progress(length: int) -> None:
-            nonlocal moved
-            moved += length
-            bar(moved, source.size)
-
+    started = time.monotonic()
+    with progress_bar(console, path.name, source.size) as progress:
         disk.convert(source, path, to, progress, size=size, overwrite=overwrite)
     seconds = time.monotonic() - started
     with disk.open(path, follow=True) as made:
@@ -154,7 +231,6 @@ def write(
         "subformat": kind[1],
         "virtual_size": made_size,
         "allocated": allocated,
-        "read": moved,
         "seconds": seconds,
     }
     name = f"{kind[1]} {kind[0]}".strip()

@@ -1,0 +1,134 @@
+"""resize and merge: a disk file written anew under its name, in its own format and with its own id.
+
+The new file is written whole before it takes the name, so whatever happens there is the old disk or the new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vmstamp.disk import vhd_writer, vhdx
+from vmstamp.disk.base import SECTOR, Disk
+from vmstamp.disk.blocks import BlockDisk
+from vmstamp.disk.data import data_chunks
+from vmstamp.disk.fixed_vhd import MIB, write_fixed
+from vmstamp.disk.partitions import read_partitions
+from vmstamp.disk.raw import RawDisk, write_raw
+from vmstamp.disk.resized import Resized
+from vmstamp.disk.vhd import DynamicVhdFile, FixedVhdFile
+from vmstamp.errors import DiskError
+from vmstamp.extents import Extent, without
+
+GPT_BACKUP = 33 * SECTOR  # bytes at the end of a disk: 128 entries and a header
+
+Progress = Callable[[int], None]
+
+
+def refuse_resize(disk: Disk, size: int) -> None:
+    """DiskError when `disk`, in its file, cannot be given `size` bytes without loss."""
+    path = disk.path or Path("-")
+    _refuse_rewriting(disk, path)
+    if disk.subformat == "differencing":
+        raise DiskError(path, "is a differencing disk", hint="merge it first: vmstamp disk merge")
+    if isinstance(disk, FixedVhdFile | DynamicVhdFile) and size % MIB:
+        raise DiskError(path, f"a VHD of {size} bytes is no whole number of MiB, as Azure wants it")
+    if size % SECTOR:
+        raise DiskError(path, f"{size} bytes are not a whole number of sectors of {SECTOR} bytes")
+    if size < disk.size:
+        _refuse_cut(disk, path, size)
+
+
+def resize(disk: Disk, size: int, progress: Progress | None = None) -> None:
+    """Give the disk in the file `disk.path` `size` bytes; the backup GPT moves along. Raises DiskError.
+
+    `disk` still shows the old file afterwards.
+    """
+    refuse_resize(disk, size)
+    assert disk.path is not None
+    _write_like(disk, Resized(disk, size), disk.path, progress)
+
+
+def _refuse_cut(disk: Disk, path: Path, size: int) -> None:
+    table = read_partitions(disk)
+    room = size - (GPT_BACKUP if table.scheme == "gpt" else 0)
+    for part in table.partitions:
+        if part.end > room:
+            raise DiskError(
+                path,
+                f"partition {part.number} ends at byte {part.end}; only {room} bytes would be left for it",
+                hint="shrink the file system and the partition in the guest first",
+            )
+    backup = [Extent(disk.size - GPT_BACKUP, disk.size)] if table.scheme == "gpt" else []
+    for offset, data in data_chunks(_Tail(disk, size, backup), grain=SECTOR):
+        found = offset + next(index for index, byte in enumerate(data) if byte)
+        raise DiskError(
+            path, "there is data behind the new end", offset=found, hint="erase it in the guest first"
+        )
+
+
+class _Tail(Disk):
+    """`disk` with its extents from `start` on only, without `holes`."""
+
+    def __init__(self, disk: Disk, start: int, holes: list[Extent]) -> None:
+        self._disk, self._holes = disk, [Extent(0, start), *holes]
+        self.size, self.format = disk.size, disk.format
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return self._disk.read(offset, length)
+
+    def extents(self) -> Iterator[Extent]:
+        return without(self._disk.extents(), self._holes)
+
+    def close(self) -> None:
+        """The disk is its owner's."""
+
+
+def refuse_merge(child: Disk) -> Disk:
+    """The parent into which `child` can be merged, or DiskError."""
+    path = child.path or Path("-")
+    if child.parent is None or not isinstance(child, BlockDisk):
+        raise DiskError(path, f"is a {child.subformat} {child.format} disk: it has no parent to merge into")
+    parent = child.parent
+    _refuse_rewriting(parent, parent.path or path)
+    if parent.subformat == "differencing":
+        raise DiskError(
+            path,
+            f"its parent {parent.path} has a parent itself",
+            hint=f"vmstamp disk merge {parent.path} first, or write one whole disk: vmstamp disk convert",
+        )
+    return parent
+
+
+def merge(child: Disk, progress: Progress | None = None) -> None:
+    """Write what `child` shows under its parent's name, in the parent's format and with its id.
+
+    Other children of that parent are refused afterwards, or would show another disk. `child` is left.
+    """
+    parent = refuse_merge(child)
+    assert parent.path is not None
+    _write_like(parent, child, parent.path, progress)
+
+
+def _refuse_rewriting(disk: Disk, path: Path) -> None:
+    if not isinstance(disk, RawDisk | FixedVhdFile | DynamicVhdFile | vhdx.Vhdx):
+        raise DiskError(
+            path,
+            f"a {disk.format} disk cannot be rewritten in place",
+            hint="write another file: vmstamp disk convert --size; or qemu-img resize",
+        )
+    if disk.sector_size != SECTOR:
+        raise DiskError(path, f"has sectors of {disk.sector_size} bytes, and would lose them")
+
+
+def _write_like(model: Disk, content: Disk, path: Path, progress: Progress | None) -> None:
+    """Write `content` to `path` in the model's format and subformat, with its id."""
+    if isinstance(model, FixedVhdFile):
+        write_fixed(content, path, progress, unique_id=model.footer.unique_id)
+    elif isinstance(model, DynamicVhdFile):
+        vhd_writer.write_dynamic(content, path, progress, unique_id=model.footer.unique_id)
+    elif isinstance(model, vhdx.Vhdx):
+        write = vhdx.write_fixed if model.subformat == "fixed" else vhdx.write_dynamic
+        write(content, path, progress, disk_id=model.unique_id, block_size=model.block_size)
+    else:
+        write_raw(content, path, progress)
