@@ -33,7 +33,7 @@ class DiskError(VmstampError):
     """A disk file breaks its format, or needs what this version does not support.
 
     `path` is the file, `offset` the byte where the trouble lies (None: the file as a whole), `spec`
-    the section of the format's specification that is broken.
+    the section of the format's specification that is broken, `found` what was found there.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class DiskError(VmstampError):
         self.path = Path(path)
         self.offset = offset
         self.spec = spec
+        self.found = message
 
 
 class GuestError(VmstampError):

@@ -56,6 +56,7 @@ for command in (
     disk_make.create,
     disk_make.resize,
     disk_make.merge,
+    disk_make.check,
 ):
     disk_group.add_command(command)
 

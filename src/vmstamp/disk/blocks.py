@@ -30,7 +30,7 @@ class BlockDisk(Disk):
         """Where the data of `count` blocks from `first` lies in the file, or HOLE, or ZERO."""
 
     @abstractmethod
-    def _allocated(self) -> Iterator[tuple[int, int]]:
+    def allocated(self) -> Iterator[tuple[int, int]]:
         """All blocks that hide the parent's, as (block, offset of its data or ZERO), ascending by block."""
 
     def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
@@ -92,7 +92,7 @@ class BlockDisk(Disk):
 
     def _own(self) -> Iterator[Extent]:
         """The disk's ranges that hide the parent's, ascending."""
-        for block, position in self._allocated():
+        for block, position in self.allocated():
             base = block * self.block_size
             length = min(self.block_size, self.size - base)
             for low, high in [(0, length)] if position == ZERO else self._present(block, position, 0, length):
@@ -100,7 +100,7 @@ class BlockDisk(Disk):
 
     def _stored(self) -> Iterator[Extent]:
         """The disk's ranges whose bytes the file has stored, ascending."""
-        for block, position in self._allocated():
+        for block, position in self.allocated():
             if position == ZERO:
                 continue
             base = block * self.block_size

@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from vmstamp.disk.file import ImageFile
+from vmstamp.disk.check_vhd import check_vhd, repair_vhd
+from vmstamp.disk.data import copy_data
+from vmstamp.disk.file import ImageFile, replacing
+from vmstamp.disk.footer import COOKIE
+from vmstamp.disk.problem import Problem
+from vmstamp.disk.raw import RawDisk
+from vmstamp.disk.vhdx.check import check_vhdx, repair_vhdx
+from vmstamp.errors import DiskError
 
 State = Literal["sound", "repairable", "broken"]
 MAX_PROBLEMS = 1000  # told of one file; a damaged table may have millions
-
-
-@dataclass(frozen=True)
-class Problem:
-    """`what` was found at byte `offset` (None: the file as a whole), against `spec`.
-
-    `repair` says what repair does about it; '': nothing can be done here.
-    """
-
-    what: str
-    offset: int | None
-    spec: str
-    repair: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,5 +41,52 @@ class Report:
         return "repairable" if all(problem.repair for problem in self.problems) else "broken"
 
 
-Checker = Callable[[ImageFile], Iterator[Problem]]
-Repairer = Callable[[ImageFile, int], None]  # the damaged file; a descriptor of a whole copy of it, to mend
+@dataclass(frozen=True)
+class _Format:
+    name: str
+    check: Callable[[ImageFile], Iterator[Problem]]
+    repair: Callable[[ImageFile, int], None]
+
+
+_VHD = _Format("vhd", check_vhd, repair_vhd)
+_VHDX = _Format("vhdx", check_vhdx, repair_vhdx)
+
+
+def check(path: Path) -> Report:
+    """Look at the VHD or VHDX file `path`. Raises DiskError when it is neither, or cannot be read."""
+    file = ImageFile(path)
+    try:
+        kind = _format(file)
+        problems = list(islice(kind.check(file), MAX_PROBLEMS + 1))
+    finally:
+        file.close()
+    return Report(path, kind.name, tuple(problems[:MAX_PROBLEMS]), len(problems) <= MAX_PROBLEMS)
+
+
+def repair(path: Path, destination: Path, progress: Callable[[int], None] | None = None) -> None:
+    """Write a mended copy of `path` to `destination`, which may be `path` itself.
+
+    The copy takes its name when it is whole. Raises DiskError.
+    """
+    file = ImageFile(path)
+    try:
+        kind = _format(file)
+        with replacing(destination, overwrite=destination == path) as fd:
+            copy_data(RawDisk(file), fd, lambda offset: offset, progress=progress)
+            kind.repair(file, fd)
+    finally:
+        file.close()
+
+
+def _format(file: ImageFile) -> _Format:
+    head = file.read(0, min(8, file.size))
+    if head == b"vhdxfile":
+        return _VHDX
+    tail = file.read(max(file.size - 512, 0), min(512, file.size))
+    if head == COOKIE or COOKIE in (tail[:8], tail[1:9]):
+        return _VHD
+    raise DiskError(
+        file.path,
+        "is neither a VHD nor a VHDX, and has nothing to check here",
+        hint="qemu-img check looks at qcow2, VMDK and VDI; a raw disk has no structure of its own",
+    )

@@ -47,8 +47,11 @@ BAT_SPEC = "VHD 1.0, Block Allocation Table and Data Blocks"
 DAMAGED = "the file is truncated or damaged; copy it again from its source"
 
 
-def open_vhd(file: ImageFile, open_parent: OpenParent = refuse_parent) -> Disk:
-    """The VHD in `file`, which the disk then owns. Raises DiskError."""
+def open_vhd(file: ImageFile, open_parent: OpenParent | None = refuse_parent) -> Disk:
+    """The VHD in `file`, which the disk then owns; without `open_parent` its parent is left out.
+
+    Raises DiskError.
+    """
     footer, end, notes = find_footer(file)
     if footer.disk_type == FIXED:
         return FixedVhdFile(file, footer, end, notes)
@@ -173,7 +176,7 @@ class DynamicVhdFile(BlockDisk):
         file: ImageFile,
         footer: Footer,
         notes: tuple[str, ...],
-        open_parent: OpenParent = refuse_parent,
+        open_parent: OpenParent | None = refuse_parent,
     ) -> None:
         self.subformat = "differencing" if footer.disk_type == DIFFERENCING else "dynamic"
         self._file = file
@@ -183,7 +186,9 @@ class DynamicVhdFile(BlockDisk):
         self.notes = notes
         at = footer.data_offset
         data = file.read(at, DYNAMIC_HEADER.size, what="the dynamic disk header", spec=DYNAMIC_SPEC)
-        cookie, _, self._table, version, self._entries, self.block_size, found = DYNAMIC_HEADER.unpack(data)
+        cookie, _, self.table_offset, version, self._entries, self.block_size, found = DYNAMIC_HEADER.unpack(
+            data
+        )
         wrong = ""
         if cookie != DYNAMIC_COOKIE:
             wrong = "'cxsparse' was expected"
@@ -195,30 +200,30 @@ class DynamicVhdFile(BlockDisk):
             wrong = f"block size {self.block_size} is not a power of two of at least 512"
         elif not self.size or self.size % SECTOR:
             wrong = f"current size {self.size} is not a whole number of sectors"
-        elif self._entries < self._block_count:
+        elif self._entries < self.block_count:
             wrong = f"the BAT's {self._entries} entries are too few for {self.size} bytes"
         if wrong:
             raise DiskError(file.path, wrong, offset=at, spec=DYNAMIC_SPEC, hint=DAMAGED)
-        if self._table + self._block_count * 4 > file.size:
+        if self.table_offset + self.block_count * 4 > file.size:
             raise DiskError(
                 file.path, "the BAT would end behind the file", offset=at + 16, spec=BAT_SPEC, hint=DAMAGED
             )
-        if footer.disk_type == DIFFERENCING:
+        if footer.disk_type == DIFFERENCING and open_parent is not None:
             self.parent = _open_parent(file.path, parse_reference(data, file, at), open_parent)
-        self._bitmap_size = -(-self.block_size // SECTOR // 8 // SECTOR) * SECTOR or SECTOR
+        self.bitmap_size = -(-self.block_size // SECTOR // 8 // SECTOR) * SECTOR or SECTOR
 
     @property
-    def _block_count(self) -> int:
+    def block_count(self) -> int:
         return -(-self.size // self.block_size)
 
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
-        raw = self._file.read(self._table + first * 4, count * 4, what="the BAT", spec=BAT_SPEC)
+        raw = self._file.read(self.table_offset + first * 4, count * 4, what="the BAT", spec=BAT_SPEC)
         entries = struct.unpack(f">{count}I", raw)
         return [self._position(block, entry) for block, entry in enumerate(entries, first)]
 
-    def _allocated(self) -> Iterator[tuple[int, int]]:
-        for start in range(0, self._block_count, 16384):
-            count = min(16384, self._block_count - start)
+    def allocated(self) -> Iterator[tuple[int, int]]:
+        for start in range(0, self.block_count, 16384):
+            count = min(16384, self.block_count - start)
             for block, position in enumerate(self._locate(start, count), start):
                 if position is not None:
                     yield block, position
@@ -230,18 +235,18 @@ class DynamicVhdFile(BlockDisk):
             raise DiskError(
                 self._file.path,
                 f"the BAT says that block {block} lies at the start of the file",
-                offset=self._table + block * 4,
+                offset=self.table_offset + block * 4,
                 spec=BAT_SPEC,
                 hint=DAMAGED,
             )
-        position = entry * SECTOR + self._bitmap_size
+        position = entry * SECTOR + self.bitmap_size
         self._check_inside(block, position, BAT_SPEC)
         return position
 
     def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
         first, last = start // SECTOR, (end - 1) // SECTOR
         low, high = first // 8, last // 8 + 1
-        bitmap = self._file.read(position - self._bitmap_size + low, high - low, what="a sector bitmap")
+        bitmap = self._file.read(position - self.bitmap_size + low, high - low, what="a sector bitmap")
         if bitmap.count(0xFF) == len(bitmap):
             yield Extent(start, end)
             return

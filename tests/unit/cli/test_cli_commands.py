@@ -37,7 +37,7 @@ def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path in leaves(cli)} == {
         "up", "down", "status", "demo", "try", "inspect", "upload", "completion",
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
-        "disk merge",
+        "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",
         "vm create", "vm list", "vm show", "vm start", "vm stop", "vm ssh", "vm log", "vm generalize",
         "vm capture", "vm delete",

@@ -32,7 +32,7 @@ class Child(BlockDisk):
             for block in range(first, first + count)
         ]
 
-    def _allocated(self) -> Iterator[tuple[int, int]]:
+    def allocated(self) -> Iterator[tuple[int, int]]:
         for block, position in enumerate(self._locate(0, len(self.blocks))):
             if position is not HOLE:
                 yield block, position

@@ -1,4 +1,4 @@
-"""disk convert, create, resize and merge: disk files, written."""
+"""disk convert, create, resize, merge and check: disk files, written and mended."""
 
 from __future__ import annotations
 
@@ -187,6 +187,63 @@ def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
     console.result(
         document, [f"would {step}" for step in steps] if plan else f"{child} is merged into {parent}"
     )
+
+
+@click.command(
+    epilog=examples(
+        "vmstamp disk check disk.vhdx",
+        "vmstamp disk check --repair disk.vhdx",
+        "vmstamp disk check --json disk.vhd",
+    )
+)
+@click.argument("file", type=FILE)
+@click.option("--repair", is_flag=True, help="Write a mended copy: FILE's name with '.repaired' in it.")
+@click.option("--in-place", is_flag=True, help="With --repair: the mended copy takes FILE's name.")
+@click.option("-o", "--output", type=FILE, help="With --repair: the copy's name.")
+@json_option
+@click.pass_context
+def check(
+    context: click.Context, file: Path, repair: bool, in_place: bool, output: Path | None, console: Console
+) -> None:
+    """Look at every structure of a VHD or VHDX file.
+
+    Repair writes a VHD's footer from its copy, replays a VHDX's log, and writes its headers and region tables
+    from the ones that are whole. Exit status 0 sound, 1 repairable, 2 broken; after --repair the copy's.
+    """
+    from vmstamp.disk.check import check as look
+    from vmstamp.disk.check import repair as mend
+
+    if (in_place or output) and not repair:
+        raise click.UsageError("--in-place and -o say where --repair writes")
+    report = look(file)
+    repaired = None
+    if repair and report.state == "repairable":
+        repaired = file if in_place else output or file.with_stem(file.stem + ".repaired")
+        with progress_bar(console, file.name, file.stat().st_size) as progress:
+            mend(file, repaired, progress)
+        after = look(repaired)
+    else:
+        after = report
+    document = {
+        "path": file,
+        "format": report.format,
+        "state": report.state,
+        "problems": report.problems,
+        "complete": report.complete,
+        "repaired": repaired,
+        "state_after": after.state,
+    }
+    lines = [f"{file}: {report.format}, {report.state}"]
+    for problem in report.problems:
+        where = "" if problem.offset is None else f"at byte {problem.offset}: "
+        lines.append(f"  {where}{problem.what} ({problem.spec})")
+        lines += [f"    repair: {problem.repair}"] if problem.repair else []
+    if repaired:
+        lines.append(f"{repaired}: {after.state}")
+    elif report.state == "repairable":
+        lines.append(f"mend a copy: vmstamp disk check --repair {file}")
+    console.result(document, lines)
+    context.exit({"sound": 0, "repairable": 1, "broken": 2}[after.state])
 
 
 @contextmanager

@@ -54,16 +54,17 @@ class Vhdx(BlockDisk):
     """A VHDX, open for reading. Owns the file.
 
     `data_write_id` is what a child remembers of its parent; it changes with every change of the data.
-    `replayed`: the file's log was not empty, and is laid over it.
+    `replayed`: the file's log was not empty, and is laid over it. Without `open_parent` a differencing disk's
+    parent is left out.
     """
 
     format = "vhdx"
 
-    def __init__(self, file: ImageFile, open_parent: OpenParent = refuse_parent) -> None:
+    def __init__(self, file: ImageFile, open_parent: OpenParent | None = refuse_parent) -> None:
         self.path = file.path
         if file.read(0, 8, what="the file type identifier", spec="[MS-VHDX] 2.2.1") != layout.SIGNATURE:
             raise DiskError(file.path, "'vhdxfile' was expected", offset=0, spec="[MS-VHDX] 2.2.1")
-        header, notes = _read_headers(file)
+        header, notes = _current_header(file)
         self.replayed = header.log_id.int != 0
         if self.replayed:
             file = replay(file, header)
@@ -72,8 +73,9 @@ class Vhdx(BlockDisk):
         self.data_write_id, self.file_write_id = header.data_write_id, header.file_write_id
         regions = _read_regions(file)
         items = _read_items(file, regions[layout.METADATA_REGION])
+        self.metadata_region = regions[layout.METADATA_REGION]
         self.parameters = _read_parameters(file, regions[layout.METADATA_REGION], items)
-        self._bat = regions[layout.BAT_REGION]
+        self.bat_region = regions[layout.BAT_REGION]
         self.size = self.parameters.size
         self.block_size = self.parameters.block_size
         self.sector_size = self.parameters.logical_sector_size
@@ -82,37 +84,40 @@ class Vhdx(BlockDisk):
         self.notes = notes
         creator = file.read(8, 512, what="the creator")
         self.creator = creator.decode("utf-16-le", errors="replace").partition("\0")[0]
-        if self._bat.length < self.parameters.bat_entry_count * 8:
+        if self.bat_region.length < self.parameters.bat_entry_count * 8:
             raise DiskError(
                 file.path,
-                f"the BAT of {self._bat.length} bytes is too short for {self.parameters.block_count} blocks",
-                offset=self._bat.offset,
+                f"the BAT of {self.bat_region.length} bytes is too short for"
+                f" {self.parameters.block_count} blocks",
+                offset=self.bat_region.offset,
                 spec="[MS-VHDX] 2.5",
                 hint=DAMAGED,
             )
-        if self.parameters.has_parent:
+        if self.parameters.has_parent and open_parent is not None:
             self.parent = _open_parent(file.path, items[layout.PARENT_LOCATOR], open_parent)
 
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
         ratio = self.parameters.chunk_ratio
         low = first + first // ratio
         high = first + count - 1 + (first + count - 1) // ratio
-        raw = self._file.read(self._bat.offset + low * 8, (high - low + 1) * 8, what="the BAT")
+        raw = self._file.read(self.bat_region.offset + low * 8, (high - low + 1) * 8, what="the BAT")
         entries = struct.unpack(f"<{high - low + 1}Q", raw)
         return [
             self._position(block, entries[block + block // ratio - low])
             for block in range(first, first + count)
         ]
 
-    def _allocated(self) -> Iterator[tuple[int, int]]:
+    def allocated(self) -> Iterator[tuple[int, int]]:
         ratio = self.parameters.chunk_ratio
-        end = self._bat.offset + self.parameters.bat_entry_count * 8
-        for stored in self._file.extents(self._bat.offset, end):  # a hole in the BAT: layout.NOT_PRESENT
-            low = (stored.start - self._bat.offset) // 8
-            high = -(-(stored.end - self._bat.offset) // 8)
+        end = self.bat_region.offset + self.parameters.bat_entry_count * 8
+        for stored in self._file.extents(
+            self.bat_region.offset, end
+        ):  # a hole in the BAT: layout.NOT_PRESENT
+            low = (stored.start - self.bat_region.offset) // 8
+            high = -(-(stored.end - self.bat_region.offset) // 8)
             for start in range(low, high, 8192):
                 count = min(8192, high - start)
-                raw = self._file.read(self._bat.offset + start * 8, count * 8, what="the BAT")
+                raw = self._file.read(self.bat_region.offset + start * 8, count * 8, what="the BAT")
                 for index, entry in enumerate(struct.unpack(f"<{count}Q", raw), start):
                     if not entry or index % (ratio + 1) == ratio:
                         continue
@@ -127,7 +132,7 @@ class Vhdx(BlockDisk):
         if not self.parameters.has_parent:
             yield Extent(start, end)
             return
-        entry_at = self._bat.offset + (block + block // self.parameters.chunk_ratio) * 8
+        entry_at = self.bat_region.offset + (block + block // self.parameters.chunk_ratio) * 8
         (entry,) = struct.unpack("<Q", self._file.read(entry_at, 8, what="the BAT"))
         if entry & layout.STATE_MASK != layout.PARTIALLY_PRESENT:
             yield Extent(start, end)
@@ -146,7 +151,7 @@ class Vhdx(BlockDisk):
     def _bitmap_position(self, block: int) -> int:
         """Where the sector bitmap block of `block`'s chunk lies. Spec: [MS-VHDX] 2.5.1.2."""
         ratio = self.parameters.chunk_ratio
-        at = self._bat.offset + (block // ratio * (ratio + 1) + ratio) * 8
+        at = self.bat_region.offset + (block // ratio * (ratio + 1) + ratio) * 8
         (entry,) = struct.unpack("<Q", self._file.read(at, 8, what="the BAT"))
         position: int = entry & layout.OFFSET_MASK
         if entry & layout.STATE_MASK != layout.FULLY_PRESENT or position < MIB:
@@ -169,7 +174,7 @@ class Vhdx(BlockDisk):
             raise DiskError(
                 self._file.path,
                 f"the BAT entry of block {block} is {entry:#018x}: its state or offset is not valid here",
-                offset=self._bat.offset + (block + block // self.parameters.chunk_ratio) * 8,
+                offset=self.bat_region.offset + (block + block // self.parameters.chunk_ratio) * 8,
                 spec=layout.BAT_SPEC,
                 hint=DAMAGED,
             )
@@ -219,8 +224,8 @@ def replay(file: ImageFile, header: Header) -> ReplayedFile:
     return ReplayedFile(file, Log(file, header.log_offset, header.log_length, header.log_id))
 
 
-def _read_headers(file: ImageFile) -> tuple[Header, tuple[str, ...]]:
-    """The current header, and a note when the other one is damaged."""
+def read_headers(file: ImageFile) -> list[Header]:
+    """The valid headers, one or two. Raises DiskError when there is none."""
     valid = []
     for offset in layout.HEADER_OFFSETS:
         data = file.read(offset, layout.HEADER.size, what="a header", spec=layout.HEADER_SPEC)
@@ -248,6 +253,12 @@ def _read_headers(file: ImageFile) -> tuple[Header, tuple[str, ...]]:
             spec=layout.HEADER_SPEC,
             hint=DAMAGED,
         )
+    return valid
+
+
+def _current_header(file: ImageFile) -> tuple[Header, tuple[str, ...]]:
+    """The header that counts, and a note when the other one is damaged."""
+    valid = read_headers(file)
     header = max(valid, key=lambda candidate: candidate.sequence_number)
     if header.version != 1:
         raise DiskError(
