@@ -35,6 +35,8 @@ KINDS: dict[str, tuple[str, str, list[str] | None]] = {
     "qemu-vhd-dynamic": ("vhd", "dynamic", ["-O", "vpc", "-o", "force_size=on"]),
     "qemu-vhdx-dynamic": ("vhdx", "dynamic", ["-O", "vhdx", "-o", "block_size=1M"]),
     "qemu-vhdx-fixed": ("vhdx", "fixed", ["-O", "vhdx", "-o", "subformat=fixed,block_size=1M"]),
+    "written-qcow2": ("qcow2", "dynamic", None),
+    "written-vmdk": ("vmdk", "dynamic", None),
     "qcow2": ("qcow2", "dynamic", ["-O", "qcow2"]),
     "qcow2-compressed": ("qcow2", "dynamic", ["-c", "-O", "qcow2"]),
     "vmdk": ("vmdk", "dynamic", ["-O", "vmdk"]),
@@ -81,7 +83,7 @@ def make(kind: str, options: list[str] | None, directory: Path) -> Disk:
     if kind == "vhdx-dynamic-32m":
         vhdx.write_dynamic(source(), path, block_size=32 * MIB)
     elif options is None:
-        disk.convert(source(), path, kind)
+        disk.convert(source(), path, kind.removeprefix("written-"))
     else:
         disk.convert(source(), directory / "source.raw", "raw")
         run(["qemu-img", "convert", "-f", "raw", *options, directory / "source.raw", path])

@@ -81,6 +81,8 @@ def test_what_qemu_scattered_is_read(tmp_path: Path, kind: str, seed: int) -> No
         ("vhd-dynamic", "vpc"),
         ("vhdx", "vhdx"),
         ("vhdx-fixed", "vhdx"),
+        ("qcow2", "qcow2"),
+        ("vmdk", "vmdk"),
     ],
 )
 def test_qemu_reads_what_we_write(

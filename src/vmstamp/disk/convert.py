@@ -9,6 +9,7 @@ from vmstamp.disk import vhd_writer, vhdx
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import EXISTS_HINT
 from vmstamp.disk.fixed_vhd import write_fixed
+from vmstamp.disk.foreign_writer import write_qcow2, write_vmdk
 from vmstamp.disk.raw import write_raw
 from vmstamp.disk.resized import Resized
 from vmstamp.errors import DiskError
@@ -21,6 +22,8 @@ WRITERS: dict[str, Writer] = {
     "vhd-dynamic": vhd_writer.write_dynamic,
     "vhdx": vhdx.write_dynamic,
     "vhdx-fixed": vhdx.write_fixed,
+    "qcow2": write_qcow2,
+    "vmdk": write_vmdk,
 }
 # What a name's end chooses.
 SUFFIXES = {

@@ -9,6 +9,8 @@ from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, FOOTER_SIZE
 from vmstamp.disk.foreign import open_foreign
+from vmstamp.disk.packed import is_packed
+from vmstamp.disk.packed import unpack as unpack_file
 from vmstamp.disk.parents import find_parent, refuse_endless
 from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.vhd import open_vhd
@@ -54,14 +56,31 @@ PROMISES = {
 NAME_ONLY_HINT = "it may be truncated, or a raw disk: then give it a name that ends in .raw"
 
 
-def open(path: Path | str, *, follow: bool = False) -> Disk:
+def open(path: Path | str, *, follow: bool = False, unpack: bool = False) -> Disk:
     """Open the disk in `path` for reading; the caller closes it.
 
     Any file that no format claims is a raw disk, unless its name promises a format, or it is plainly
     something else. A differencing disk opens its parents, which must lie in its own directory unless
-    `follow`. Raises DiskError; costs a few reads, whatever size the file claims.
+    `follow`. Raises DiskError; costs a few reads, whatever size the file claims. With `unpack` the disk in a
+    .gz, .xz, .zst, .bz2 or .tar is unpacked first, to a temporary file without a name.
     """
+    if unpack and (inner := _unpacked(Path(path))) is not None:
+        try:
+            return _open(inner, follow, ())
+        except BaseException:
+            inner.close()
+            raise
     return _open_in_chain(Path(path), follow, ())
+
+
+def _unpacked(path: Path) -> ImageFile | None:
+    """The disk in the archive `path`; None when it is no archive."""
+    file = ImageFile(path)
+    try:
+        packed = is_packed(file.read(0, min(file.size, SECTOR)))
+    finally:
+        file.close()
+    return unpack_file(path) if packed else None
 
 
 def _open_in_chain(path: Path, follow: bool, children: tuple[Path, ...]) -> Disk:

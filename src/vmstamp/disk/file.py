@@ -41,6 +41,14 @@ class ImageFile:
             self.close()
             raise
 
+    @classmethod
+    def from_descriptor(cls, fd: int, path: Path) -> ImageFile:
+        """The file open as `fd`, which is taken over; `path` is what errors name."""
+        file = cls.__new__(cls)
+        file.path, file._fd = path, fd
+        file.size = file._measure()
+        return file
+
     def _measure(self) -> int:
         status = os.fstat(self._fd)
         if stat.S_ISREG(status.st_mode):
@@ -134,7 +142,7 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[int]:
     """
     beside = beside_name(path)
     try:
-        replaces = _check_target(path, overwrite)
+        replaces = check_target(path, overwrite)
         fd, named = _new_file(path, beside)
     except OSError as error:
         raise DiskError(path, f"cannot be written: {error.strerror}") from error
@@ -178,7 +186,7 @@ def write_error(path: Path, error: OSError) -> DiskError:
     return DiskError(path, f"cannot be written: {error.strerror}", hint=hint)
 
 
-def _check_target(path: Path, overwrite: bool) -> bool:
+def check_target(path: Path, overwrite: bool) -> bool:
     """Whether a file is replaced; DiskError when that may not be."""
     try:
         status = path.stat()
@@ -209,6 +217,15 @@ def _give_name(fd: int, beside: Path) -> None:
         os.link(str(fd), beside.absolute(), src_dir_fd=directory)
     finally:
         os.close(directory)
+
+
+def sync_file(path: Path) -> None:
+    """Force the file's bytes to the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
@@ -42,42 +43,16 @@ class ForeignDisk(Disk):
         self.path = path
         self.format = name
         self.subformat = subformat
-        self._connections: list[NbdConnection] = []
+        self._server = Server(node, path, connections=CONNECTIONS, writable=False)
         self._free: LifoQueue[NbdConnection] = LifoQueue()
-        self._process = self._serve(node)
-        self.size = self._connections[0].size
+        for connection in self._server.connections:
+            self._free.put(connection)
+        self.size = self._server.connections[0].size
 
     @property
     def process_id(self) -> int:
         """The qemu-nbd's."""
-        return self._process.pid
-
-    def _serve(self, node: dict[str, Any]) -> Process:
-        assert self.path is not None
-        directory = Path(tempfile.mkdtemp(prefix="vmstamp-nbd-"))
-        process: Process | None = None
-        try:
-            address, log = directory / "s", directory / "log"
-            process = spawn(
-                [
-                    "qemu-nbd",
-                    "--read-only",
-                    f"--shared={CONNECTIONS}",
-                    f"--socket={address}",
-                    "json:" + json.dumps(node),
-                ],
-                output=log,
-            )
-            for _ in range(CONNECTIONS):
-                connection = _connect(address, process, log, self.path)
-                self._connections.append(connection)
-                self._free.put(connection)
-        except BaseException:
-            self._end(process)
-            raise
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-        return process
+        return self._server.process.pid
 
     def _read(self, offset: int, length: int) -> bytes:
         connection = self._free.get()
@@ -87,17 +62,60 @@ class ForeignDisk(Disk):
             self._free.put(connection)
 
     def extents(self) -> Iterator[Extent]:
-        return merge(self._connections[0].data_ranges())
+        return merge(self._server.connections[0].data_ranges())
 
     def close(self) -> None:
-        self._end(self._process)
+        self._server.close(kill=True)  # it only reads: there is nothing that it could lose
 
-    def _end(self, process: Process | None) -> None:
-        for connection in self._connections:
+
+class Server:
+    """A qemu-nbd and all the connections that it takes; it ends with the last of them."""
+
+    def __init__(self, node: dict[str, Any], path: Path, *, connections: int, writable: bool) -> None:
+        self.connections: list[NbdConnection] = []
+        directory = Path(tempfile.mkdtemp(prefix="vmstamp-nbd-"))
+        try:
+            address, log = directory / "s", directory / "log"
+            self.process = spawn(
+                [
+                    "qemu-nbd",
+                    *([] if writable else ["--read-only"]),
+                    f"--shared={connections}",
+                    f"--socket={address}",
+                    "json:" + json.dumps(node),
+                ],
+                output=log,
+            )
+            try:
+                for _ in range(connections):
+                    self.connections.append(_connect(address, self.process, log, path))
+            except BaseException:
+                self.close(kill=True)
+                raise
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def close(self, *, kill: bool) -> None:
+        """Take leave. Without `kill` the server writes out what it holds, and is waited for."""
+        for connection in self.connections:
             connection.close()
-        if process is not None:
-            process.kill()  # it only reads: there is nothing that it could lose
-            process.wait()
+        if kill:
+            self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def serve(
+    node: dict[str, Any], path: Path, *, connections: int, writable: bool
+) -> Iterator[list[NbdConnection]]:
+    """Connections to a qemu-nbd for `node`; errors name `path`. On an error in the block it is killed."""
+    server = Server(node, path, connections=connections, writable=writable)
+    try:
+        yield server.connections
+    except BaseException:
+        server.close(kill=True)
+        raise
+    server.close(kill=False)
 
 
 def _connect(address: Path, process: Process, log: Path, path: Path) -> NbdConnection:

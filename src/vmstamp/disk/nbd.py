@@ -1,11 +1,12 @@
-"""A reader of one export over NBD: fixed newstyle negotiation, structured replies, block status.
+"""A client of one export over NBD: fixed newstyle negotiation, structured replies, block status.
 
-Only what reading a disk needs; there is no maintained client on PyPI (libnbd's binding belongs to the
-system's Python). Big-endian. Spec: NBD protocol (NetworkBlockDevice/nbd, doc/proto.md).
+Only what reading and filling a disk needs; there is no maintained client on PyPI (libnbd's binding belongs
+to the system's Python). Big-endian. Spec: NBD protocol (NetworkBlockDevice/nbd, doc/proto.md).
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ FLAG_FIXED_NEWSTYLE, FLAG_NO_ZEROES = 1, 2
 OPT_GO, OPT_STRUCTURED_REPLY, OPT_SET_META_CONTEXT = 7, 8, 10
 REP_ACK, REP_INFO, REP_META_CONTEXT = 1, 3, 4
 INFO_EXPORT = 0
-CMD_READ, CMD_DISC, CMD_BLOCK_STATUS = 0, 2, 7
+CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_BLOCK_STATUS = 0, 1, 2, 3, 7
 CHUNK_NONE, CHUNK_DATA, CHUNK_HOLE, CHUNK_BLOCK_STATUS = 0, 1, 2, 5
 CHUNK_IS_ERROR, CHUNK_DONE = 0x8000, 1
 STATE_ZERO = 2  # of base:allocation
@@ -60,6 +61,22 @@ class NbdConnection:
             for start in range(0, length, MAX_READ):
                 self._read_into(data, start, offset + start, min(MAX_READ, length - start))
         return bytes(data)
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at `offset`. Raises DiskError."""
+        view = memoryview(data)
+        with self._lock:
+            for start in range(0, len(view), MAX_READ):
+                piece = view[start : start + MAX_READ]
+                self._request(CMD_WRITE, offset + start, len(piece))
+                self._send(piece)
+                self._await_done("write")
+
+    def flush(self) -> None:
+        """Have the server write all that it was given. Raises DiskError."""
+        with self._lock:
+            self._request(CMD_FLUSH, 0, 0)
+            self._await_done("flush")
 
     def data_ranges(self) -> Iterator[Extent]:
         """The ranges that are not known to be zero, ascending, some adjacent. Raises DiskError."""
@@ -100,7 +117,7 @@ class NbdConnection:
                 raise self._broken("ended the connection")
             view = view[count:]
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | memoryview) -> None:
         try:
             self._socket.sendall(data)
         except OSError as error:
@@ -139,6 +156,22 @@ class NbdConnection:
     def _request(self, command: int, offset: int, length: int) -> None:
         self._cookie += 1
         self._send(_REQUEST.pack(REQUEST_MAGIC, 0, command, self._cookie, offset, length))
+
+    def _await_done(self, what: str) -> None:
+        """The reply to a command without content, simple or structured."""
+        (magic,) = struct.unpack(">I", self._take(4))
+        if magic == SIMPLE_MAGIC:
+            error, cookie = struct.unpack(">IQ", self._take(12))
+            if error or cookie != self._cookie:
+                raise self._broken(f"cannot {what}: {os.strerror(error)}")
+            return
+        if magic != STRUCTURED_MAGIC:
+            raise self._broken("sends no reply")
+        flags, kind, _, length = _CHUNK.unpack(self._take(_CHUNK.size))
+        content = self._take(min(length, MAX_REPLY))
+        if kind & CHUNK_IS_ERROR or not flags & CHUNK_DONE:
+            code = int.from_bytes(content[:4], "big")
+            raise self._broken(f"cannot {what}: {os.strerror(code)}")
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
         """The structured reply's chunks as (type, length); the caller takes each one's content."""

@@ -136,8 +136,8 @@ def compare(
     from vmstamp.disk.compare import compare as first_difference
 
     with (
-        disk.open(left, follow=follow) as one,
-        disk.open(right, follow=follow) as other,
+        disk.open(left, follow=follow, unpack=True) as one,
+        disk.open(right, follow=follow, unpack=True) as other,
         console.bar("compared") as bar,
     ):
         done = 0

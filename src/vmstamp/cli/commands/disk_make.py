@@ -18,7 +18,7 @@ from vmstamp.cli.render import Console, bytes_text, seconds_text
 if TYPE_CHECKING:
     from vmstamp.disk import Disk
 
-FORMATS = ("vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed", "raw")
+FORMATS = ("vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed", "raw", "qcow2", "vmdk")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
@@ -48,6 +48,7 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace the f
     epilog=examples(
         "vmstamp disk convert disk.vhdx disk.vhd            what Azure takes",
         "vmstamp disk convert disk.qcow2 disk.vhdx",
+        "vmstamp disk convert debian.raw.xz debian.vhd",
         "vmstamp disk convert disk.raw disk.vhd --to vhd-dynamic --size 40G",
     )
 )
@@ -75,7 +76,7 @@ def convert(
     from vmstamp import disk
 
     refuse_dash(source, destination)
-    with disk.open(source, follow=follow) as opened:
+    with disk.open(source, follow=follow, unpack=True) as opened:
         if size is not None and size < opened.size:
             raise click.UsageError(
                 f"--size {size} is less than the disk's {opened.size} bytes; vmstamp disk resize cuts a disk"
