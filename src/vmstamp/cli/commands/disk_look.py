@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
 follow_option = click.option(
-    "--follow", is_flag=True, help="Read other files that FILE names, outside of its directory too."
+    "--follow", is_flag=True, help="Read parents that lie outside of the directory of FILE, too."
 )
 
 
