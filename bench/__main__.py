@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from bench import boot, command, disks, upload
+from bench import boot, command, convert, disks, upload
 from bench.figure import Figure
 
 BENCHES: dict[str, Callable[[], Iterator[Figure]]] = {
     "command": command.measure,
     "disks": disks.measure,
+    "convert": convert.measure,
     "upload": upload.measure,
     "boot": boot.measure,
 }

@@ -13,6 +13,7 @@ from vmstamp.disk import vhd_writer
 from vmstamp.disk.create import create_child
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.disk.memory import MemoryDisk
+from vmstamp.disk.rewrite import merge
 from vmstamp.disk.vhd_writer import BAT_OFFSET
 from vmstamp.errors import DiskError
 
@@ -104,3 +105,15 @@ def test_a_child_that_exists_is_not_replaced(base: Path) -> None:
     child_of(base)
     with pytest.raises(DiskError, match="is there already"):
         child_of(base)
+
+
+def test_merging_gives_the_parent_what_the_child_showed(base: Path) -> None:
+    child = child_of(base)
+    write_block(child, 1, b"\x0f" * 512, b"c" * 2 * MIB)
+    with disk.open(child) as opened:
+        expected = opened.read(0, SIZE)
+        kind = (opened.parent.format, opened.parent.subformat) if opened.parent else None
+        merge(opened)
+    with disk.open(base) as merged:
+        assert merged.read(0, SIZE) == expected
+        assert (merged.format, merged.subformat) == kind
