@@ -1,5 +1,5 @@
 # Each target is enough on a fresh Debian 12, Debian 13 or Ubuntu 24.04: it sets up what is missing first.
-.PHONY: setup demo test lint unit boot bench requirements clean
+.PHONY: setup demo test lint unit boot bench fuzz requirements clean
 
 BIN := .venv/bin
 
@@ -27,6 +27,10 @@ boot: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Damaged and hostile disk files; says how many, and what was found.
+fuzz: setup
+	$(BIN)/python -m fuzz --runs 10000
 
 # Exact versions with hashes of everything that pyproject.toml names.
 requirements: setup

@@ -75,7 +75,8 @@ def _conversions(directory: Path, sources: dict[str, Path]) -> Iterator[Figure]:
             if to == source:
                 continue
             ours: list[str | Path] = [VMSTAMP, "disk", "convert", path, target, "--to", to]
-            peer: list[str | Path] = ["qemu-img", "convert", "-f", QEMU[source], "-O", QEMU[to], *OPTIONS.get(to, [])]
+            formats = ["-f", QEMU[source], "-O", QEMU[to]]
+            peer: list[str | Path] = ["qemu-img", "convert", *formats, *OPTIONS.get(to, [])]
             commands: dict[str, list[str | Path]] = {
                 "ours": ours,
                 "qemu -W -m 8": [*peer, "-W", "-m", "8", path, target],

@@ -56,8 +56,8 @@ def test_we_read_dynamic_files_as_libvhdi_does(tmp_path: Path, format: str) -> N
 
 
 def test_libvhdi_reads_a_child_through_its_parent_as_we_do(tmp_path: Path) -> None:
-    """Of libvhdi 20260901 only whole bytes of a bitmap are compared: it takes a clear bit behind a set one in the
-    same byte for set. A VHDX's child without sector bitmaps it reads as if the file's start were one.
+    """Of libvhdi 20260901 only such bytes of a bitmap are compared: it takes a clear bit behind a set one in
+    the same byte for set. A VHDX's child without sector bitmaps it reads as if the file's start were one.
     """
     base, child = tmp_path / "base", tmp_path / "child"
     disk.convert(source(), base, "vhd-dynamic")

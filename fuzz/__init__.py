@@ -1,0 +1,1 @@
+"""Fuzzing of the disk formats' parsers: `python -m fuzz`, or `make fuzz`."""
