@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,13 +43,13 @@ class DiskInfo:
 
     @property
     def mend(self) -> str:
-        """The command that makes of it what Azure takes; '' when that is not needed, or not enough."""
+        """The shell command that makes of it what Azure takes; '' when that is not needed, or not enough."""
         mendable = all(one.on_upload for one in self.findings if one.severity == "UPLOAD")
         if self.accepted or not mendable:
             return ""
         target = self.path.with_suffix(".vhd")
         target = target.with_stem(target.stem + "-azure") if target == self.path else target
-        return f"vmstamp disk convert {self.path} {target}"
+        return shlex.join(["vmstamp", "disk", "convert", str(self.path), str(target)])
 
     def to_json(self) -> dict[str, Any]:
         """The document of `vmstamp disk info --json`."""
