@@ -45,3 +45,16 @@ def test_a_density_loses_nothing(size: int, count: int, edges: set[int]) -> None
     assert len(spread.cells) <= count
     assert sum(spread.cells) == spread.total == sum(end - start for start, end in extents)
     assert all(filled <= spread.cell_size for filled in spread.cells)
+
+
+@given(
+    edges=st.sets(st.integers(0, 300), max_size=20),
+    spans=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 99)), max_size=6),
+)
+def test_a_density_tells_how_much_of_each_span_is_data(edges: set[int], spans: list[tuple[int, int]]) -> None:
+    cuts = sorted(edges)
+    extents = list(zip(cuts[::2], cuts[1::2], strict=False))
+    data = {byte for start, end in extents for byte in range(start, end)}
+    asked = [(start, start + length) for start, length in spans]
+    expected = tuple(len(data.intersection(range(start, end))) for start, end in asked)
+    assert density(extents, 300, 10, asked).spans == expected

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from vmstamp.cli.options import FAILED, examples, json_option
-from vmstamp.cli.render import Console, bytes_text
+from vmstamp.cli.render import Console, bytes_text, table, to_json
 
 if TYPE_CHECKING:
+    from vmstamp.disk import Disk
     from vmstamp.disk.compare import Difference
     from vmstamp.disk.density import Density
     from vmstamp.disk.info import DiskInfo
@@ -48,7 +49,7 @@ def info_lines(told: DiskInfo) -> list[str]:
         ("block size", bytes_text(told.block_size) if told.block_size else ""),
         ("sector size", f"{told.sector_size} B"),
         ("unique id", told.unique_id or ""),
-        ("creator", told.creator or ""),
+        ("creator", _shown(told.creator or "")),
         ("created", f"{told.created:%Y-%m-%d %H:%M:%S} UTC" if told.created else ""),
         *(("parent", str(parent)) for parent in told.parents),
         *(("note", note) for note in told.notes),
@@ -72,24 +73,63 @@ def _exact(count: int) -> str:
 def map_(file: Path, width: int, follow: bool, console: Console) -> None:
     """Where the data lies on a disk, as a picture; outside of it the disk reads as zeros.
 
-    With --json the extents, as {"start": OFFSET, "length": BYTES}.
+    With --json the extents, as {"start": OFFSET, "length": BYTES}, and the partitions.
     """
     from vmstamp import disk
     from vmstamp.disk.density import density
-    from vmstamp.disk.partitions import read_partitions
 
     with disk.open(file, follow=follow) as opened:
+        parts, notes = _partitions(opened)
+        spans = [(part.start, part.end) for part in parts]
+        spread = density(opened.extents(), opened.size, 8 * width, spans)
         if console.as_json:
-            extents = [{"start": start, "length": end - start} for start, end in opened.extents()]
-            data = sum(extent["length"] for extent in extents)
-            console.result({"virtual_size": opened.size, "data": data, "extents": extents})
-            return
-        parts = read_partitions(opened).partitions
-        spread = density(opened.extents(), opened.size, 8 * width)
-        console.result(None, map_lines(spread, opened.size, width, parts))
+            _write_map(opened, spread, parts, notes)
+        else:
+            console.result(None, map_lines(spread, opened.size, width, parts, notes))
 
 
-def map_lines(spread: Density, size: int, width: int, parts: tuple[Partition, ...]) -> list[str]:
+def _partitions(disk: Disk) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
+    """The partitions and notes on their table; a table that cannot be read is a note."""
+    from vmstamp.disk.partitions import read_partitions
+    from vmstamp.errors import DiskError
+
+    try:
+        found = read_partitions(disk)
+    except DiskError as error:
+        return (), (error.found,)
+    return found.partitions, found.notes
+
+
+def _write_map(disk: Disk, spread: Density, parts: tuple[Partition, ...], notes: tuple[str, ...]) -> None:
+    """The document of `disk map --json`, its extents written as they are read: there may be millions."""
+    head = {
+        "virtual_size": disk.size,
+        "data": spread.total,
+        "extent_count": spread.extent_count,
+        "partitions": [
+            {
+                "number": part.number,
+                "name": part.name,
+                "start": part.start,
+                "length": part.length,
+                "data": data,
+            }
+            for part, data in zip(parts, spread.spans, strict=True)
+        ],
+        "notes": notes,
+    }
+    out = sys.stdout
+    out.write(to_json(head).removesuffix("\n}") + ',\n  "extents": [')
+    comma = ""
+    for start, end in disk.extents():
+        out.write(f'{comma}\n    {{"start": {start}, "length": {end - start}}}')
+        comma = ","
+    out.write("\n  ]\n}\n" if comma else "]\n}\n")
+
+
+def map_lines(
+    spread: Density, size: int, width: int, parts: tuple[Partition, ...], notes: tuple[str, ...]
+) -> list[str]:
     """The picture: rows of cells, each as dark as it is full, and the partitions under it."""
     encoding = sys.stdout.encoding or "ascii"
     shades = SHADES if encoding.lower().replace("-", "") == "utf8" else ASCII_SHADES
@@ -97,17 +137,41 @@ def map_lines(spread: Density, size: int, width: int, parts: tuple[Partition, ..
     rows = ["".join(cells[at : at + width]) for at in range(0, len(cells), width)]
     row_size = width * spread.cell_size
     lines = [f"{bytes_text(at * row_size):>10} |{row:{width}}|" for at, row in enumerate(rows)]
-    share = 100 * spread.total / size
     lines += [
         "",
-        f"{bytes_text(spread.total)} of {bytes_text(size)} is data ({share:.1f} %),"
+        f"{bytes_text(spread.total)} of {bytes_text(size)} is data ({_share(spread.total, size)}),"
         f" in {spread.extent_count} extents",
         f"a cell is {bytes_text(spread.cell_size)}: '{shades[1]}' holds some data, '{shades[-1]}' is full",
     ]
-    for part in parts:
-        span = f"{bytes_text(part.start)} to {bytes_text(part.end)}"
-        lines.append(f"partition {part.number}: {span} {part.name}".rstrip())
-    return lines
+    if parts:
+        lines += ["", *_partition_table(parts, spread.spans)]
+    return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def _partition_table(parts: tuple[Partition, ...], filled: tuple[int, ...]) -> list[str]:
+    rows = [
+        (
+            str(part.number),
+            bytes_text(part.start),
+            bytes_text(part.end),
+            bytes_text(data),
+            _share(data, part.length),
+            _shown(part.name),
+        )
+        for part, data in zip(parts, filled, strict=True)
+    ]
+    return table(("partition", "from", "to", "data", "full", "name"), rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f} %"
+
+
+def _shown(text: str) -> str:
+    """A name from inside a file, safe for any terminal: no control sequences, no letters it lacks."""
+    plain = "".join(character if character.isprintable() else "?" for character in text)
+    encoding = sys.stdout.encoding or "ascii"
+    return plain.encode(encoding, "replace").decode(encoding)
 
 
 def shade(filled: int, cell_size: int, shades: str) -> str:
