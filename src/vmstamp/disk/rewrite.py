@@ -12,11 +12,13 @@ from vmstamp.disk import vhd_writer, vhdx
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.data import data_chunks
+from vmstamp.disk.file import sync_file
 from vmstamp.disk.fixed_vhd import MIB, write_fixed
 from vmstamp.disk.partitions import read_partitions
 from vmstamp.disk.raw import RawDisk, write_raw
 from vmstamp.disk.resized import Resized
 from vmstamp.disk.vhd import DynamicVhdFile, FixedVhdFile
+from vmstamp.disk.vhdx import layout
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, without
 
@@ -35,6 +37,7 @@ def refuse_resize(disk: Disk, size: int) -> None:
         raise DiskError(path, f"a VHD of {size} bytes is no whole number of MiB, as Azure wants it")
     if size % SECTOR:
         raise DiskError(path, f"{size} bytes are not a whole number of sectors of {SECTOR} bytes")
+    _refuse_too_large(disk, path, size)
     if size < disk.size:
         _refuse_cut(disk, path, size)
 
@@ -47,6 +50,13 @@ def resize(disk: Disk, size: int, progress: Progress | None = None) -> None:
     refuse_resize(disk, size)
     assert disk.path is not None
     _write_like(disk, Resized(disk, size), disk.path, progress)
+
+
+def _refuse_too_large(disk: Disk, path: Path, size: int) -> None:
+    limit = {DynamicVhdFile: vhd_writer.MAX_SIZE, vhdx.Vhdx: layout.MAX_SIZE}.get(type(disk), size)
+    if size > limit:
+        kind = f"{disk.subformat} {disk.format.upper()}"
+        raise DiskError(path, f"a {kind} cannot hold {size} bytes; {limit} are the most")
 
 
 def _refuse_cut(disk: Disk, path: Path, size: int) -> None:
@@ -103,11 +113,13 @@ def refuse_merge(child: Disk) -> Disk:
 def merge(child: Disk, progress: Progress | None = None) -> None:
     """Write what `child` shows under its parent's name, in the parent's format and with its id.
 
-    Other children of that parent are refused afterwards, or would show another disk. `child` is left.
+    Other children of that parent are refused afterwards, or would show another disk. `child` is left, and
+    may be removed: the parent's new name is on the disk, too.
     """
     parent = refuse_merge(child)
     assert parent.path is not None
     _write_like(parent, child, parent.path, progress)
+    sync_file(parent.path.resolve().parent)
 
 
 def _refuse_rewriting(disk: Disk, path: Path) -> None:
@@ -122,7 +134,11 @@ def _refuse_rewriting(disk: Disk, path: Path) -> None:
 
 
 def _write_like(model: Disk, content: Disk, path: Path, progress: Progress | None) -> None:
-    """Write `content` to `path` in the model's format and subformat, with its id."""
+    """Write `content` to `path` in the model's format and subformat, with its id.
+
+    Of a symbolic link the file behind it is replaced, and the link stays.
+    """
+    path = path.resolve() if path.is_symlink() else path
     if isinstance(model, FixedVhdFile):
         write_fixed(content, path, progress, unique_id=model.footer.unique_id)
     elif isinstance(model, DynamicVhdFile):

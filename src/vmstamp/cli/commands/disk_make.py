@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed", "raw", "qcow2", "vmdk")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+MAX_SIZE = 2**63 - 1  # bytes; no file can be larger
+MANY_EXTENTS = 10_000  # more are not counted for a progress bar
+_SIZE = re.compile(r"(\d{1,19})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]
@@ -35,6 +38,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]
         size = int(found[1]) * UNITS[found[2].lower()] if found else 0
         if size <= 0:
             self.fail(f"{value!r} is not a size, such as 10G, 512MiB or 1073741824", param, ctx)
+        if size > MAX_SIZE:
+            self.fail(f"{value!r} is more than a file can hold, {MAX_SIZE} bytes", param, ctx)
         return size
 
 
@@ -148,7 +153,7 @@ def resize(file: Path, size: int, plan: bool, console: Console) -> None:
         before = opened.data_size
         refuse_resize(opened, size)
         if not plan and size != before:
-            with progress_bar(console, file.name, opened.size) as progress:
+            with progress_bar(console, file.name, moved_size(opened)) as progress:
                 rewrite(opened, size, progress)
     word = "would have" if plan else "has"
     document = {"path": file, "before": before, "virtual_size": size, "done": not plan}
@@ -179,15 +184,17 @@ def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
     with disk.open(child, follow=True) as opened:
         parent = refuse_merge(opened).path
         if not plan:
-            with progress_bar(console, child.name, opened.size) as progress:
+            with progress_bar(console, child.name, moved_size(opened)) as progress:
                 rewrite(opened, progress)
     if not plan and not keep:
         child.unlink()
     steps = [f"write {child} over {parent}", *([] if keep else [f"remove {child}"])]
-    document = {"child": child, "parent": parent, "steps": steps, "done": not plan}
-    console.result(
-        document, [f"would {step}" for step in steps] if plan else f"{child} is merged into {parent}"
-    )
+    warning = f"other children of {parent} cannot be read any more: their parent has changed"
+    if keep:
+        warning = f"{child} and {warning}"
+    document = {"child": child, "parent": parent, "steps": steps, "done": not plan, "warning": warning}
+    lines = [f"would {step}" for step in steps] if plan else [f"{child} is merged into {parent}"]
+    console.result(document, [*lines, f"then {warning}" if plan else warning])
 
 
 @click.command(
@@ -261,6 +268,12 @@ def progress_bar(console: Console, title: str, total: int) -> Iterator[Callable[
         yield progress
 
 
+def moved_size(source: Disk) -> int:
+    """The bytes that moving `source` reads; of a disk in very many pieces its size, which is no less."""
+    extents = list(islice(source.extents(), MANY_EXTENTS + 1))
+    return source.size if len(extents) > MANY_EXTENTS else sum(extent.length for extent in extents)
+
+
 def refuse_dash(*paths: Path) -> None:
     """A disk cannot be piped: it is read and written by position."""
     for path in paths:
@@ -277,8 +290,15 @@ def write(
     from vmstamp import disk
 
     started = time.monotonic()
-    with progress_bar(console, path.name, source.size) as progress:
-        disk.convert(source, path, to, progress, size=size, overwrite=overwrite)
+    moved = 0
+    with progress_bar(console, path.name, moved_size(source)) as progress:
+
+        def count(length: int) -> None:
+            nonlocal moved
+            moved += length
+            progress(length)
+
+        disk.convert(source, path, to, count, size=size, overwrite=overwrite)
     seconds = time.monotonic() - started
     with disk.open(path, follow=True) as made:
         kind, made_size = (made.format, made.subformat), made.data_size
@@ -290,10 +310,12 @@ def write(
         "virtual_size": made_size,
         "allocated": allocated,
         "seconds": seconds,
+        "moved": moved,
     }
     name = f"{kind[1]} {kind[0]}".strip()
     sizes = f"{bytes_text(made_size)} virtual, {bytes_text(allocated)} allocated"
-    lines = [f"{path}: {name}, {sizes}, in {seconds_text(seconds)}"]
+    rate = f" ({bytes_text(int(moved / seconds))}/s)" if moved else ""
+    lines = [f"{path}: {name}, {sizes}, in {seconds_text(seconds)}{rate}"]
     if made_size > (wanted := size or source.size):
         lines.append(f"the size was rounded up by {made_size - wanted} zero bytes to {made_size} bytes")
     console.result(document, lines)
