@@ -48,6 +48,10 @@ SPEC = "VHD 1.0, Hard Disk Footer Format"
 _LAYOUT = struct.Struct(">8sIIQI4sI4sQQHBBII16sB427x")
 _CHECKSUM_AT = 64
 MAX_SECTORS = 65535 * 16 * 255  # what a geometry can express
+# Hyper-V, QEMU with force_size, disk2vhd, XenConvert and XenServer; QEMU from 10.0 on adds Azure's 'wa'.
+# Of all others, Virtual PC, VirtualBox and QEMU itself among them, QEMU believes the geometry.
+# Source: QEMU 7.2, block/vpc.c, vpc_open; measured with qemu-img.
+BY_CURRENT_SIZE = (b"win ", b"qem2", b"d2v ", b"CTXS", b"tap\0")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ def geometry(size: int) -> Geometry:
         per_track, heads = 63, 16
         tracks = sectors // per_track
     return Geometry(tracks // heads, heads, per_track)
+
+
+def size_by_geometry(footer: Footer) -> int | None:
+    """The bytes that QEMU and Virtual PC take the disk to have, when that is not its current size."""
+    chs = footer.geometry
+    sectors = chs.cylinders * chs.heads * chs.sectors_per_track
+    if footer.creator_application in BY_CURRENT_SIZE or sectors == MAX_SECTORS:
+        return None
+    return None if sectors * 512 == footer.current_size else sectors * 512
 
 
 def checksum(data: bytes, at: int = _CHECKSUM_AT) -> int:

@@ -24,6 +24,7 @@ A differencing file is a dynamic one whose clear bits, and blocks that are not i
 
 from __future__ import annotations
 
+import shlex
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -32,7 +33,16 @@ from pathlib import Path
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.footer import COOKIE, DIFFERENCING, FIXED, FOOTER_SIZE, Footer, checksum, parse_footer
+from vmstamp.disk.footer import (
+    COOKIE,
+    DIFFERENCING,
+    FIXED,
+    FOOTER_SIZE,
+    Footer,
+    checksum,
+    parse_footer,
+    size_by_geometry,
+)
 from vmstamp.disk.parents import OpenParent, refuse_parent
 from vmstamp.disk.vhd_locator import FIELDS_AT, ParentReference, parse_reference
 from vmstamp.errors import DiskError
@@ -53,9 +63,21 @@ def open_vhd(file: ImageFile, open_parent: OpenParent | None = refuse_parent) ->
     Raises DiskError.
     """
     footer, end, notes = find_footer(file)
+    notes += _size_notes(footer)
     if footer.disk_type == FIXED:
         return FixedVhdFile(file, footer, end, notes)
     return DynamicVhdFile(file, footer, notes, open_parent)
+
+
+def _size_notes(footer: Footer) -> tuple[str, ...]:
+    told = size_by_geometry(footer)
+    if told is None:
+        return ()
+    creator = footer.creator_application.decode("latin-1").rstrip("\0 ")
+    return (
+        f"made by {creator!r}: other readers may take its size from its geometry, {told} bytes;"
+        f" here and in Azure its current size counts, {footer.current_size} bytes",
+    )
 
 
 def find_footer(file: ImageFile) -> tuple[Footer, int, tuple[str, ...]]:
@@ -82,8 +104,10 @@ def find_footer(file: ImageFile) -> tuple[Footer, int, tuple[str, ...]]:
         return footer, file.size, ("the footer at the end is damaged or missing; its copy was used",)
 
 
-def _open_parent(path: Path, reference: ParentReference, open_parent: OpenParent) -> Disk:
-    """The parent that `reference` names; DiskError when it is another disk, or has changed since."""
+def _open_parent(path: Path, at: int, reference: ParentReference, open_parent: OpenParent) -> Disk:
+    """The parent that `reference`, of the header at `at`, names; DiskError when it is another disk, or has
+    changed since.
+    """
     parent = open_parent(reference.names)
     try:
         if not isinstance(parent, FixedVhdFile | DynamicVhdFile):
@@ -93,18 +117,18 @@ def _open_parent(path: Path, reference: ParentReference, open_parent: OpenParent
                 path,
                 f"its parent {parent.path} has unique id {parent.footer.unique_id},"
                 f" expected {reference.unique_id}: it is another disk",
-                offset=FOOTER_SIZE + FIELDS_AT,
+                offset=at + FIELDS_AT,
                 spec=DYNAMIC_SPEC,
                 hint="put the parent that the child was made of beside it",
             )
-        _refuse_changed(path, parent, reference.changed)
+        _refuse_changed(path, at, parent, reference.changed)
     except BaseException:
         parent.close()
         raise
     return parent
 
 
-def _refuse_changed(path: Path, parent: FixedVhdFile | DynamicVhdFile, expected: datetime) -> None:
+def _refuse_changed(path: Path, at: int, parent: FixedVhdFile | DynamicVhdFile, expected: datetime) -> None:
     """DiskError unless `expected` is the parent's time of modification, or the time stamp in its footer.
 
     Makers remember the one or the other.
@@ -112,13 +136,14 @@ def _refuse_changed(path: Path, parent: FixedVhdFile | DynamicVhdFile, expected:
     modified = modification_time(parent.path or path)
     if any(abs((time - expected).total_seconds()) <= 2 for time in (modified, parent.footer.created)):
         return
+    stamp = f"@{int(expected.timestamp())}"
     raise DiskError(
         path,
         f"its parent {parent.path} was changed at {modified:%Y-%m-%d %H:%M:%S} UTC;"
         f" the child was made of what it was at {expected:%Y-%m-%d %H:%M:%S} UTC",
-        offset=FOOTER_SIZE + FIELDS_AT + 16,
+        offset=at + FIELDS_AT + 16,
         spec=DYNAMIC_SPEC,
-        hint=f"if it was only copied: touch -d @{int(expected.timestamp())} {parent.path}",
+        hint="if it was only copied: " + shlex.join(["touch", "-d", stamp, str(parent.path)]),
     )
 
 
@@ -209,7 +234,7 @@ class DynamicVhdFile(BlockDisk):
                 file.path, "the BAT would end behind the file", offset=at + 16, spec=BAT_SPEC, hint=DAMAGED
             )
         if footer.disk_type == DIFFERENCING and open_parent is not None:
-            self.parent = _open_parent(file.path, parse_reference(data, file, at), open_parent)
+            self.parent = _open_parent(file.path, at, parse_reference(data, file, at), open_parent)
         self.bitmap_size = -(-self.block_size // SECTOR // 8 // SECTOR) * SECTOR or SECTOR
 
     @property

@@ -70,16 +70,32 @@ def parse_reference(header: bytes, file: ImageFile, at: int) -> ParentReference:
 
 
 def _decode(code: bytes, data: bytes) -> str:
-    if code == b"MacX":
+    """The path that a locator's data means; '' when it means none."""
+    if code != b"MacX":
+        return data.decode("utf-16-le", errors="replace").rstrip("\0")
+    try:
         return unquote(urlsplit(data.decode("utf-8", errors="replace").rstrip("\0")).path)
-    return data.decode("utf-16-le", errors="replace").rstrip("\0")
+    except ValueError:  # no URL: brackets that do not hold an address
+        return ""
 
 
 def make_reference(
     unique_id: UUID, changed: datetime, parent: Path, child: Path, data_offset: int
 ) -> tuple[bytes, bytes]:
-    """(The header's bytes from 40 on, the locators' data for `data_offset`, in whole sectors)."""
+    """(The header's bytes from 40 on, the locators' data for `data_offset`, in whole sectors).
+
+    DiskError when the parent's name is no text, so that no locator can tell it.
+    """
     absolute = parent.resolve()
+    try:
+        str(absolute).encode()
+    except UnicodeEncodeError as error:
+        raise DiskError(
+            child,
+            f"its parent's name {str(absolute)!r} is not UTF-8, and cannot be written into it",
+            spec=SPEC,
+            hint="rename the parent, or its directory",
+        ) from error
     relative = os.path.relpath(absolute, child.absolute().parent.resolve()).replace("/", "\\")
     values = {
         b"W2ru": (relative if "\\" in relative else f".\\{relative}").encode("utf-16-le"),
