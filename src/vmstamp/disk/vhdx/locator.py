@@ -1,5 +1,8 @@
 """The parent locator of a differencing VHDX: pairs of strings that tell which parent, and where.
 
+Only the keys that the specification names are kept: any number of entries may point to the same bytes, so
+keeping all of them would cost gigabytes.
+
     offset size field
          0   16 locator type: VHDX's own
         16    2 reserved
@@ -25,10 +28,12 @@ SPEC = "[MS-VHDX] 2.6.2.6"
 MAX_SIZE = 1024 * 1024  # bytes of a locator: the metadata region's usual size
 LINKAGES = ("parent_linkage", "parent_linkage2")
 PATHS = ("relative_path", "volume_path", "absolute_win32_path")
+KEYS = {key.encode("utf-16-le"): key for key in LINKAGES + PATHS}
+MAX_KEY = max(map(len, KEYS))  # bytes
 
 
 def parse_locator(data: bytes, path: Path, offset: int) -> dict[str, str]:
-    """The pairs of the locator `data`, which lies at `offset` of `path`. Raises DiskError."""
+    """The pairs of KEYS in the locator `data`, which lies at `offset` of `path`. Raises DiskError."""
     if len(data) < HEADER.size:
         raise DiskError(path, f"a parent locator of {len(data)} bytes is too short", offset=offset, spec=SPEC)
     kind, count = HEADER.unpack_from(data)
@@ -43,7 +48,7 @@ def parse_locator(data: bytes, path: Path, offset: int) -> dict[str, str]:
             offset=offset,
             spec=SPEC,
         )
-    pairs = {}
+    pairs: dict[str, str] = {}
     for index in range(count):
         at = HEADER.size + index * ENTRY.size
         key_at, value_at, key_length, value_length = ENTRY.unpack_from(data, at)
@@ -54,8 +59,9 @@ def parse_locator(data: bytes, path: Path, offset: int) -> dict[str, str]:
                 offset=offset + at,
                 spec=SPEC,
             )
-        key = data[key_at : key_at + key_length].decode("utf-16-le", errors="replace")
-        pairs[key] = data[value_at : value_at + value_length].decode("utf-16-le", errors="replace")
+        key = KEYS.get(data[key_at : key_at + min(key_length, MAX_KEY + 1)])
+        if key is not None and key not in pairs:
+            pairs[key] = data[value_at : value_at + value_length].decode("utf-16-le", errors="replace")
     return pairs
 
 
