@@ -150,6 +150,7 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[int]:
         try:
             yield fd
             if replaces:
+                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
                 os.fsync(fd)
             if not named:
                 _give_name(fd, beside)

@@ -32,3 +32,11 @@ def test_a_file_that_came_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 def test_a_device_is_not_replaced_by_a_file() -> None:
     with pytest.raises(DiskError, match="no regular file"), replacing(Path("/dev/null")):
         raise AssertionError("not reached")
+
+
+def test_a_file_that_replaces_another_has_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "out.raw"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    convert(MemoryDisk(512, {}), path)
+    assert path.stat().st_mode & 0o777 == 0o600
