@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmstamp import disk
+from vmstamp.disk.file import ImageFile
 from vmstamp.disk.fixed_vhd import make_footer, parse_footer
 from vmstamp.disk.footer import geometry
-from vmstamp.disk.foreign import ForeignDisk
+from vmstamp.disk.foreign import ForeignDisk, open_foreign
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.errors import DiskError
 from vmstamp.run import run, spawn
@@ -125,12 +126,14 @@ def test_qemu_writes_into_our_vhdx(tmp_path: Path) -> None:
     assert set(differing) <= ours
 
 
-def test_a_qcow2_with_a_backing_file_beside_it_is_read_whole(tmp_path: Path) -> None:
+def test_a_qcow2_is_read_through_its_backing_file_when_it_may_be_followed(tmp_path: Path) -> None:
     base, top = tmp_path / "base.raw", tmp_path / "top.qcow2"
     base.write_bytes(b"b" * MIB)
     run(["qemu-img", "create", "-f", "qcow2", "-b", "base.raw", "-F", "raw", top, "2M"])
     run(["qemu-io", "-f", "qcow2", "-c", "write -P 0x74 65536 65536", top])
-    with disk.open(top) as opened:
+    with pytest.raises(DiskError, match="is another file"):
+        disk.open(top)
+    with open_foreign(ImageFile(top), "qcow2", follow=True) as opened:
         assert opened.subformat == "differencing"
         assert opened.read(0, 2 * MIB) == b"b" * 65536 + b"t" * 65536 + b"b" * (MIB - 131072) + bytes(MIB)
         assert [tuple(extent) for extent in opened.extents()] == [(0, MIB)]
@@ -143,7 +146,7 @@ def test_a_backing_file_elsewhere_is_refused_before_qemu_sees_it(tmp_path: Path,
     (tmp_path / "secret").write_bytes(b"s" * 1024)
     top = inner / "top.qcow2"
     run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", backing, "-F", "raw", top, "1M"])
-    with pytest.raises(DiskError, match="lies outside"):
+    with pytest.raises(DiskError, match=r"is another file|is no file's name"):
         disk.open(top)
 
 
@@ -153,7 +156,7 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"s" * 1024)
     (inner / "base.raw").symlink_to(tmp_path / "secret")
     run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "base.raw", "-F", "raw", inner / "top", "1M"])
-    with pytest.raises(DiskError, match="lies outside"):
+    with pytest.raises(DiskError, match="is another file"):
         disk.open(inner / "top")
 
 
@@ -161,7 +164,7 @@ def test_a_qcow2_that_is_its_own_backing_file_is_refused(tmp_path: Path) -> None
     run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "b", "-F", "qcow2", tmp_path / "a", "1M"])
     run(["qemu-img", "create", "-u", "-f", "qcow2", "-b", "a", "-F", "qcow2", tmp_path / "b", "1M"])
     with pytest.raises(DiskError, match="backing files"):
-        disk.open(tmp_path / "a")
+        open_foreign(ImageFile(tmp_path / "a"), "qcow2", follow=True)
 
 
 def test_an_encrypted_qcow2_is_refused_by_name(tmp_path: Path) -> None:
@@ -186,6 +189,30 @@ def test_a_vmdk_descriptor_that_names_a_file_elsewhere_is_refused(tmp_path: Path
     path.write_text('# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 2 FLAT "/etc/hostname" 0\n')
     with pytest.raises(DiskError, match="lies outside"):
         disk.open(path)
+
+
+def test_an_extent_line_that_qemu_reads_more_loosely_is_refused(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "secret").write_bytes(b"s" * 1024)
+    (inner / "own").write_bytes(b"o" * 1024)
+    path = inner / "a.vmdk"
+    path.write_text(
+        '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
+        f'RW 2 FLAT "own" 0\n \x0bRW 2 FLAT "{tmp_path}/secret" 0\n'
+    )
+    told = json.loads(run(["qemu-img", "info", "-f", "vmdk", "--output=json", path]).stdout)
+    assert told["virtual-size"] == 2048  # QEMU takes both
+    with pytest.raises(DiskError, match="line 7 of the descriptor cannot be"):
+        disk.open(path)
+
+
+def test_split_flat_extents_beside_their_descriptor_are_read(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "a.vmdk"
+    plain.write_bytes(random.Random(8).randbytes(4 * MIB))
+    run(["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=twoGbMaxExtentFlat", plain, path])
+    with disk.open(path) as opened:
+        assert opened.read(0, opened.size) == plain.read_bytes()
 
 
 def test_a_vmdk_snapshot_is_refused_by_name(tmp_path: Path) -> None:

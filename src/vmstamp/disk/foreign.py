@@ -138,10 +138,13 @@ def _refusal(log: Path, path: Path) -> DiskError:
     return DiskError(path, f"QEMU cannot open it: {reason}", hint=hint)
 
 
-def open_foreign(file: ImageFile, name: str) -> Disk:
-    """The qcow2, vmdk or vdi disk in `file`, which is closed. Raises DiskError and ProgramMissing."""
+def open_foreign(file: ImageFile, name: str, follow: bool = False) -> Disk:
+    """The qcow2, vmdk or vdi disk in `file`, which is closed. Raises DiskError and ProgramMissing.
+
+    Other files that it refers to are read only with `follow`; a VMDK's flat extents beside it always.
+    """
     try:
-        node, subformat = NODES[name](file)
+        node, subformat = NODES[name](file, follow)
     finally:
         file.close()
     return ForeignDisk(file.path, name, subformat, node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os.path
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from vmstamp.errors import DiskError
 Node = dict[str, Any]  # a block node, as QEMU's blockdev-add takes it
 
 MERGE_HINT = "make one whole disk of it first: qemu-img convert -O qcow2 FILE OTHER"
-MOVE_HINT = "put both files into one directory, or: qemu-img convert -O qcow2 FILE OTHER"
+FOLLOW_HINT = "--follow allows that, if you trust the file; or make one whole disk: qemu-img convert"
 
 
 def file_node(path: Path) -> Node:
@@ -20,16 +20,22 @@ def file_node(path: Path) -> Node:
     return {"driver": "file", "filename": str(path.absolute())}
 
 
-def neighbour(path: Path, name: str, what: str) -> Path:
-    """The file `name` that `path` refers to; DiskError unless it lies in the same directory."""
+def neighbour(path: Path, name: str, what: str, *, follow: bool, beside: bool = False) -> Path:
+    """The file `name` that `path` refers to, as its `what`.
+
+    DiskError unless `follow`; with `beside` a file in the same directory needs no `follow`. Names that QEMU
+    would take for a protocol (`nbd:...`), and those that cannot be shown, are refused always.
+    """
+    if ":" in name.partition("/")[0] or not name.isprintable() or not name:
+        raise DiskError(path, f"its {what} {name!r} is no file's name", hint=MERGE_HINT)
     other = path.parent / name
-    if "\0" in name or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name):
-        raise DiskError(path, f"its {what} {name!r} lies outside of its directory", hint=MOVE_HINT)
-    if other.resolve().parent != path.parent.resolve():
-        raise DiskError(path, f"its {what} {name!r} lies outside of its directory", hint=MOVE_HINT)
-    if other.resolve() == path.resolve():
+    found, own = Path(os.path.realpath(other)), Path(os.path.realpath(path))  # resolve() fails at a loop
+    if found == own:
         raise DiskError(path, f"its {what} {name!r} is itself")
-    return other
+    if follow or (beside and found.parent == own.parent):
+        return other
+    where = "lies outside of its directory" if beside else "is another file"
+    raise DiskError(path, f"its {what} {name!r} {where}", hint=FOLLOW_HINT)
 
 
 def refuse_cut(file: ImageFile, end: int, what: str, spec: str) -> None:

@@ -10,7 +10,7 @@ Header, big-endian:
         32    4 crypt method: 0 none
         36    4 L1 size, entries;  40 8 L1 table offset
         72    8 incompatible features (version 3): 2 corrupt, 4 external data file, 16 extended L2 entries
-A backing file is followed when it lies in the disk's own directory. Spec: QEMU, docs/interop/qcow2.txt.
+A backing file is read only with `follow`. Spec: QEMU, docs/interop/qcow2.txt.
 """
 
 from __future__ import annotations
@@ -47,14 +47,15 @@ class Header:
     extended_l2: bool
 
 
-def node(file: ImageFile, depth: int = 0) -> tuple[Node, str]:
+def node(file: ImageFile, follow: bool, depth: int = 0) -> tuple[Node, str]:
     """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
     header = _read_header(file)
     refuse_cut(file, _last_cluster(file, header) + 1, "its data", SPEC)
     told: Node = {"driver": "qcow2", "file": file_node(file.path), "backing": None}
     if header.backing is None:
         return told, "dynamic"
-    told["backing"] = _backing_node(neighbour(file.path, header.backing, "backing file"), depth + 1)
+    backing = neighbour(file.path, header.backing, "backing file", follow=follow)
+    told["backing"] = _backing_node(backing, depth + 1)
     return told, "differencing"
 
 
@@ -65,7 +66,7 @@ def _backing_node(path: Path, depth: int) -> Node:
     try:
         head = file.read(0, min(file.size, 16))
         if head.startswith(MAGIC):
-            return node(file, depth)[0]
+            return node(file, True, depth)[0]  # only who follows comes here
         if head.startswith(_NOT_QCOW2):
             raise DiskError(path, "is a backing file of a format other than raw and qcow2", hint=MERGE_HINT)
         return {"driver": "raw", "file": file_node(path)}

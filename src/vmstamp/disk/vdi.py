@@ -22,8 +22,11 @@ SPEC = "VDI header"
 _HEADER = struct.Struct("<76xI264xI28xI8xI")
 
 
-def node(file: ImageFile) -> tuple[Node, str]:
-    """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
+def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
+    """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError.
+
+    The kinds that are read name no other file, whatever `follow` allows.
+    """
     data = file.read(0, _HEADER.size, what="the header", spec=SPEC)
     kind, data_offset, block_size, allocated = _HEADER.unpack(data)
     if kind not in TYPES:
