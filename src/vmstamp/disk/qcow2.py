@@ -24,6 +24,7 @@ from pathlib import Path
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, neighbour, refuse_cut
 from vmstamp.errors import DiskError
+from vmstamp.extents import Extent
 
 MAGIC = b"QFI\xfb"
 SPEC = "QEMU docs/interop/qcow2.txt"
@@ -46,11 +47,21 @@ class Header:
     l1_count: int
     extended_l2: bool
 
+    @property
+    def entry_size(self) -> int:
+        """Bytes of an L2 entry."""
+        return 16 if self.extended_l2 else 8
+
+    @property
+    def compressed_mask(self) -> int:
+        """The offset's bits in the entry of a compressed cluster."""
+        return (1 << (62 - (self.cluster_bits - 8))) - 1
+
 
 def node(file: ImageFile, follow: bool, depth: int = 0) -> tuple[Node, str]:
     """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
     header = _read_header(file)
-    refuse_cut(file, _last_cluster(file, header) + 1, "its data", SPEC)
+    _refuse_cut_tables(file, header)
     told: Node = {"driver": "qcow2", "file": file_node(file.path), "backing": None}
     if header.backing is None:
         return told, "dynamic"
@@ -98,29 +109,82 @@ def _read_header(file: ImageFile) -> Header:
     return Header(backing, bits, l1_offset, l1_count, bool(features & _EXTENDED_L2))
 
 
-def _last_cluster(file: ImageFile, header: Header) -> int:
-    """The greatest offset at which a data cluster begins; 0 when there is none."""
-    compressed_mask = (1 << (62 - (header.cluster_bits - 8))) - 1
+def _refuse_cut_tables(file: ImageFile, header: Header) -> None:
+    """DiskError when a cluster begins behind the end of the file."""
+    lanes = _Lanes.of(header, file.size - 1)
+    for offset in _tables(file, header):
+        table = file.read(offset, 1 << header.cluster_bits, what="an L2 table", spec=SPEC)
+        if not lanes.all_within(table):
+            refuse_cut(file, _last_cluster(table, header) + 1, "its data", SPEC)
+
+
+def _tables(file: ImageFile, header: Header) -> Iterator[int]:
+    """Where the L2 tables lie, ascending; each once, and none of those that are holes, which hold zeros.
+
+    So the time goes by what is stored, whatever a crafted L1 table says.
+    """
+    length = 1 << header.cluster_bits
+    l1 = _entries(file.read(header.l1_offset, header.l1_count * 8, what="the L1 table", spec=SPEC))
+    stored: Extent | None = Extent(0, 0)
+    for offset in sorted(set(map(OFFSET_MASK.__and__, l1)) - {0}):
+        if offset % length:
+            raise DiskError(file.path, f"an L2 table at byte {offset} begins within a cluster", spec=SPEC)
+        refuse_cut(file, offset + length, "an L2 table", SPEC)
+        if stored is not None and stored.end <= offset:
+            stored = next(file.extents(offset, file.size), None)
+        if stored is not None and stored.start < offset + length:
+            yield offset
+
+
+def _last_cluster(table: bytes, header: Header) -> int:
+    """The greatest offset at which a cluster of the L2 table begins; 0 when there is none."""
     last = 0
-    for table in _tables(file, header):
-        for entry in table:
-            if entry & COMPRESSED:
-                last = max(last, entry & compressed_mask)
-            elif not entry & READS_AS_ZERO or header.extended_l2:
-                last = max(last, entry & OFFSET_MASK)
+    for entry in _entries(table)[:: header.entry_size // 8]:
+        if entry & COMPRESSED:
+            last = max(last, entry & header.compressed_mask)
+        elif not entry & READS_AS_ZERO or header.extended_l2:
+            last = max(last, entry & OFFSET_MASK)
     return last
 
 
-def _tables(file: ImageFile, header: Header) -> Iterator[array[int]]:
-    """All L2 tables, without the bitmaps that extended entries have."""
-    for entry in _entries(file, header.l1_offset, header.l1_count * 8, "the L1 table"):
-        if offset := entry & OFFSET_MASK:
-            table = _entries(file, offset, 1 << header.cluster_bits, "an L2 table")
-            yield table[::2] if header.extended_l2 else table
+@dataclass(frozen=True)
+class _Lanes:
+    """The question whether `_last_cluster(table) <= limit`, asked of all entries at once.
+
+    A table is one long integer with a lane of 64 bits for each entry; `ones` has the lowest bit of each lane
+    set (not those of the bitmaps in extended entries). Ten operations on it take a tenth of a loop's time.
+    """
+
+    ones: int
+    limit: int
+    compressed_mask: int
+    zero_bit: int  # 0 with extended entries, which keep that in their bitmaps
+
+    @classmethod
+    def of(cls, header: Header, limit: int) -> _Lanes:
+        count = (1 << header.cluster_bits) // header.entry_size
+        lane = (1).to_bytes(8, "big").ljust(header.entry_size, b"\0")
+        zero_bit = 0 if header.extended_l2 else READS_AS_ZERO
+        return cls(int.from_bytes(lane * count, "big"), limit, header.compressed_mask, zero_bit)
+
+    def all_within(self, table: bytes) -> bool:
+        entries, ones = int.from_bytes(table, "big"), self.ones
+        compressed = entries >> 62 & ones
+        offsets = entries & ones * OFFSET_MASK
+        if skipped := compressed | entries & ones * self.zero_bit:
+            offsets &= ~_whole(skipped)
+            offsets |= entries & ones * self.compressed_mask & _whole(compressed)
+        guard = ones << 63  # stays set in a lane where the limit is not below the offset
+        return (guard + ones * self.limit - offsets) & guard == guard
 
 
-def _entries(file: ImageFile, offset: int, length: int, what: str) -> array[int]:
-    entries = array("Q", file.read(offset, length, what=what, spec=SPEC))
+def _whole(bits: int) -> int:
+    """All 64 bits of the lanes whose lowest bit is set in `bits`."""
+    return (bits << 64) - bits
+
+
+def _entries(table: bytes) -> array[int]:
+    entries = array("Q", table)
     if struct.pack("=H", 1) != struct.pack(">H", 1):
         entries.byteswap()
     return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from vmstamp.disk.file import ImageFile
 from vmstamp.disk.neighbours import Node
 from vmstamp.errors import DiskError
 
+CLUSTER = 65536
 DESCRIPTOR = '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicFlat"\n'
 
 
@@ -159,3 +161,80 @@ def test_a_grain_table_that_is_named_often_is_read_once(tmp_path: Path) -> None:
     start = time.process_time()
     assert vmdk_node(path)[1] == "dynamic"
     assert time.process_time() - start < 1  # seconds; 51 million entries one by one take more
+
+
+def test_an_l2_table_that_is_named_often_is_read_once(tmp_path: Path) -> None:
+    path = put_qcow2(tmp_path / "a", bits=21, l1=(4 << 21,) * 200_000)
+    with path.open("r+b") as file:
+        file.seek(4 << 21)
+        file.write(b"\0" * 8 + (4 << 21).to_bytes(8, "big"))
+        file.truncate(5 << 21)
+    start = time.process_time()
+    assert qcow2_node(path)[1] == "dynamic"
+    assert time.process_time() - start < 2  # seconds; 50 thousand million entries never end
+
+
+def test_l2_tables_that_are_holes_cost_nothing(tmp_path: Path) -> None:
+    path = put_qcow2(tmp_path / "a", bits=21, l1=tuple(number << 21 for number in range(4, 50_000)))
+    with path.open("r+b") as file:
+        file.truncate(50_000 << 21)  # 100 GiB
+    start = time.process_time()
+    assert qcow2_node(path)[1] == "dynamic"
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "cut"),
+    [
+        (0, False),
+        (3 * CLUSTER, False),
+        (1 << 63 | 3 * CLUSTER, False),
+        (4 * CLUSTER - 512, False),
+        (4 * CLUSTER, True),
+        (1 << 63 | 5 * CLUSTER, True),
+        (0x00FFFFFFFFFF0000, True),
+        (5 * CLUSTER | 1, False),  # reads as zeros
+        (1 << 62 | 4 * CLUSTER - 1, False),
+        (1 << 62 | 4 * CLUSTER, True),
+        (1 << 62 | 4 * CLUSTER | 1, True),  # of a compressed cluster that bit is the offset's
+        (1 << 62 | 1 << 55 | 4 * CLUSTER - 1, False),  # bits of its length
+    ],
+)
+@pytest.mark.parametrize("at", [0, 1, 4095, 8191])
+def test_a_cluster_behind_the_end_of_the_file_is_found_anywhere(
+    tmp_path: Path, entry: int, cut: bool, at: int
+) -> None:
+    path = put_qcow2(tmp_path / "a", l1=(2 * CLUSTER,))
+    table = [0] * (CLUSTER // 8)
+    table[at] = entry
+    with path.open("r+b") as file:
+        file.seek(2 * CLUSTER)
+        file.write(struct.pack(f">{len(table)}Q", *table))
+        file.truncate(4 * CLUSTER)
+    if cut:
+        with pytest.raises(DiskError, match="its data reaches to byte"):
+            qcow2_node(path)
+    else:
+        assert qcow2_node(path)[1] == "dynamic"
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_all_entries_at_once_are_judged_as_one_by_one(extended: bool, seed: int) -> None:
+    header = qcow2.Header(None, 9, 0, 0, extended)
+    rng = random.Random(seed)
+    for _ in range(50):
+        top = rng.choice([10, 20, 40, 56])
+        table = struct.pack(
+            ">64Q",
+            *(rng.getrandbits(top) | rng.choice([0, 1 << 63, 1 << 62, 1]) for _ in range(64)),
+        )
+        limit = rng.getrandbits(rng.choice([top, 40]))
+        expected = qcow2._last_cluster(table, header) <= limit
+        assert qcow2._Lanes.of(header, limit).all_within(table) == expected
+
+
+def test_an_l2_table_within_a_cluster_is_refused(tmp_path: Path) -> None:
+    path = put_qcow2(tmp_path / "a", l1=(2 * CLUSTER + 512,))
+    with pytest.raises(DiskError, match="begins within a cluster"):
+        qcow2_node(path)
