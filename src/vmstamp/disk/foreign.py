@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any
 
 from vmstamp.disk import qcow2, vdi, vmdk
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.nbd import NbdConnection
+from vmstamp.disk.neighbours import Node, inherited
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, merge
 from vmstamp.run import Process, spawn
@@ -39,11 +39,14 @@ class ForeignDisk(Disk):
     Each read takes a free connection, or waits for one.
     """
 
-    def __init__(self, path: Path, name: str, subformat: str, node: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, file: ImageFile, name: str, subformat: str, node: Node) -> None:
+        """`file` may be closed afterwards."""
+        self.path = file.path
         self.format = name
         self.subformat = subformat
-        self._server = Server(node, path, connections=CONNECTIONS, writable=False)
+        self._server = Server(
+            node, file.path, connections=CONNECTIONS, writable=False, pass_fds=inherited(file)
+        )
         self._free: LifoQueue[NbdConnection] = LifoQueue()
         for connection in self._server.connections:
             self._free.put(connection)
@@ -71,7 +74,9 @@ class ForeignDisk(Disk):
 class Server:
     """A qemu-nbd and all the connections that it takes; it ends with the last of them."""
 
-    def __init__(self, node: dict[str, Any], path: Path, *, connections: int, writable: bool) -> None:
+    def __init__(
+        self, node: Node, path: Path, *, connections: int, writable: bool, pass_fds: tuple[int, ...] = ()
+    ) -> None:
         self.connections: list[NbdConnection] = []
         directory = Path(tempfile.mkdtemp(prefix="vmstamp-nbd-"))
         try:
@@ -85,6 +90,7 @@ class Server:
                     "json:" + json.dumps(node),
                 ],
                 output=log,
+                pass_fds=pass_fds,
             )
             try:
                 for _ in range(connections):
@@ -105,9 +111,7 @@ class Server:
 
 
 @contextmanager
-def serve(
-    node: dict[str, Any], path: Path, *, connections: int, writable: bool
-) -> Iterator[list[NbdConnection]]:
+def serve(node: Node, path: Path, *, connections: int, writable: bool) -> Iterator[list[NbdConnection]]:
     """Connections to a qemu-nbd for `node`; errors name `path`. On an error in the block it is killed."""
     server = Server(node, path, connections=connections, writable=writable)
     try:
@@ -145,9 +149,9 @@ def open_foreign(file: ImageFile, name: str, follow: bool = False) -> Disk:
     """
     try:
         node, subformat = NODES[name](file, follow)
+        return ForeignDisk(file, name, subformat, node)
     finally:
         file.close()
-    return ForeignDisk(file.path, name, subformat, node)
 
 
 NODES = {"qcow2": qcow2.node, "vmdk": vmdk.node, "vdi": vdi.node}

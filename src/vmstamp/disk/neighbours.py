@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vmstamp.disk.file import ImageFile
+from vmstamp.disk.packed import UnpackedFile
 from vmstamp.errors import DiskError
 
 Node = dict[str, Any]  # a block node, as QEMU's blockdev-add takes it
@@ -18,6 +19,18 @@ FOLLOW_HINT = "--follow allows that, if you trust the file; or make one whole di
 def file_node(path: Path) -> Node:
     """The node of a plain file."""
     return {"driver": "file", "filename": str(path.absolute())}
+
+
+def image_node(file: ImageFile) -> Node:
+    """The node of the file `file`, for a QEMU that inherits `inherited(file)`."""
+    if isinstance(file, UnpackedFile):
+        return {"driver": "file", "filename": f"/proc/self/fd/{file.descriptor}"}
+    return file_node(file.path)
+
+
+def inherited(file: ImageFile) -> tuple[int, ...]:
+    """The descriptors that QEMU needs to open `file`: that of a file without a name."""
+    return (file.descriptor,) if isinstance(file, UnpackedFile) else ()
 
 
 def neighbour(path: Path, name: str, what: str, *, follow: bool, beside: bool = False) -> Path:

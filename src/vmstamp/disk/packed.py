@@ -3,199 +3,342 @@
 Unpacking is sequential, and a disk is read by position: so the disk goes to a file without a name in the
 temporary directory ($TMPDIR, else /var/tmp), where runs of zeros are holes. Nothing is left of it, not even
 after SIGKILL.
+
+Everything is read to its end, so a cut or damaged archive, or one with something behind it, is told from a
+whole one. Memory is bounded whatever the archive claims; time goes by what it unpacks to.
 """
 
 from __future__ import annotations
 
 import bz2
 import errno
-import gzip
+import io
 import lzma
 import os
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from vmstamp.disk.data import nonzero
 from vmstamp.disk.file import ImageFile, write_at
 from vmstamp.errors import DiskError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 CHUNK = 4 * 1024 * 1024
+PIECE = 2048  # bytes of input at once; they unpack to 64 MiB at most: zstd, blocks of 128 KiB in 4 bytes
 MAX_SIZE = 64 * 1024**4  # bytes of an unpacked disk: the largest that any format holds
+MAX_XZ_MEMORY = 256 * 1024 * 1024  # bytes; what `xz -9` made needs 65 MiB
+MAX_MEMBERS = 10_000  # of a tar
+MAX_HEADER = 1024 * 1024  # bytes of a tar member's header, with its long name, attributes and map of holes
 SUFFIXES = (".raw", ".img", ".vhd", ".vhdx", ".vmdk", ".qcow2", ".vdi")
 TAR_MAGIC_AT = 257
+DAMAGED = "the archive is damaged or cut; fetch it again"
+# What damage makes the decoders raise, beside OSError without a number (bz2) and zstandard's own.
+DECODING = (EOFError, lzma.LZMAError, zlib.error, tarfile.TarError, ValueError, RecursionError)
 
-ZSTD_PIECE = 2048  # bytes of input at once; they unpack to 64 MiB at most, as blocks of 128 KiB in 4 bytes
-
-
-class Readable(Protocol):
-    """What unpacking needs of a stream."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def close(self) -> None: ...
+Progress = Callable[[int], None]
 
 
-class _Zstd:
-    """The frames of a .zst, in a row. The library's own reader takes a cut frame for a whole one."""
+class Decoder(Protocol):
+    """Unpacks one member, stream or frame."""
 
-    def __init__(self, path: Path) -> None:
-        from zstandard import ZstdDecompressor
+    @property
+    def eof(self) -> bool: ...
 
-        self._file, self._new = path.open("rb"), ZstdDecompressor().decompressobj
-        self._frame = self._new()
-        self._held = b""
+    @property
+    def unused_data(self) -> bytes: ...
 
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, none at the end. EOFError when the last frame is cut."""
-        while not self._held:
-            data = self._frame.unused_data if self._frame.eof else b""
-            data = data or self._file.read(ZSTD_PIECE)
-            if not data:
-                if not self._frame.eof:
-                    raise EOFError("it ends within a frame")
-                return b""
-            if self._frame.eof:
-                self._frame = self._new()
-            self._held = self._frame.decompress(data)
-        taken, self._held = self._held[:size], self._held[size:]
-        return taken
-
-    def close(self) -> None:
-        self._file.close()
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-# Magic at byte 0, name, opener.
-COMPRESSIONS: tuple[tuple[bytes, str, Callable[[Path], Readable]], ...] = (
-    (b"\x1f\x8b", "gzip", gzip.GzipFile),
-    (b"\xfd7zXZ\0", "xz", lzma.LZMAFile),
-    (b"BZh", "bzip2", bz2.BZ2File),
-    (b"\x28\xb5\x2f\xfd", "zstd", _Zstd),
+@dataclass(frozen=True)
+class Compression:
+    """`magic` is at byte 0. `padded`: zeros may lie between members and at the end."""
+
+    name: str
+    magic: bytes
+    decoder: Callable[[], Decoder]
+    padded: bool
+
+
+def _zstd() -> Decoder:
+    from zstandard import ZstdDecompressor
+
+    return cast("Decoder", ZstdDecompressor().decompressobj())
+
+
+COMPRESSIONS = (
+    Compression("gzip", b"\x1f\x8b", lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), True),
+    Compression(
+        "xz", b"\xfd7zXZ\0", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY), True
+    ),
+    Compression("bzip2", b"BZh", bz2.BZ2Decompressor, False),
+    Compression("zstd", b"\x28\xb5\x2f\xfd", _zstd, False),
 )
+
+
+class UnpackedFile(ImageFile):
+    """A file without a name; `path`, named in errors, is the archive's."""
+
+    @property
+    def descriptor(self) -> int:
+        """For a program that inherits it."""
+        return self._fd
 
 
 def is_packed(head: bytes) -> bool:
     """Whether a file that begins with `head` (512 bytes) is an archive that `unpack` takes."""
-    return _compression(head) is not None or _is_tar(head)
+    return _find_compression(head) is not None or _is_tar(head)
+
+
+def unpack(path: Path, progress: Progress | None = None) -> UnpackedFile:
+    """The disk in the archive `path`, as a file of its own that goes with its last user.
+
+    `progress` is called with the bytes of each piece of the archive that was read. Raises DiskError: damaged
+    or cut archives, more than one disk, an archive in an archive, no space.
+    """
+    directory = Path(os.environ.get("TMPDIR") or "/var/tmp")
+    try:
+        with (
+            io.BufferedReader(_Counted(path, progress), CHUNK) as packed,
+            tempfile.TemporaryFile(dir=directory) as target,
+        ):
+            _unpack(packed, target.fileno(), path)
+            _refuse_nested(path, os.pread(target.fileno(), 512, 0))
+            return cast("UnpackedFile", UnpackedFile.from_descriptor(os.dup(target.fileno()), path))
+    except OSError as error:
+        if error.errno is None:  # bz2's
+            raise _damaged(path, error) from error
+        raise _no_room(path, directory, error) from error
+    except DECODING as error:
+        raise _damaged(path, error) from error
+    except Exception as error:  # zstandard's error is a class of its own, known only when it is loaded
+        if type(error).__module__.partition(".")[0] != "zstandard":
+            raise
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DiskError:
+    return DiskError(path, f"cannot be unpacked: {error}", hint=DAMAGED)
+
+
+def _no_room(path: Path, directory: Path, error: OSError) -> DiskError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    what = "free some space in it" if full else "see to it that it can be written"
+    hint = f"it is unpacked in {directory}: {what}, or set TMPDIR to another directory"
+    return DiskError(path, f"cannot be unpacked: {error.strerror}", hint=hint)
 
 
 def _is_tar(head: bytes) -> bool:
     return head[TAR_MAGIC_AT : TAR_MAGIC_AT + 5] == b"ustar"
 
 
-def _compression(head: bytes) -> tuple[str, Callable[[Path], Readable]] | None:
-    for magic, name, opener in COMPRESSIONS:
-        if head.startswith(magic):
-            return name, opener
-    return None
+def _find_compression(head: bytes) -> Compression | None:
+    return next((found for found in COMPRESSIONS if head.startswith(found.magic)), None)
 
 
-def unpack(path: Path) -> ImageFile:
-    """The disk in the archive `path`, as a file of its own that goes with its last user.
-
-    Raises DiskError: damaged or cut archives, more than one disk, an archive in an archive, no space.
-    """
-    directory = Path(os.environ.get("TMPDIR") or "/var/tmp")
-    try:
-        with _streams(path) as stream, tempfile.TemporaryFile(dir=directory) as target:
-            _copy(stream, target.fileno(), path)
-            return ImageFile.from_descriptor(os.dup(target.fileno()), path)
-    except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, tarfile.TarError, ValueError) as error:
-        raise DiskError(path, f"cannot be unpacked: {error}", hint=DAMAGED) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = f"free some space in {directory}, or set TMPDIR to another directory"
-            raise DiskError(path, f"cannot be unpacked: {error.strerror}", hint=hint) from error
-        raise DiskError(path, f"cannot be unpacked: {error}", hint=DAMAGED) from error
-    except Exception as error:  # zstandard's error is a class of its own, known only when it is loaded
-        if type(error).__module__.partition(".")[0] != "zstandard":
-            raise
-        raise DiskError(path, f"cannot be unpacked: {error}", hint=DAMAGED) from error
+def _refuse_nested(path: Path, head: bytes) -> None:
+    if is_packed(head):
+        found = _find_compression(head)
+        raise DiskError(
+            path, f"holds another archive, {found.name if found else 'tar'}", hint="unpack it first"
+        )
 
 
-DAMAGED = "the archive is damaged or cut; fetch it again"
+def _unpack(packed: io.BufferedReader[Any], fd: int, path: Path) -> None:
+    """Write the disk to `fd`."""
+    stream: io.BufferedReader[Any] = packed
+    compression = _find_compression(packed.peek(512))
+    if compression is not None:
+        stream = io.BufferedReader(_Members(packed, compression), CHUNK)
+    if _is_tar(stream.peek(512)):
+        _unpack_tar(_Budget(stream), fd, path)
+    else:
+        _set_size(fd, _copy(stream, fd), path)
 
 
-@contextmanager
-def _streams(path: Path) -> Iterator[_Ahead | _Member]:
-    """The unpacked bytes of the disk in `path`."""
-    with path.open("rb") as plain:
-        found = _compression(plain.read(512))
-    with closing(found[1](path) if found else path.open("rb")) as opened:
-        stream = _Ahead(opened)
-        head = stream.peek(512)
-        if found and _compression(head) is not None:
-            raise DiskError(path, f"holds another archive in its {found[0]}", hint="unpack it first")
-        if not _is_tar(head):
-            yield stream
-            return
-        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as archive:
-            yield _Member(archive, path)
+def _copy(stream: IO[bytes], fd: int, offset: int = 0, length: int = MAX_SIZE + 1) -> int:
+    """Write at most `length` bytes of the stream to `fd` from `offset` on, zeros left out; where they end."""
+    end = offset + length
+    while data := stream.read(min(CHUNK, end - offset)):
+        for start, stop in nonzero(data, offset):
+            write_at(fd, memoryview(data)[start - offset : stop - offset], start)
+        offset += len(data)
+    return offset
 
 
-class _Ahead:
-    """A stream whose beginning can be looked at. The stream is its owner's to close."""
+def _set_size(fd: int, size: int, path: Path) -> None:
+    if size > MAX_SIZE:
+        raise DiskError(path, f"holds a disk of more than {MAX_SIZE} bytes")
+    os.ftruncate(fd, size)
 
-    def __init__(self, stream: Readable) -> None:
-        self._stream, self._held = stream, b""
 
-    def peek(self, length: int) -> bytes:
-        while len(self._held) < length and (more := self._stream.read(length - len(self._held))):
-            self._held += more
-        return self._held
+class _Counted(io.FileIO):
+    """A file whose reading is told."""
+
+    def __init__(self, path: Path, progress: Progress | None) -> None:
+        super().__init__(path)
+        self._progress = progress
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        count = super().readinto(buffer)
+        if count and self._progress is not None:
+            self._progress(count)
+        return count
+
+
+class _Members(io.RawIOBase):
+    """What a compressed file unpacks to: its members, streams or frames in a row, up to its very end."""
+
+    def __init__(self, packed: io.BufferedReader[Any], compression: Compression) -> None:
+        self._packed, self._compression = packed, compression
+        self._decoder = compression.decoder()
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """As many bytes as fit; fewer at the end only.
+
+        EOFError when the last member is cut, the decoder's error when something else follows it.
+        """
+        view = memoryview(buffer).cast("B")
+        filled = 0
+        while filled < len(view) and (self._held or self._decode()):
+            count = min(len(view) - filled, len(self._held))
+            view[filled : filled + count] = self._held[:count]
+            self._held, filled = self._held[count:], filled + count
+        return filled
+
+    def _decode(self) -> bool:
+        """Hold the next bytes, at least one; False at the end."""
+        while not self._held:
+            data = self._decoder.unused_data if self._decoder.eof else b""
+            data = data or self._packed.read(PIECE)
+            if self._decoder.eof:
+                data = self._without_padding(data)
+                if not data:
+                    return False
+                self._decoder = self._compression.decoder()
+            elif not data:
+                raise EOFError(f"its {self._compression.name} data ends too early")
+            self._held = memoryview(self._decoder.decompress(data))
+        return True
+
+    def _without_padding(self, data: bytes) -> bytes:
+        if not self._compression.padded:
+            return data
+        while data and not data.strip(b"\0"):
+            data = self._packed.read(PIECE)
+        return data.lstrip(b"\0")
+
+
+class _Budget:
+    """A stream of which only `left` more bytes are given (None: all); ReadError behind them."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.left: int | None = None
 
     def read(self, size: int = -1, /) -> bytes:
-        if self._held:
-            data, self._held = self._held[:size], self._held[size:]
-            return data
+        if self.left is not None:
+            self.left -= size
+            if self.left < 0:
+                raise tarfile.ReadError(f"a header has more than {MAX_HEADER} bytes")
         return self._stream.read(size)
 
 
-class _Member:
-    """The only disk in a tar archive. That it is the only one is seen when all of the archive was read."""
+def _unpack_tar(stream: _Budget, fd: int, path: Path) -> None:
+    """Write the only disk in a tar to `fd`: the only file with a disk's suffix, or the only one at all.
 
-    def __init__(self, archive: tarfile.TarFile, path: Path) -> None:
-        self._archive, self._path = archive, path
-        self._stream: IO[bytes] | None = None
-        self._name = ""
-        self._members = iter(archive)
-
-    def read(self, size: int = -1, /) -> bytes:
-        if self._stream is None:
-            self._name, self._stream = self._following()
-            if self._stream is None:
-                told = f"names that end in {', '.join(SUFFIXES)}"
-                raise DiskError(self._path, "holds no disk", hint=f"looked for {told}")
-        if data := self._stream.read(size):
-            return data
-        other, _ = self._following()
-        if other:
-            raise DiskError(
-                self._path,
-                f"holds more than one disk: {self._name} and {other}",
-                hint="unpack it, and name one of them",
-            )
-        return b""
-
-    def _following(self) -> tuple[str, IO[bytes] | None]:
-        """The next member that is a disk by its name."""
-        for member in self._members:
-            if member.isreg() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-                return member.name, self._archive.extractfile(member)
-        return "", None
+    Which one that is, is known at the end. So the first file is taken until one with a suffix comes.
+    """
+    names: list[str] = []
+    disks: list[str] = []
+    for member, data in _tar_files(stream):
+        names.append(member.name)
+        if PurePosixPath(member.name).suffix.lower() in SUFFIXES:
+            disks.append(member.name)
+        if disks == [member.name] or len(names) == 1:
+            os.ftruncate(fd, 0)
+            for offset, length in _stored(member):
+                data.seek(offset)
+                _copy(data, fd, offset, length)
+            _set_size(fd, member.size, path)
+    if len(disks) > 1:
+        hint = "unpack it, and name one of them"
+        raise DiskError(path, f"holds more than one disk: {_listed(disks)}", hint=hint)
+    if not disks and len(names) != 1:
+        hint = f"looked for names that end in {', '.join(SUFFIXES)}; found {_listed(names) or 'no file'}"
+        raise DiskError(path, "holds no disk", hint=hint)
 
 
-def _copy(stream: _Ahead | _Member, fd: int, path: Path) -> None:
-    """Write the stream to `fd`, zeros left out."""
-    offset = 0
-    while data := stream.read(CHUNK):
-        if offset + len(data) > MAX_SIZE:
-            raise DiskError(path, f"holds a disk of more than {MAX_SIZE} bytes")
-        for start, end in nonzero(data, offset):
-            write_at(fd, memoryview(data)[start - offset : end - offset], start)
-        offset += len(data)
-    os.ftruncate(fd, offset)
+def _listed(names: list[str]) -> str:
+    shown = [name if name.isprintable() else repr(name) for name in names[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _tar_files(stream: _Budget) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """The regular files and their data, up to the archive's end, behind which there are zeros only.
+
+    TarFile.next() takes a damaged header for the end, skips what is not there a block at a time, however much
+    that is, and keeps all members; so the headers are read one by one.
+    """
+    stream.left = MAX_HEADER
+    with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as archive:
+        source = cast("IO[bytes]", archive.fileobj)
+        member = archive.next()
+        for _ in range(MAX_MEMBERS):
+            if member is None:
+                raise tarfile.ReadError("its first header is the end")
+            stream.left = None
+            if member.size < 0:
+                raise tarfile.ReadError(f"{member.name!r} has a negative size")
+            if member.isreg():
+                data = cast("io.BufferedReader[Any]", archive.extractfile(member)).raw
+                yield member, cast("IO[bytes]", data)
+            _skip(source, archive.offset - source.tell())
+            stream.left = MAX_HEADER
+            try:
+                member = tarfile.TarInfo.fromtarfile(archive)
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed does not know it
+                stream.left = None
+                _refuse_rest(source)
+                return
+        raise tarfile.ReadError(f"it holds more than {MAX_MEMBERS} members")
+
+
+def _stored(member: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Offsets and lengths of a member's stored parts, ascending; all of it unless it is sparse."""
+    if member.sparse is None:
+        return [(0, member.size)]
+    parts = cast("list[tuple[int, int]]", member.sparse)
+    end = 0
+    for offset, length in parts:
+        if offset < end or length < 0:
+            raise tarfile.ReadError(f"the map of holes of {member.name!r} is not in order")
+        end = offset + length
+    if member.size < end:
+        raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes, but parts up to {end}")
+    return parts
+
+
+def _skip(source: IO[bytes], count: int) -> None:
+    while count > 0:
+        data = source.read(min(count, CHUNK))
+        if not data:
+            raise EOFError("its tar ends within a member")
+        count -= len(data)
+
+
+def _refuse_rest(source: IO[bytes]) -> None:
+    while data := source.read(CHUNK):
+        if data.strip(b"\0"):
+            raise tarfile.ReadError("something follows the end of its tar")

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, neighbour, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, image_node, neighbour, refuse_cut
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -62,7 +62,7 @@ def node(file: ImageFile, follow: bool, depth: int = 0) -> tuple[Node, str]:
     """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
     header = _read_header(file)
     _refuse_cut_tables(file, header)
-    told: Node = {"driver": "qcow2", "file": file_node(file.path), "backing": None}
+    told: Node = {"driver": "qcow2", "file": image_node(file), "backing": None}
     if header.backing is None:
         return told, "dynamic"
     backing = neighbour(file.path, header.backing, "backing file", follow=follow)

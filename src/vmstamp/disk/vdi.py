@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Node, image_node, refuse_cut
 from vmstamp.errors import DiskError
 
 TYPES = {1: "dynamic", 2: "fixed"}
@@ -38,4 +38,4 @@ def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
             hint=MERGE_HINT,
         )
     refuse_cut(file, data_offset + allocated * block_size, "its data", SPEC)
-    return {"driver": "vdi", "file": file_node(file.path)}, TYPES[kind]
+    return {"driver": "vdi", "file": image_node(file)}, TYPES[kind]

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from vmstamp.disk.base import SECTOR
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, neighbour, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Node, image_node, neighbour, refuse_cut
+from vmstamp.disk.packed import UnpackedFile
 from vmstamp.errors import DiskError
 
 SPEC = "VMware Virtual Disk Format 5.0"
@@ -60,10 +61,13 @@ def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
 
     Flat extents beside a descriptor are its disk; others are read only with `follow`.
     """
-    told: Node = {"driver": "vmdk", "file": file_node(file.path), "backing": None}
+    told: Node = {"driver": "vmdk", "file": image_node(file), "backing": None}
     if not file.read(0, min(file.size, SECTOR)).startswith(DESCRIPTOR):
         _check_sparse_extent(file)
         return told, "dynamic"
+    if isinstance(file, UnpackedFile):
+        hint = "unpack it, with the extents that it lists"
+        raise DiskError(file.path, "holds a VMDK descriptor, which is no whole disk", spec=SPEC, hint=hint)
     if file.size > MAX_DESCRIPTOR:
         raise DiskError(file.path, "the descriptor is too long", spec=SPEC)
     extents = _parse_descriptor(file, file.read(0, file.size))
