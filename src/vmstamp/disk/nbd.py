@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 
+from vmstamp.disk.file import write_error
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -70,13 +71,13 @@ class NbdConnection:
                 piece = view[start : start + MAX_READ]
                 self._request(CMD_WRITE, offset + start, len(piece))
                 self._send(piece)
-                self._await_done("write")
+                self._await_done()
 
     def flush(self) -> None:
         """Have the server write all that it was given. Raises DiskError."""
         with self._lock:
             self._request(CMD_FLUSH, 0, 0)
-            self._await_done("flush")
+            self._await_done()
 
     def data_ranges(self) -> Iterator[Extent]:
         """The ranges that are not known to be zero, ascending, some adjacent. Raises DiskError."""
@@ -157,21 +158,23 @@ class NbdConnection:
         self._cookie += 1
         self._send(_REQUEST.pack(REQUEST_MAGIC, 0, command, self._cookie, offset, length))
 
-    def _await_done(self, what: str) -> None:
+    def _await_done(self) -> None:
         """The reply to a command without content, simple or structured."""
         (magic,) = struct.unpack(">I", self._take(4))
         if magic == SIMPLE_MAGIC:
             error, cookie = struct.unpack(">IQ", self._take(12))
-            if error or cookie != self._cookie:
-                raise self._broken(f"cannot {what}: {os.strerror(error)}")
-            return
-        if magic != STRUCTURED_MAGIC:
+        elif magic == STRUCTURED_MAGIC:
+            flags, kind, cookie, length = _CHUNK.unpack(self._take(_CHUNK.size))
+            if length > MAX_REPLY or not flags & CHUNK_DONE:
+                raise self._broken("answers with nonsense")
+            content = self._take(length)
+            error = int.from_bytes(content[:4], "big") if kind & CHUNK_IS_ERROR else 0
+        else:
             raise self._broken("sends no reply")
-        flags, kind, _, length = _CHUNK.unpack(self._take(_CHUNK.size))
-        content = self._take(min(length, MAX_REPLY))
-        if kind & CHUNK_IS_ERROR or not flags & CHUNK_DONE:
-            code = int.from_bytes(content[:4], "big")
-            raise self._broken(f"cannot {what}: {os.strerror(code)}")
+        if cookie != self._cookie:
+            raise self._broken("answers another request")
+        if error:  # the numbers are Linux's
+            raise write_error(self._path, OSError(error, os.strerror(error)))
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
         """The structured reply's chunks as (type, length); the caller takes each one's content."""
