@@ -297,3 +297,14 @@ def test_a_truncated_foreign_disk_is_never_read_as_zeros(
     os.truncate(path, int(path.stat().st_size * kept))
     with pytest.raises(DiskError), disk.open(path) as opened:
         opened.read(0, opened.size)
+
+
+def test_a_backing_file_is_read_only_when_it_may_be_followed(tmp_path: Path) -> None:
+    base, child = tmp_path / "base.qcow2", tmp_path / "child.qcow2"
+    disk.convert(MemoryDisk(MIB, {0: b"base"}), base)
+    run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", child])
+    with pytest.raises(DiskError, match="is another file") as caught:
+        disk.open(child)
+    assert "--follow" in caught.value.hint
+    with disk.open(child, follow=True) as opened:
+        assert opened.read(0, 4) == b"base"

@@ -61,8 +61,9 @@ def open(path: Path | str, *, follow: bool = False, unpack: bool = False) -> Dis
 
     Any file that no format claims is a raw disk, unless its name promises a format, or it is plainly
     something else. A differencing disk opens its parents, which must lie in its own directory unless
-    `follow`. Raises DiskError; costs a few reads, whatever size the file claims. With `unpack` the disk in a
-    .gz, .xz, .zst, .bz2 or .tar is unpacked first, to a temporary file without a name.
+    `follow`; a qcow2's backing file, and extents of a VMDK other than flat ones beside it, need `follow`.
+    With `unpack` the disk in a .gz, .xz, .zst, .bz2 or .tar is unpacked first, to a temporary file without a
+    name. Raises DiskError; costs a few reads else, whatever size the file claims.
     """
     if unpack and (inner := _unpacked(Path(path))) is not None:
         try:
@@ -109,7 +110,7 @@ def _open(file: ImageFile, follow: bool, children: tuple[Path, ...]) -> Disk:
         return open_vhd(file, open_parent)
     for offset, magic, name in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
-            return open_foreign(file, name)
+            return open_foreign(file, name, follow)
     _refuse_what_is_no_disk(file, head)
     return RawDisk(file)
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
 follow_option = click.option(
-    "--follow", is_flag=True, help="Read parents that lie outside of the directory of FILE, too."
+    "--follow",
+    is_flag=True,
+    help="Read the other files that FILE names: backing files, extents, parents elsewhere.",
 )
 
 
