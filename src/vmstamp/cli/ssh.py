@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from vmstamp.cli.keys import PRIVATE
 from vmstamp.cli.network import SSH_PORT, public_address
 from vmstamp.errors import MachineError
 from vmstamp.paths import Home
-from vmstamp.run import Completed, run
+from vmstamp.run import Completed, call, run
 
 # A stamp offers a port below 1024 at this much more, and at itself only where this computer lets it; there
 # may be another server's.
@@ -130,10 +132,32 @@ def run_in(
     return done
 
 
+def log_in_here(target: Target, *words: str, port: int, pause: float = PAUSE) -> int:
+    """`ssh` on this terminal, with `words` as its command; its exit status.
+
+    What ssh itself has to say goes to a file meanwhile, apart from what the command says: so a login that
+    ended before it began can be tried again. Nothing of standard input is used up by then.
+    """
+    with tempfile.TemporaryDirectory(prefix="vmstamp-ssh-") as directory:
+        log = Path(directory) / "log"
+        for left in reversed(range(TRIES)):
+            log.write_bytes(b"")
+            status = call([*target.argv(port, "-E", str(log)), *words])
+            said = log.read_text(errors="replace")
+            if not left or not _ended_before_login(status, said):
+                break
+            time.sleep(pause)
+    sys.stderr.write(said)
+    return status
+
+
 def _never_began(done: Completed) -> bool:
+    return _ended_before_login(done.status, done.stderr.decode(errors="replace"))
+
+
+def _ended_before_login(status: int, said: str) -> bool:
     """Whether a login ended before the command: a guest that is still starting restarts its SSH server."""
-    said = done.stderr.decode(errors="replace")
-    return done.status == SSH_FAILED and any(words in said for words in BEFORE_LOGIN)
+    return status == SSH_FAILED and any(words in said for words in BEFORE_LOGIN)
 
 
 def _short(command: str) -> str:

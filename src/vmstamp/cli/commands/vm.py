@@ -202,7 +202,6 @@ def ssh(
 
     Waits for a VM that is still starting. Own known_hosts per VM; ~/.ssh is neither read nor changed.
     """
-    from vmstamp import run
     from vmstamp.cli import ssh as shell
     from vmstamp.cli import vms
 
@@ -224,7 +223,7 @@ def ssh(
             {"status": done.status, "stdout": done.text, "stderr": done.stderr.decode(errors="replace")}
         )
         context.exit(done.status)
-    context.exit(run.call([*target.argv(port), *(["--", " ".join(command)] if command else [])]))
+    context.exit(shell.log_in_here(target, *(["--", " ".join(command)] if command else []), port=port))
 
 
 @vm.command(epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40"))
