@@ -6,6 +6,7 @@ its own module; this one is their door.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -72,6 +73,7 @@ def repair(path: Path, destination: Path, progress: Callable[[int], None] | None
     try:
         kind = _format(file)
         with replacing(destination, overwrite=destination == path) as fd:
+            os.ftruncate(fd, file.size)  # it may end in a hole
             copy_data(RawDisk(file), fd, lambda offset: offset, progress=progress)
             kind.repair(file, fd)
     finally:

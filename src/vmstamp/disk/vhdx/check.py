@@ -17,6 +17,8 @@ from vmstamp.disk.vhdx.log import ReplayedFile
 from vmstamp.disk.vhdx.reader import Header, Vhdx, read_headers, replay
 from vmstamp.errors import DiskError
 
+LAST_SEQUENCE_NUMBER = 2**64 - 3  # that has two behind it
+
 
 def check_vhdx(file: ImageFile) -> Iterator[Problem]:
     """What is wrong, most basic first. Parents are not looked at; memory by what is allocated."""
@@ -61,7 +63,7 @@ def _check_log(file: ImageFile, header: Header) -> Iterator[Problem]:
 
 def _check_regions(file: ImageFile) -> Iterator[Problem]:
     tables = [file.read(at, layout.REGION_SIZE) for at in layout.REGION_OFFSETS]
-    good = [table[:4] == b"regi" and _sum(table) == layout.checksum(table) for table in tables]
+    good = [_is_region_table(table) for table in tables]
     for index, at in enumerate(layout.REGION_OFFSETS):
         if not good[index] and any(good):
             mend = "it is written again from the other one"
@@ -70,8 +72,8 @@ def _check_regions(file: ImageFile) -> Iterator[Problem]:
         yield Problem("the two region tables differ", layout.REGION_OFFSETS[1], layout.REGION_SPEC)
 
 
-def _sum(structure: bytes) -> int:
-    return int.from_bytes(structure[4:8], "little")
+def _is_region_table(data: bytes) -> bool:
+    return data[:4] == b"regi" and int.from_bytes(data[4:8], "little") == layout.checksum(data)
 
 
 def _check_blocks(disk: Vhdx) -> Iterator[Problem]:
@@ -102,7 +104,7 @@ def repair_vhdx(file: ImageFile, fd: int) -> None:
         _write_patches(replayed, fd)
         file = replayed
     tables = [file.read(at, layout.REGION_SIZE) for at in layout.REGION_OFFSETS]
-    good = next((table for table in tables if _sum(table) == layout.checksum(table)), None)
+    good = next(filter(_is_region_table, tables), None)
     for at in layout.REGION_OFFSETS:
         if good is not None:
             write_at(fd, good, at)
@@ -124,9 +126,10 @@ def _write_patches(file: ReplayedFile, fd: int) -> None:
 
 
 def _clean_header(file: ImageFile, header: Header, step: int) -> bytes:
-    """The header with an empty log, `step` sequence numbers later."""
+    """The header with an empty log, `step` sequence numbers later; behind the last one they begin anew."""
     data = bytearray(file.read(header.at, 4 * KIB))
-    struct.pack_into("<Q", data, 8, header.sequence_number + step)
+    before = header.sequence_number if header.sequence_number < LAST_SEQUENCE_NUMBER else 0
+    struct.pack_into("<Q", data, 8, before + step)
     data[48:64] = UUID(int=0).bytes_le
     struct.pack_into("<I", data, 4, layout.checksum(bytes(data)))
     return bytes(data)
