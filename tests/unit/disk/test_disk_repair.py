@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.disk.vhdx_log import log_entry, put_log
 from vmstamp import disk
 from vmstamp.disk.check import check, repair
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.vhdx import layout
+from vmstamp.errors import DiskError
 
 KIB, MIB = 1024, 1024 * 1024
 CONTENT = MemoryDisk(5 * MIB, {0: b"a" * 600, 3 * MIB: b"b" * 600})  # so the last block ends in a hole
@@ -67,3 +69,13 @@ def test_behind_the_last_sequence_number_they_begin_anew(path: Path, last: int) 
     seal(path, 64 * KIB, 4 * KIB)
     overwrite(path, 128 * KIB + 100, b"!")
     assert_mended(path, path.with_name("mended"))
+
+
+def test_a_log_that_makes_the_file_longer_than_files_can_be_is_refused(path: Path) -> None:
+    entry = log_entry(1, 0, [(4 * MIB, b"x" * 4096)], path.stat().st_size)
+    longest = entry[:4] + bytes(4) + entry[8:56] + struct.pack("<Q", 1 << 63) + entry[64:]
+    put_log(path, [(0, longest[:4] + struct.pack("<I", layout.checksum(longest)) + longest[8:])])
+    with pytest.raises(DiskError, match="the log says that the file has 9223372036854775808 bytes"):
+        repair(path, path.with_name("mended"))
+    with pytest.raises(DiskError, match="the log says"):
+        disk.open(path)

@@ -42,6 +42,7 @@ ENTRY_SPEC, DESCRIPTOR_SPEC, SEQUENCE_SPEC = "[MS-VHDX] 2.3.1.1", "[MS-VHDX] 2.3
 MAX_DESCRIPTORS = 1 << 18  # of one replay: the log of 1 MiB that all makers write holds less than 2^15
 # A sound log is read twice at most; one that needs more was made to keep us busy.
 MAX_WORK = 8
+MAX_FILE_SIZE = 1 << 62  # bytes; no file system has more, and it leaves room to add
 BROKEN = "restore the disk from a copy: its last writes are lost, and what they changed is in pieces"
 
 
@@ -180,7 +181,7 @@ def _patches(log: Log, entry: Entry) -> Iterator[Patch]:
         signature, four, eight, offset, sequence = DESCRIPTOR.unpack(log.read(at, DESCRIPTOR.size))
         zero_length = int.from_bytes(eight, "little") if signature == b"zero" else SECTOR
         wrong = sequence != entry.sequence_number or offset % SECTOR or zero_length % SECTOR
-        if wrong or signature not in (b"zero", b"desc") or offset + zero_length > 1 << 62:
+        if wrong or signature not in (b"zero", b"desc") or offset + zero_length > MAX_FILE_SIZE:
             raise _bad(log, at, "a descriptor of the log is not as specified", DESCRIPTOR_SPEC)
         if signature == b"zero":
             yield Patch(offset, offset + zero_length)
@@ -240,6 +241,9 @@ class ReplayedFile(ImageFile):
                 spec=ENTRY_SPEC,
                 hint="the file is truncated; copy it again from its source",
             )
+        if newest.last_file_offset > MAX_FILE_SIZE:
+            what = f"the log says that the file has {newest.last_file_offset} bytes"
+            raise _bad(log, newest.at, what, ENTRY_SPEC)
         self.path = file.path
         self.real = file
         self.patches = flatten([patch for entry in entries for patch in _patches(log, entry)])
