@@ -116,13 +116,16 @@ def repair_vhdx(file: ImageFile, fd: int) -> None:
 
 
 def _write_patches(file: ReplayedFile, fd: int) -> None:
+    """Write the log's changes to `fd`. What `file` has no bytes for is a hole in `fd` already."""
     os.ftruncate(fd, file.size)
     for patch in file.patches:
-        if patch.log_offset is not None:
+        end = min(patch.end, file.size)
+        if patch.log_offset is not None and patch.start < end:
             write_at(fd, file.content(patch), patch.start)
-            continue
-        for start in range(patch.start, min(patch.end, file.size), MIB):
-            write_at(fd, bytes(min(MIB, patch.end - start)), start)
+        elif patch.log_offset is None:
+            for low, high in file.real.extents(patch.start, end):
+                for start in range(low, high, MIB):
+                    write_at(fd, bytes(min(MIB, high - start)), start)
 
 
 def _clean_header(file: ImageFile, header: Header, step: int) -> bytes:

@@ -40,8 +40,9 @@ ENTRY = struct.Struct("<4sIIIQI4x16sQQ")
 DESCRIPTOR = struct.Struct("<4s4s8sQQ")
 ENTRY_SPEC, DESCRIPTOR_SPEC, SEQUENCE_SPEC = "[MS-VHDX] 2.3.1.1", "[MS-VHDX] 2.3.1.2", "[MS-VHDX] 2.3.3"
 MAX_DESCRIPTORS = 1 << 18  # of one replay: the log of 1 MiB that all makers write holds less than 2^15
-# A sound log is read twice at most; one that needs more was made to keep us busy.
-MAX_WORK = 8
+# A sound entry has no sector of zeros, so it lies where the file has bytes stored. It is checked once, and
+# older ones reach into it at most once more: a log that needs more was made to keep us busy.
+MAX_WORK = 4
 MAX_FILE_SIZE = 1 << 62  # bytes; no file system has more, and it leaves room to add
 BROKEN = "restore the disk from a copy: its last writes are lost, and what they changed is in pieces"
 
@@ -83,8 +84,9 @@ class Log:
                 hint=BROKEN,
             )
         self._entries: dict[int, Entry | None] = {}
-        self._work = MAX_WORK * length
-        self._lookups = MAX_WORK * length // SECTOR
+        stored = sum(end - start for start, end in file.extents(offset, offset + length))
+        self._work = MAX_WORK * stored
+        self._lookups = MAX_WORK * stored // SECTOR
 
     def read(self, at: int, length: int) -> bytes:
         """`length` bytes, at most those of the log, from `at` on."""
@@ -135,18 +137,8 @@ class Log:
 
 def active_sequence(log: Log) -> list[Entry]:
     """The entries to replay, oldest first. DiskError when there is none. Spec: [MS-VHDX] 2.3.3."""
-    best: list[Entry] = []
-    tail = 0
-    while tail < log.length:
-        found = _sequence_from(log, tail)
-        valid = any(entry.at == found[-1].tail for entry in found) if found else False
-        if valid and (not best or found[-1].sequence_number > best[-1].sequence_number):
-            best = found
-        following = tail + (sum(entry.length for entry in found) if valid else SECTOR)
-        if following > log.length:  # it went over the log's end: all have been seen
-            break
-        tail = following
-    if not best:
+    best = max(_sequences(log), key=lambda entries: entries[-1].sequence_number, default=None)
+    if best is None:
         raise DiskError(
             log.file.path,
             "the log is not empty, but holds no valid sequence of entries",
@@ -156,6 +148,27 @@ def active_sequence(log: Log) -> list[Entry]:
         )
     start = next(index for index, entry in enumerate(best) if entry.at == best[-1].tail)
     return best[start:]
+
+
+def _sequences(log: Log) -> Iterator[list[Entry]]:
+    """The log's sequences whose last entry names one of them as its tail, by their place in the log."""
+    behind = 0
+    for at in _signatures(log):
+        if at < behind:
+            continue
+        found = _sequence_from(log, at)
+        if found and any(entry.at == found[-1].tail for entry in found):
+            yield found
+            behind = at + sum(entry.length for entry in found)
+
+
+def _signatures(log: Log) -> Iterator[int]:
+    """Where an entry may begin, ascending; holes of the file are not read."""
+    for stored in log.file.extents(log.offset, log.offset + log.length):
+        low, high = (stored.start - log.offset) // SECTOR * SECTOR, stored.end - log.offset
+        for start in range(low, high, MIB):
+            data = log.read(start, min(MIB, high - start))
+            yield from (start + at for at in range(0, len(data), SECTOR) if data[at : at + 4] == b"loge")
 
 
 def _sequence_from(log: Log, at: int) -> list[Entry]:
