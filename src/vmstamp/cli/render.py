@@ -33,6 +33,18 @@ class Reporter(Protocol):
         """A progress bar; the block gets a function of (done, total) bytes, callable from any thread."""
 
 
+class Tally:
+    """Counts the bytes of pieces as they come, and shows them on a bar of `total`."""
+
+    def __init__(self, show: Progress, total: int) -> None:
+        self._show, self._total = show, total
+        self.moved = 0
+
+    def __call__(self, length: int) -> None:
+        self.moved += length
+        self._show(self.moved, self._total)
+
+
 class Console:
     """Standard output of one command. `say` and `bar` may be called from several threads."""
 
@@ -103,6 +115,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in all_rows
     ]
+
+
+def shown(text: str) -> str:
+    """A name from inside a file, safe for any terminal: no control sequences, no letters it lacks."""
+    plain = "".join(character if character.isprintable() else "?" for character in text)
+    encoding = sys.stdout.encoding or "ascii"
+    return plain.encode(encoding, "replace").decode(encoding)
 
 
 def bytes_text(count: int) -> str:

@@ -15,6 +15,16 @@ HOLE = None  # a block that is not in the file: the parent's bytes, or zeros
 ZERO = -1  # a block that reads as zeros even where there is a parent
 
 
+def set_runs(bits: str, start: int, end: int) -> Iterator[Extent]:
+    """The runs of '1' in `bits` between the indices `start` and `end`, ascending."""
+    at = bits.find("1", start, end)
+    while at >= 0:
+        stop = bits.find("0", at, end)
+        stop = end if stop < 0 else stop
+        yield Extent(at, stop)
+        at = bits.find("1", stop, end)
+
+
 class BlockDisk(Disk):
     """What VHD and VHDX have in common. Owns the file, and its parent.
 
@@ -38,23 +48,29 @@ class BlockDisk(Disk):
         yield Extent(start, end)
 
     def _read(self, offset: int, length: int) -> bytes:
-        first = offset // self.block_size
-        start = offset - first * self.block_size
-        if start + length <= self.block_size:  # the usual case: one copy less
-            position = self._locate(first, 1)[0]
-            if position is not None and position >= 0 and self._is_whole(first, position, start, length):
+        """Without a copy where all of it lies in one block, and without touching memory where all is zero."""
+        positions = self._positions(offset, length)
+        if self.parent is None and all(position in (HOLE, ZERO) for position in positions):
+            return bytes(length)
+        first, start = divmod(offset, self.block_size)
+        if len(positions) == 1 and (position := positions[0]) is not HOLE and position != ZERO:
+            whole = Extent(start, start + length)
+            if next(self._present(first, position, *whole), None) == whole:
                 return self._file.read(position + start, length, what=f"block {first}")
         data = bytearray(length)
-        self._read_into(offset, memoryview(data))
+        self._fill(positions, offset, memoryview(data))
         return bytes(data)
 
-    def _is_whole(self, block: int, position: int, start: int, length: int) -> bool:
-        return next(self._present(block, position, start, start + length), None) == (start, start + length)
-
     def _read_into(self, offset: int, view: memoryview) -> None:
-        end = offset + len(view)
+        self._fill(self._positions(offset, len(view)), offset, view)
+
+    def _positions(self, offset: int, length: int) -> Sequence[int | None]:
+        """Where the blocks of a span lie."""
         first = offset // self.block_size
-        positions = self._locate(first, (end - 1) // self.block_size - first + 1)
+        return self._locate(first, (offset + length - 1) // self.block_size - first + 1)
+
+    def _fill(self, positions: Sequence[int | None], offset: int, view: memoryview) -> None:
+        end, first = offset + len(view), offset // self.block_size
         for block, position in enumerate(positions, first):
             base = block * self.block_size
             start, stop = max(offset - base, 0), min(end - base, self.block_size)

@@ -30,6 +30,7 @@ SUFFIXES = {
     ".vhd": "vhd-fixed",
     ".vpc": "vhd-fixed",
     ".vhdx": "vhdx",
+    ".avhdx": "vhdx",
     ".raw": "raw",
     ".img": "raw",
     ".bin": "raw",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import write_at
@@ -39,16 +39,21 @@ def _differs(part: memoryview, zeros: bytes) -> bool:
 
 
 def data_chunks(
-    disk: Disk, *, chunk: int = CHUNK, grain: int = GRAIN, progress: Callable[[int], None] | None = None
+    disk: Disk,
+    *,
+    chunk: int = CHUNK,
+    grain: int = GRAIN,
+    extents: Iterable[Extent] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, memoryview]]:
     """All data of `disk` as (offset, bytes), ascending; no piece crosses a multiple of `chunk` bytes.
 
-    Holes are not read, runs of zeros of `grain` bytes are not given. A piece is good until the next is
+    With `extents`, ascending and disjoint, that of these parts only. Holes are not read, runs of zeros of `grain` bytes are not given. A piece is good until the next is
     taken: all lie in one buffer, which makes this as fast as the kernel copies. `progress` is called with
     the length of every piece read, so its sum is the sum of the disk's extents.
     """
     buffer = memoryview(mmap.mmap(-1, min(chunk, CHUNK)))
-    for start, end in disk.extents():
+    for start, end in disk.extents() if extents is None else extents:
         while start < end:
             stop = min(end, (start // chunk + 1) * chunk, start + len(buffer))
             data = buffer[: stop - start]

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
@@ -42,7 +43,7 @@ class ImageFile:
             raise
 
     @classmethod
-    def from_descriptor(cls, fd: int, path: Path) -> ImageFile:
+    def from_descriptor(cls, fd: int, path: Path) -> Self:
         """The file open as `fd`, which is taken over; `path` is what errors name."""
         file = cls.__new__(cls)
         file.path, file._fd = path, fd

@@ -111,7 +111,7 @@ def unpack(path: Path, progress: Progress | None = None) -> UnpackedFile:
         ):
             _unpack(packed, target.fileno(), path)
             _refuse_nested(path, os.pread(target.fileno(), 512, 0))
-            return cast("UnpackedFile", UnpackedFile.from_descriptor(os.dup(target.fileno()), path))
+            return UnpackedFile.from_descriptor(os.dup(target.fileno()), path)
     except OSError as error:
         if error.errno is None:  # bz2's
             raise _damaged(path, error) from error

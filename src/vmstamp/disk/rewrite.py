@@ -5,7 +5,7 @@ The new file is written whole before it takes the name, so whatever happens ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from vmstamp.disk import vhd_writer, vhdx
@@ -69,29 +69,14 @@ def _refuse_cut(disk: Disk, path: Path, size: int) -> None:
                 f"partition {part.number} ends at byte {part.end}; only {room} bytes would be left for it",
                 hint="shrink the file system and the partition in the guest first",
             )
-    backup = [Extent(disk.size - GPT_BACKUP, disk.size)] if table.scheme == "gpt" else []
-    for offset, data in data_chunks(_Tail(disk, size, backup), grain=SECTOR):
+    kept = [Extent(0, size)]
+    if table.scheme == "gpt":
+        kept.append(Extent(max(disk.size - GPT_BACKUP, size), disk.size))
+    for offset, data in data_chunks(disk, extents=without(disk.extents(), kept), grain=SECTOR):
         found = offset + next(index for index, byte in enumerate(data) if byte)
         raise DiskError(
             path, "there is data behind the new end", offset=found, hint="erase it in the guest first"
         )
-
-
-class _Tail(Disk):
-    """`disk` with its extents from `start` on only, without `holes`."""
-
-    def __init__(self, disk: Disk, start: int, holes: list[Extent]) -> None:
-        self._disk, self._holes = disk, [Extent(0, start), *holes]
-        self.size, self.format = disk.size, disk.format
-
-    def _read(self, offset: int, length: int) -> bytes:
-        return self._disk.read(offset, length)
-
-    def extents(self) -> Iterator[Extent]:
-        return without(self._disk.extents(), self._holes)
-
-    def close(self) -> None:
-        """The disk is its owner's."""
 
 
 def refuse_merge(child: Disk) -> Disk:

@@ -31,7 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vmstamp.disk.base import SECTOR, Disk
-from vmstamp.disk.blocks import BlockDisk
+from vmstamp.disk.blocks import HOLE, BlockDisk, set_runs
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import (
     COOKIE,
@@ -48,7 +48,6 @@ from vmstamp.disk.vhd_locator import FIELDS_AT, ParentReference, parse_reference
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
-OLD_FOOTER_SIZE = 511  # Virtual PC before 2004 left out the last reserved byte
 UNUSED = 0xFFFFFFFF
 DYNAMIC_COOKIE = b"cxsparse"
 DYNAMIC_HEADER = struct.Struct(">8sQQIIII984x")
@@ -250,12 +249,12 @@ class DynamicVhdFile(BlockDisk):
         for start in range(0, self.block_count, 16384):
             count = min(16384, self.block_count - start)
             for block, position in enumerate(self._locate(start, count), start):
-                if position is not None:
+                if position is not HOLE:
                     yield block, position
 
     def _position(self, block: int, entry: int) -> int | None:
         if entry == UNUSED:
-            return None
+            return HOLE
         if not entry:
             raise DiskError(
                 self._file.path,
@@ -275,11 +274,7 @@ class DynamicVhdFile(BlockDisk):
         if bitmap.count(0xFF) == len(bitmap):
             yield Extent(start, end)
             return
-        bits = f"{int.from_bytes(bitmap, 'big'):0{len(bitmap) * 8}b}"
-        at = bits.find("1", first - low * 8)
-        while 0 <= at <= last - low * 8:
-            stop = bits.find("0", at)
-            stop = len(bits) if stop < 0 else stop
-            base = low * 8
-            yield Extent(max(start, (base + at) * SECTOR), min(end, (base + stop) * SECTOR))
-            at = bits.find("1", stop)
+        base = low * 8
+        bits = f"{int.from_bytes(bitmap, 'big'):0{len(bitmap) * 8}b}"  # the most significant bit first
+        for run in set_runs(bits, first - base, last + 1 - base):
+            yield Extent(max(start, (base + run.start) * SECTOR), min(end, (base + run.end) * SECTOR))

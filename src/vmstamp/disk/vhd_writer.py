@@ -127,13 +127,13 @@ def _write(source: Disk, fd: int, footer: bytes, progress: Callable[[int], None]
     write_at(fd, footer, end)
 
 
-def make_header(entries: int, parent: bytes = b"", *, block_size: int = BLOCK_SIZE) -> bytes:
+def make_header(entries: int, parent: bytes = b"") -> bytes:
     """A dynamic disk header for `entries` blocks; `parent` is what follows byte 40, zero for no parent.
 
     Spec: VHD 1.0, Dynamic Disk Header Format.
     """
     header = bytearray(
-        DYNAMIC_HEADER.pack(DYNAMIC_COOKIE, NO_NEXT, BAT_OFFSET, HEADER_VERSION, entries, block_size, 0)
+        DYNAMIC_HEADER.pack(DYNAMIC_COOKIE, NO_NEXT, BAT_OFFSET, HEADER_VERSION, entries, BLOCK_SIZE, 0)
     )
     header[40 : 40 + len(parent)] = parent
     struct.pack_into(">I", header, 36, checksum(bytes(header), 36))

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from vmstamp import disk
-from vmstamp.cli.commands.disk_make import MANY_EXTENTS, Size, convert, create, merge, moved_size, resize
+from vmstamp.cli.commands.disk_look import MANY_EXTENTS, moved_size
+from vmstamp.cli.commands.disk_make import Size, convert, create, merge, resize
 from vmstamp.disk.create import create_child
 from vmstamp.disk.memory import MemoryDisk
 

@@ -9,8 +9,8 @@ import pytest
 
 from vmstamp import disk
 from vmstamp.disk import vhdx
+from vmstamp.disk.blocks import set_runs
 from vmstamp.disk.memory import MemoryDisk
-from vmstamp.disk.vhdx.reader import set_runs
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -103,17 +103,15 @@ def test_a_child_of_a_child_has_both_parents(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bitmap", "start", "end", "runs"),
+    ("bits", "start", "end", "runs"),
     [
-        (b"\x00", 0, 8, []),
-        (b"\x01", 0, 8, [(0, 1)]),
-        (b"\x80\x01", 0, 16, [(7, 9)]),
-        (b"\xff\xff", 3, 12, [(3, 12)]),
-        (b"\x05", 0, 8, [(0, 1), (2, 3)]),
-        (b"\xff", 8, 8, []),
+        ("00000000", 0, 8, []),
+        ("10000000", 0, 8, [(0, 1)]),
+        ("0000000110000000", 0, 16, [(7, 9)]),
+        ("1111111111111111", 3, 12, [(3, 12)]),
+        ("10100000", 0, 8, [(0, 1), (2, 3)]),
+        ("11111111", 8, 8, []),
     ],
 )
-def test_bits_count_from_the_least_significant(
-    bitmap: bytes, start: int, end: int, runs: list[tuple[int, int]]
-) -> None:
-    assert list(set_runs(bitmap, start, end)) == [Extent(*run) for run in runs]
+def test_runs_of_set_bits(bits: str, start: int, end: int, runs: list[tuple[int, int]]) -> None:
+    assert list(set_runs(bits, start, end)) == [Extent(*run) for run in runs]

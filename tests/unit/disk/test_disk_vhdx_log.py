@@ -74,7 +74,7 @@ def test_an_entry_is_read_as_the_specification_lays_it_out(path: Path) -> None:
     entry = GOLDEN[:4] + GOLDEN_CHECKSUM + GOLDEN[8:]
     put_log(path, [(SECTOR, entry)])
     with Vhdx(ImageFile(path)) as disk:
-        assert disk.replayed
+        assert disk.notes == ("it was not closed properly: its log was replayed in memory",)
         assert disk.read(0, 4 * SECTOR) == (
             bytes(SECTOR) + b"A" * 8 + b"m" * 4084 + b"ZZZZ" + b"a" * 2 * SECTOR
         )

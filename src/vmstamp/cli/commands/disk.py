@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vmstamp.cli.options import FAILED, arm_client, examples, group_option, json_option
-from vmstamp.cli.render import Console, bytes_text
+from vmstamp.cli.render import Console, bytes_text, shown
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -74,9 +74,8 @@ def look_lines(look: Look) -> list[str]:
 
 
 def _partition_text(part: PartitionReport) -> str:
-    return (
-        f"{part.number}: {bytes_text(part.end - part.start)} {part.content or 'unknown'} {part.name}".rstrip()
-    )
+    size = bytes_text(part.end - part.start)
+    return f"{part.number}: {size} {part.content or 'unknown'} {shown(part.name)}".rstrip()
 
 
 @click.command(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vmstamp.cli.options import FAILED, examples, json_option
-from vmstamp.cli.render import Console, bytes_text, table, to_json
+from vmstamp.cli.render import Console, Tally, bytes_text, shown, table, to_json
 
 if TYPE_CHECKING:
     from vmstamp.disk import Disk
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vmstamp.disk.partitions import Partition
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+MANY_EXTENTS = 10_000  # more are not counted for a progress bar
 SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
 follow_option = click.option(
     "--follow",
@@ -51,7 +53,7 @@ def info_lines(told: DiskInfo) -> list[str]:
         ("block size", bytes_text(told.block_size) if told.block_size else ""),
         ("sector size", f"{told.sector_size} B"),
         ("unique id", told.unique_id or ""),
-        ("creator", _shown(told.creator or "")),
+        ("creator", shown(told.creator or "")),
         ("created", f"{told.created:%Y-%m-%d %H:%M:%S} UTC" if told.created else ""),
         *(("parent", str(parent)) for parent in told.parents),
         *(("note", note) for note in told.notes),
@@ -158,7 +160,7 @@ def _partition_table(parts: tuple[Partition, ...], filled: tuple[int, ...]) -> l
             bytes_text(part.end),
             bytes_text(data),
             _share(data, part.length),
-            _shown(part.name),
+            shown(part.name),
         )
         for part, data in zip(parts, filled, strict=True)
     ]
@@ -167,13 +169,6 @@ def _partition_table(parts: tuple[Partition, ...], filled: tuple[int, ...]) -> l
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / max(whole, 1):.1f} %"
-
-
-def _shown(text: str) -> str:
-    """A name from inside a file, safe for any terminal: no control sequences, no letters it lacks."""
-    plain = "".join(character if character.isprintable() else "?" for character in text)
-    encoding = sys.stdout.encoding or "ascii"
-    return plain.encode(encoding, "replace").decode(encoding)
 
 
 def shade(filled: int, cell_size: int, shades: str) -> str:
@@ -206,14 +201,8 @@ def compare(
         disk.open(right, follow=follow, unpack=True) as other,
         console.bar("compared") as bar,
     ):
-        done = 0
-
-        def progress(length: int) -> None:
-            nonlocal done
-            done += length
-            bar(done, max(one.size, other.size))
-
-        difference = first_difference(one, other, progress)
+        total = max(moved_size(one), moved_size(other))
+        difference = first_difference(one, other, Tally(bar, total))
         sizes = (one.data_size, other.data_size)
     same = difference is None and (not strict or sizes[0] == sizes[1])
     document = {"same": same, "sizes": sizes, "difference": difference}
@@ -233,3 +222,9 @@ def _compared(sizes: tuple[int, int], difference: Difference | None) -> list[str
     if sizes[0] != sizes[1]:
         lines.append(f"sizes differ: {sizes[0]} and {sizes[1]} bytes")
     return lines
+
+
+def moved_size(source: Disk) -> int:
+    """The bytes that moving `source` reads; of a disk in very many pieces its size, which is no less."""
+    extents = list(islice(source.extents(), MANY_EXTENTS + 1))
+    return source.size if len(extents) > MANY_EXTENTS else sum(extent.length for extent in extents)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmstamp.cli.commands.disk_look import FILE, follow_option
+from vmstamp.cli.commands.disk_look import FILE, follow_option, moved_size
 from vmstamp.cli.options import examples, json_option
-from vmstamp.cli.render import Console, bytes_text, seconds_text
+from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
 if TYPE_CHECKING:
     from vmstamp.disk import Disk
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 FORMATS = ("vhd-fixed", "vhd-dynamic", "vhdx", "vhdx-fixed", "raw", "qcow2", "vmdk")
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 MAX_SIZE = 2**63 - 1  # bytes; no file can be larger
-MANY_EXTENTS = 10_000  # more are not counted for a progress bar
 _SIZE = re.compile(r"(\d{1,19})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -153,8 +149,8 @@ def resize(file: Path, size: int, plan: bool, console: Console) -> None:
         before = opened.data_size
         refuse_resize(opened, size)
         if not plan and size != before:
-            with progress_bar(console, file.name, moved_size(opened)) as progress:
-                rewrite(opened, size, progress)
+            with console.bar(file.name) as bar:
+                rewrite(opened, size, Tally(bar, moved_size(opened)))
     word = "would have" if plan else "has"
     document = {"path": file, "before": before, "virtual_size": size, "done": not plan}
     lines = [f"{file}: {word} {bytes_text(size)} ({size} bytes), before {bytes_text(before)}"]
@@ -184,8 +180,8 @@ def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
     with disk.open(child, follow=True) as opened:
         parent = refuse_merge(opened).path
         if not plan:
-            with progress_bar(console, child.name, moved_size(opened)) as progress:
-                rewrite(opened, progress)
+            with console.bar(child.name) as bar:
+                rewrite(opened, Tally(bar, moved_size(opened)))
     if not plan and not keep:
         child.unlink()
     steps = [f"write {child} over {parent}", *([] if keep else [f"remove {child}"])]
@@ -227,8 +223,8 @@ def check(
     repaired = None
     if repair and report.state == "repairable":
         repaired = file if in_place else output or file.with_stem(file.stem + ".repaired")
-        with progress_bar(console, file.name, file.stat().st_size) as progress:
-            mend(file, repaired, progress)
+        with console.bar(file.name) as bar:
+            mend(file, repaired, Tally(bar, file.stat().st_size))
         after = look(repaired)
     else:
         after = report
@@ -254,26 +250,6 @@ def check(
     context.exit({"sound": 0, "repairable": 1, "broken": 2}[after.state])
 
 
-@contextmanager
-def progress_bar(console: Console, title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar; the block gets a function of the bytes of each piece."""
-    moved = 0
-    with console.bar(title) as bar:
-
-        def progress(length: int) -> None:
-            nonlocal moved
-            moved += length
-            bar(moved, total)
-
-        yield progress
-
-
-def moved_size(source: Disk) -> int:
-    """The bytes that moving `source` reads; of a disk in very many pieces its size, which is no less."""
-    extents = list(islice(source.extents(), MANY_EXTENTS + 1))
-    return source.size if len(extents) > MANY_EXTENTS else sum(extent.length for extent in extents)
-
-
 def refuse_dash(*paths: Path) -> None:
     """A disk cannot be piped: it is read and written by position."""
     for path in paths:
@@ -290,15 +266,9 @@ def write(
     from vmstamp import disk
 
     started = time.monotonic()
-    moved = 0
-    with progress_bar(console, path.name, moved_size(source)) as progress:
-
-        def count(length: int) -> None:
-            nonlocal moved
-            moved += length
-            progress(length)
-
-        disk.convert(source, path, to, count, size=size, overwrite=overwrite)
+    with console.bar(path.name) as bar:
+        tally = Tally(bar, moved_size(source))
+        disk.convert(source, path, to, tally, size=size, overwrite=overwrite)
     seconds = time.monotonic() - started
     with disk.open(path, follow=True) as made:
         kind, made_size = (made.format, made.subformat), made.data_size
@@ -310,11 +280,11 @@ def write(
         "virtual_size": made_size,
         "allocated": allocated,
         "seconds": seconds,
-        "moved": moved,
+        "moved": tally.moved,
     }
     name = f"{kind[1]} {kind[0]}".strip()
     sizes = f"{bytes_text(made_size)} virtual, {bytes_text(allocated)} allocated"
-    rate = f" ({bytes_text(int(moved / seconds))}/s)" if moved else ""
+    rate = f" ({bytes_text(int(tally.moved / seconds))}/s)" if tally.moved else ""
     lines = [f"{path}: {name}, {sizes}, in {seconds_text(seconds)}{rate}"]
     if made_size > (wanted := size or source.size):
         lines.append(f"the size was rounded up by {made_size - wanted} zero bytes to {made_size} bytes")

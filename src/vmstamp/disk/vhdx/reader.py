@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.blocks import HOLE, ZERO, BlockDisk
+from vmstamp.disk.blocks import HOLE, ZERO, BlockDisk, set_runs
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.parents import OpenParent, refuse_parent
 from vmstamp.disk.vhdx import layout
@@ -33,7 +33,6 @@ class Header:
 
     at: int
     sequence_number: int
-    file_write_id: UUID
     data_write_id: UUID
     log_id: UUID
     log_version: int
@@ -54,7 +53,7 @@ class Vhdx(BlockDisk):
     """A VHDX, open for reading. Owns the file.
 
     `data_write_id` is what a child remembers of its parent; it changes with every change of the data.
-    `replayed`: the file's log was not empty, and is laid over it. Without `open_parent` a differencing disk's
+    A log that is not empty is laid over the file. Without `open_parent` a differencing disk's
     parent is left out.
     """
 
@@ -65,12 +64,11 @@ class Vhdx(BlockDisk):
         if file.read(0, 8, what="the file type identifier", spec="[MS-VHDX] 2.2.1") != layout.SIGNATURE:
             raise DiskError(file.path, "'vhdxfile' was expected", offset=0, spec="[MS-VHDX] 2.2.1")
         header, notes = _current_header(file)
-        self.replayed = header.log_id.int != 0
-        if self.replayed:
+        if header.log_id.int:
             file = replay(file, header)
             notes += ("it was not closed properly: its log was replayed in memory",)
         self._file = file
-        self.data_write_id, self.file_write_id = header.data_write_id, header.file_write_id
+        self.data_write_id = header.data_write_id
         regions = _read_regions(file)
         items = _read_items(file, regions[layout.METADATA_REGION])
         self.metadata_region = regions[layout.METADATA_REGION]
@@ -144,8 +142,9 @@ class Vhdx(BlockDisk):
             self.block_size // sector // 8
         )
         bitmap = self._file.read(at + low, high - low, what=f"the sector bitmap of block {block}")
-        for run in set_runs(bitmap, first - low * 8, last + 1 - low * 8):
-            base = low * 8
+        base = low * 8
+        bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]  # the least significant first
+        for run in set_runs(bits, first - base, last + 1 - base):
             yield Extent(max(start, (base + run.start) * sector), min(end, (base + run.end) * sector))
 
     def _bitmap_position(self, block: int) -> int:
@@ -180,17 +179,6 @@ class Vhdx(BlockDisk):
             )
         self._check_inside(block, position, layout.BAT_SPEC)
         return position
-
-
-def set_runs(bitmap: bytes, start: int, end: int) -> Iterator[Extent]:
-    """The runs of set bits among the bits [start, end), the least significant bit of a byte first."""
-    bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]
-    at = bits.find("1", start, end)
-    while at >= 0:
-        stop = bits.find("0", at, end)
-        stop = end if stop < 0 else stop
-        yield Extent(at, stop)
-        at = bits.find("1", stop, end)
 
 
 def _open_parent(path: Path, locator: bytes, open_parent: OpenParent) -> Disk:
@@ -229,14 +217,13 @@ def read_headers(file: ImageFile) -> list[Header]:
     valid = []
     for offset in layout.HEADER_OFFSETS:
         data = file.read(offset, layout.HEADER.size, what="a header", spec=layout.HEADER_SPEC)
-        signature, found, sequence, file_write_id, data_write_id, log_id, *rest = layout.HEADER.unpack(data)
+        signature, found, sequence, _, data_write_id, log_id, *rest = layout.HEADER.unpack(data)
         log_version, version, log_length, log_offset = rest
         if signature == b"head" and found == checksum(data):
             valid.append(
                 Header(
                     at=offset,
                     sequence_number=sequence,
-                    file_write_id=UUID(bytes_le=file_write_id),
                     data_write_id=UUID(bytes_le=data_write_id),
                     log_id=UUID(bytes_le=log_id),
                     log_version=log_version,

@@ -21,7 +21,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from vmstamp.disk.base import SECTOR, Disk
-from vmstamp.disk.data import copy_data
+from vmstamp.disk.data import copy_data, nonzero
 from vmstamp.disk.file import replacing, write_at
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.vhdx import layout
@@ -153,7 +153,9 @@ def _write(
     copy_data(source, fd, place, unit=block_size, progress=progress)
     if sys.byteorder == "big":
         bat.byteswap()
-    write_at(fd, memoryview(bat).cast("B"), BAT_OFFSET)
+    table = memoryview(bat).cast("B")
+    for low, high in nonzero(table):  # a large disk's is mostly empty
+        write_at(fd, table[low:high], BAT_OFFSET + low)
     write_at(fd, _header_section(parameters), 0)
 
 
