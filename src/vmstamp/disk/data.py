@@ -48,9 +48,10 @@ def data_chunks(
 ) -> Iterator[tuple[int, memoryview]]:
     """All data of `disk` as (offset, bytes), ascending; no piece crosses a multiple of `chunk` bytes.
 
-    With `extents`, ascending and disjoint, that of these parts only. Holes are not read, runs of zeros of `grain` bytes are not given. A piece is good until the next is
-    taken: all lie in one buffer, which makes this as fast as the kernel copies. `progress` is called with
-    the length of every piece read, so its sum is the sum of the disk's extents.
+    With `extents`, ascending and disjoint, that of these parts only. Holes are not read, runs of zeros of
+    `grain` bytes are not given. A piece is good until the next is taken: all lie in one buffer, which makes
+    this as fast as the kernel copies. `progress` is called with the length of every piece read, so its sum
+    is the sum of the extents.
     """
     buffer = memoryview(mmap.mmap(-1, min(chunk, CHUNK)))
     for start, end in disk.extents() if extents is None else extents:
