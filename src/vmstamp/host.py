@@ -162,6 +162,7 @@ class VmHost:
                 wireserver=network.listen(WIRESERVER, WIRESERVER_PORT),
                 host_plugin=network.listen(WIRESERVER, HOST_PLUGIN_PORT),
                 imds=network.listen(IMDS, IMDS_PORT),
+                catch_up=network.catch_up,
             )
         except BaseException:
             network.close()

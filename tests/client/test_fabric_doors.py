@@ -11,7 +11,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
@@ -75,11 +75,18 @@ class Reply(NamedTuple):
 class Doors:
     """One network's three doors; requests come from `guest` unless another address is given."""
 
-    def __init__(self, fabric: Fabric, network_id: str, guest: str = "127.0.0.2") -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        network_id: str,
+        guest: str = "127.0.0.2",
+        catch_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
         self.wireserver, self.plugin, self.imds = (each.getsockname()[1] for each in self.listeners)
         self.guest = guest
-        fabric.serve(network_id, *self.listeners)
+        wireserver, plugin, imds = self.listeners
+        fabric.serve(network_id, wireserver, plugin, imds, catch_up=catch_up)
 
     def ask(
         self,
@@ -168,6 +175,18 @@ def test_two_networks_with_the_same_addresses_are_kept_apart(fabric: Fabric, doo
 
 def test_every_address_of_a_vm_is_the_vm(doors: Doors, timeline: Timeline, vm: Instance) -> None:
     assert doors.goal_state(guest="127.0.0.3").find("Container/ContainerId") == vm.container_id
+
+
+def test_what_came_before_a_request_is_marked_before_it(fabric: Fabric, vm: Instance) -> None:
+    made = Timeline()
+
+    def catch_up() -> None:
+        made.mark(Stage.DHCP)
+
+    doors = Doors(fabric, "net1", catch_up=catch_up)
+    fabric.register("net1", vm, made)
+    doors.goal_state()
+    assert [event.stage for event in made.events()][:2] == [Stage.DHCP, Stage.WIRESERVER]
 
 
 def test_unknown_peer_gets_nothing(doors: Doors, timeline: Timeline) -> None:

@@ -124,7 +124,8 @@ class Doors:
             listener = socket.create_server(("127.0.0.1", 0))
             listeners.append(listener)
             self.ports[name] = listener.getsockname()[1]
-        self.fabric.serve(NETWORK, *listeners)
+        wireserver, plugin, imds = listeners
+        self.fabric.serve(NETWORK, wireserver, plugin, imds)
         self.fabric.register(NETWORK, INSTANCE, self.timeline)
 
 

@@ -37,8 +37,8 @@ __all__ = ["AgentStatus", "Fabric"]
 
 
 class _Network:
-    def __init__(self) -> None:
-        self.guests = Guests()
+    def __init__(self, catch_up: Callable[[], None]) -> None:
+        self.guests = Guests(catch_up)
         self.servers: list[uvicorn.Server] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -61,14 +61,17 @@ class Fabric:
         wireserver: socket.socket,
         host_plugin: socket.socket,
         imds: socket.socket,
+        *,
+        catch_up: Callable[[], None] = lambda: None,
     ) -> None:
         """Serve a network on three listening sockets, which become the fabric's own, also on an error.
 
-        Returns when requests are answered. Raises StampError when the network is served already, when
-        the fabric is closed, or when a socket cannot be served.
+        Returns when requests are answered. Before each answer `catch_up` is called, from the fabric's
+        thread: what came first can be marked first. Raises StampError when the network is served already,
+        when the fabric is closed, or when a socket cannot be served.
         """
         listeners = (wireserver, host_plugin, imds)
-        network = _Network()
+        network = _Network(catch_up)
         with self._lock:
             refused = "is closed" if self._loop.is_closed() else ""
             if network_id in self._networks:

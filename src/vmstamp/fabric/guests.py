@@ -103,7 +103,8 @@ class Guests:
     An address belongs to the guest that was added last: a stopped VM's may have gone to another one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, catch_up: Callable[[], None]) -> None:
+        self._catch_up = catch_up
         self._lock = threading.Lock()
         self._by_address: dict[str, Guest] = {}
 
@@ -118,5 +119,7 @@ class Guests:
                 del self._by_address[address]
 
     def find(self, address: str) -> Guest | None:
+        """The guest that sent a request from this address, its way here known."""
+        self._catch_up()
         with self._lock:
             return self._by_address.get(address)

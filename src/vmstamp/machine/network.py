@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import BinaryIO
 
 from vmstamp.errors import MachineError, ProgramError, ProgramMissing
 from vmstamp.machine import holder
@@ -81,6 +82,9 @@ class Network:
         self._no_way_out = "not asked for"
         self._watchers: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
+        self._log_lock = threading.Lock()
+        self._log: BinaryIO | None = None
+        self._log_rest = b""  # the beginning of a line
         self._log_reader: threading.Thread | None = None
 
     @classmethod
@@ -121,7 +125,8 @@ class Network:
         log = self._directory / "dnsmasq.log"
         log.write_bytes(b"")
         self._dnsmasq = self._start_dnsmasq()
-        self._log_reader = threading.Thread(target=self._read_log, args=(log,), name="dhcp-log", daemon=True)
+        self._log = log.open("rb")
+        self._log_reader = threading.Thread(target=self._watch_log, name="dhcp-log", daemon=True)
         self._log_reader.start()
 
     def change(self, spec: NetworkSpec) -> None:
@@ -259,22 +264,24 @@ class Network:
         elif self._dnsmasq.poll() is None:
             self._dnsmasq.send_signal(signal.SIGHUP)
 
-    def _read_log(self, path: Path) -> None:
-        """Tell the watchers of DHCP acknowledgements; runs until the network is closed."""
-        rest = b""
-        with path.open("rb") as log:
-            while not self._closed.wait(POLL):
-                *lines, rest = (rest + log.read()).split(b"\n")
-                for line in lines:
-                    if b" DHCPACK(" in line:
-                        self._acknowledged(line.decode(errors="replace"))
+    def catch_up(self) -> None:
+        """Tell the watchers of what DHCP acknowledged until now.
 
-    def _acknowledged(self, line: str) -> None:
-        with self._lock:
-            macs = [mac for mac in self._ports if mac in line]
-            watchers = [self._watchers[mac] for mac in macs]
-        for call in watchers:
-            call()
+        dnsmasq writes it down before it answers, so a guest that uses its address is known to have it.
+        """
+        with self._log_lock:
+            if self._log is None or self._log.closed:
+                return
+            *lines, self._log_rest = (self._log_rest + self._log.read()).split(b"\n")
+            acknowledged = [line.decode(errors="replace") for line in lines if b" DHCPACK(" in line]
+            for line in acknowledged:
+                for mac, call in list(self._watchers.items()):
+                    if mac in line:
+                        call()
+
+    def _watch_log(self) -> None:
+        while not self._closed.wait(POLL):
+            self.catch_up()
 
     # Sockets
 
@@ -333,6 +340,9 @@ class Network:
             _end(helper)
         if self._log_reader is not None:
             self._log_reader.join()
+        with self._log_lock:
+            if self._log is not None:
+                self._log.close()
 
 
 def _gateways(spec: NetworkSpec) -> list[str]:
