@@ -28,9 +28,11 @@ boot: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# Damaged and hostile disk files; says how many, and what was found.
+# Damaged and hostile disk files; says how many, and what was found. Without atheris it is not guided by coverage.
 fuzz: setup
-	$(BIN)/python -m fuzz --runs 10000
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r fuzz/requirements.txt || \
+	    echo "fuzz: atheris cannot be installed here" >&2
+	nice $(BIN)/python -m fuzz --runs 10000
 
 # Exact versions with hashes of everything that pyproject.toml names.
 requirements: setup
