@@ -83,6 +83,9 @@ def test_a_parent_that_was_changed_is_refused(base: Path) -> None:
     with pytest.raises(DiskError, match="was changed since") as caught:
         disk.open(child)
     assert "2.6.2.6.3" in caught.value.spec
+    with child.open("rb") as file:
+        file.seek(caught.value.offset or 0)
+        assert file.read(4) == bytes.fromhex("b7ef4ab0")  # the parent locator's type
 
 
 def test_a_parent_that_is_gone_is_named(base: Path) -> None:

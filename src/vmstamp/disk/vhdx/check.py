@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import os
 import struct
-from array import array
 from collections.abc import Iterator
 from uuid import UUID
 
-from vmstamp.disk.blocks import ZERO
 from vmstamp.disk.file import ImageFile, write_at
-from vmstamp.disk.problem import Problem, broken, overlaps
+from vmstamp.disk.problem import Problem, broken
 from vmstamp.disk.vhdx import layout
+from vmstamp.disk.vhdx.check_bat import Named, check_bat
 from vmstamp.disk.vhdx.layout import KIB, MIB
 from vmstamp.disk.vhdx.log import ReplayedFile
-from vmstamp.disk.vhdx.reader import Header, Vhdx, read_headers, replay
+from vmstamp.disk.vhdx.reader import Header, Region, Vhdx, read_headers, replay
 from vmstamp.errors import DiskError
 
 LAST_SEQUENCE_NUMBER = 2**64 - 3  # that has two behind it
 
 
 def check_vhdx(file: ImageFile) -> Iterator[Problem]:
-    """What is wrong, most basic first. Parents are not looked at; memory by what is allocated."""
+    """What is wrong, most basic first. Parents are not looked at; 16 MiB of memory at most."""
     try:
         headers = read_headers(file)
     except DiskError as error:
         yield broken(error)
         return
     current = max(headers, key=lambda header: header.sequence_number)
+    if len({one.sequence_number for one in headers}) < len(headers):
+        what = "both headers have the same sequence number"
+        yield Problem(what, layout.HEADER_OFFSETS[1] + 8, layout.HEADER_SPEC, "they are numbered anew")
     for offset in layout.HEADER_OFFSETS:
         if all(header.at != offset for header in headers):
             yield Problem(
@@ -36,15 +38,19 @@ def check_vhdx(file: ImageFile) -> Iterator[Problem]:
                 layout.HEADER_SPEC,
                 "it is written again from the other one",
             )
-    if current.log_id.int:
+    misplaced = list(_check_log_place(file, current))
+    yield from misplaced
+    if current.log_id.int and not misplaced:
         yield from _check_log(file, current)
-    yield from _check_regions(file)
     try:
         disk = Vhdx(file, None)
     except DiskError as error:
+        yield from _check_regions(file)
         yield broken(error)
         return
-    yield from _check_blocks(disk)
+    yield from _check_regions(disk.file)
+    places = _places(disk, current)
+    yield from check_bat(disk.file, disk.bat_region, disk.parameters, places[: 3 if misplaced else None])
 
 
 def _check_log(file: ImageFile, header: Header) -> Iterator[Problem]:
@@ -76,21 +82,21 @@ def _is_region_table(data: bytes) -> bool:
     return data[:4] == b"regi" and int.from_bytes(data[4:8], "little") == layout.checksum(data)
 
 
-def _check_blocks(disk: Vhdx) -> Iterator[Problem]:
-    """Every block inside of the file, and none over another or over a region."""
-    positions = array("Q")
-    try:
-        for _, position in disk.allocated():
-            if position != ZERO:
-                positions.append(position)
-    except DiskError as error:
-        yield broken(error)
-        return
-    taken = [(at, at + disk.block_size, "a block") for at in sorted(positions)]
-    for region, name in ((disk.bat_region, "the BAT"), (disk.metadata_region, "the metadata region")):
-        taken.append((region.offset, region.offset + region.length, name))
-    taken.append((0, MIB, "the header section"))
-    yield from overlaps(taken, layout.BAT_SPEC)
+def _places(disk: Vhdx, header: Header) -> list[Named]:
+    """What has a place in the file besides blocks."""
+    places = [
+        ("the header section", Region(0, MIB)),
+        ("the BAT", disk.bat_region),
+        ("the metadata region", disk.metadata_region),
+    ]
+    return places + ([("the log", Region(header.log_offset, header.log_length))] if header.log_length else [])
+
+
+def _check_log_place(file: ImageFile, header: Header) -> Iterator[Problem]:
+    offset, length = header.log_offset, header.log_length
+    if offset % MIB or length % MIB or (length and (offset < MIB or offset + length > file.size)):
+        what = f"the log of {length} bytes at {offset} is not inside the file in whole MiB"
+        yield Problem(what, header.at + 68, layout.HEADER_SPEC)
 
 
 def repair_vhdx(file: ImageFile, fd: int) -> None:

@@ -49,12 +49,20 @@ class Region:
     length: int
 
 
+@dataclass(frozen=True)
+class Item:
+    """A metadata item, at `offset` of the file."""
+
+    offset: int
+    data: bytes
+
+
 class Vhdx(BlockDisk):
     """A VHDX, open for reading. Owns the file.
 
     `data_write_id` is what a child remembers of its parent; it changes with every change of the data.
-    A log that is not empty is laid over the file. Without `open_parent` a differencing disk's
-    parent is left out.
+    `file` is what is read: with its log, when that is not empty, laid over it. Without `open_parent` a
+    differencing disk's parent is left out.
     """
 
     format = "vhdx"
@@ -67,12 +75,12 @@ class Vhdx(BlockDisk):
         if header.log_id.int:
             file = replay(file, header)
             notes += ("it was not closed properly: its log was replayed in memory",)
-        self._file = file
+        self.file = file
         self.data_write_id = header.data_write_id
         regions = _read_regions(file)
         items = _read_items(file, regions[layout.METADATA_REGION])
         self.metadata_region = regions[layout.METADATA_REGION]
-        self.parameters = _read_parameters(file, regions[layout.METADATA_REGION], items)
+        self.parameters = _read_parameters(file, self.metadata_region, items)
         self.bat_region = regions[layout.BAT_REGION]
         self.size = self.parameters.size
         self.block_size = self.parameters.block_size
@@ -98,7 +106,7 @@ class Vhdx(BlockDisk):
         ratio = self.parameters.chunk_ratio
         low = first + first // ratio
         high = first + count - 1 + (first + count - 1) // ratio
-        raw = self._file.read(self.bat_region.offset + low * 8, (high - low + 1) * 8, what="the BAT")
+        raw = self.file.read(self.bat_region.offset + low * 8, (high - low + 1) * 8, what="the BAT")
         entries = struct.unpack(f"<{high - low + 1}Q", raw)
         return [
             self._position(block, entries[block + block // ratio - low])
@@ -108,14 +116,12 @@ class Vhdx(BlockDisk):
     def allocated(self) -> Iterator[tuple[int, int]]:
         ratio = self.parameters.chunk_ratio
         end = self.bat_region.offset + self.parameters.bat_entry_count * 8
-        for stored in self._file.extents(
-            self.bat_region.offset, end
-        ):  # a hole in the BAT: layout.NOT_PRESENT
+        for stored in self.file.extents(self.bat_region.offset, end):  # a hole in the BAT: layout.NOT_PRESENT
             low = (stored.start - self.bat_region.offset) // 8
             high = -(-(stored.end - self.bat_region.offset) // 8)
             for start in range(low, high, 8192):
                 count = min(8192, high - start)
-                raw = self._file.read(self.bat_region.offset + start * 8, count * 8, what="the BAT")
+                raw = self.file.read(self.bat_region.offset + start * 8, count * 8, what="the BAT")
                 for index, entry in enumerate(struct.unpack(f"<{count}Q", raw), start):
                     if not entry or index % (ratio + 1) == ratio:
                         continue
@@ -131,7 +137,7 @@ class Vhdx(BlockDisk):
             yield Extent(start, end)
             return
         entry_at = self.bat_region.offset + (block + block // self.parameters.chunk_ratio) * 8
-        (entry,) = struct.unpack("<Q", self._file.read(entry_at, 8, what="the BAT"))
+        (entry,) = struct.unpack("<Q", self.file.read(entry_at, 8, what="the BAT"))
         if entry & layout.STATE_MASK != layout.PARTIALLY_PRESENT:
             yield Extent(start, end)
             return
@@ -141,7 +147,7 @@ class Vhdx(BlockDisk):
         at = self._bitmap_position(block) + (block % self.parameters.chunk_ratio) * (
             self.block_size // sector // 8
         )
-        bitmap = self._file.read(at + low, high - low, what=f"the sector bitmap of block {block}")
+        bitmap = self.file.read(at + low, high - low, what=f"the sector bitmap of block {block}")
         base = low * 8
         bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]  # the least significant first
         for run in set_runs(bits, first - base, last + 1 - base):
@@ -151,11 +157,11 @@ class Vhdx(BlockDisk):
         """Where the sector bitmap block of `block`'s chunk lies. Spec: [MS-VHDX] 2.5.1.2."""
         ratio = self.parameters.chunk_ratio
         at = self.bat_region.offset + (block // ratio * (ratio + 1) + ratio) * 8
-        (entry,) = struct.unpack("<Q", self._file.read(at, 8, what="the BAT"))
+        (entry,) = struct.unpack("<Q", self.file.read(at, 8, what="the BAT"))
         position: int = entry & layout.OFFSET_MASK
         if entry & layout.STATE_MASK != layout.FULLY_PRESENT or position < MIB:
             raise DiskError(
-                self._file.path,
+                self.file.path,
                 f"block {block} is partly present, but the entry of its sector bitmap is {entry:#018x}",
                 offset=at,
                 spec="[MS-VHDX] 2.5.1.2",
@@ -171,7 +177,7 @@ class Vhdx(BlockDisk):
         partly = state == layout.PARTIALLY_PRESENT and self.parameters.has_parent
         if (state != layout.FULLY_PRESENT and not partly) or position < MIB:
             raise DiskError(
-                self._file.path,
+                self.file.path,
                 f"the BAT entry of block {block} is {entry:#018x}: its state or offset is not valid here",
                 offset=self.bat_region.offset + (block + block // self.parameters.chunk_ratio) * 8,
                 spec=layout.BAT_SPEC,
@@ -181,9 +187,9 @@ class Vhdx(BlockDisk):
         return position
 
 
-def _open_parent(path: Path, locator: bytes, open_parent: OpenParent) -> Disk:
+def _open_parent(path: Path, locator: Item, open_parent: OpenParent) -> Disk:
     """The parent that the locator names; DiskError when it is another disk, or has changed since."""
-    pairs = parse_locator(locator, path, 0)
+    pairs = parse_locator(locator.data, path, locator.offset)
     linkages = [pairs[key].strip("{}\0 ").lower() for key in LINKAGES if key in pairs]
     parent = open_parent([pairs[key] for key in PATHS if key in pairs])
     try:
@@ -194,6 +200,7 @@ def _open_parent(path: Path, locator: bytes, open_parent: OpenParent) -> Disk:
                 path,
                 f"its parent {parent.path} has data write GUID {parent.data_write_id},"
                 f" expected {' or '.join(linkages) or 'none'}: it is another disk, or was changed since",
+                offset=locator.offset,
                 spec="[MS-VHDX] 2.6.2.6.3",
                 hint="put the parent back as it was when the child was made",
             )
@@ -305,16 +312,16 @@ def _parse_regions(file: ImageFile, data: bytes, count: int, at: int) -> dict[UU
     return regions
 
 
-def _read_parameters(file: ImageFile, region: Region, items: dict[UUID, bytes]) -> Parameters:
-    block_size, flags = struct.unpack("<II", items[layout.FILE_PARAMETERS])
+def _read_parameters(file: ImageFile, region: Region, items: dict[UUID, Item]) -> Parameters:
+    block_size, flags = struct.unpack("<II", items[layout.FILE_PARAMETERS].data)
     parameters = Parameters(
         block_size=block_size,
         fixed=bool(flags & layout.LEAVE_BLOCK_ALLOCATED),
         has_parent=bool(flags & layout.HAS_PARENT),
-        size=int.from_bytes(items[layout.VIRTUAL_DISK_SIZE], "little"),
-        disk_id=UUID(bytes_le=items[layout.VIRTUAL_DISK_ID]),
-        logical_sector_size=int.from_bytes(items[layout.LOGICAL_SECTOR_SIZE], "little"),
-        physical_sector_size=int.from_bytes(items[layout.PHYSICAL_SECTOR_SIZE], "little"),
+        size=int.from_bytes(items[layout.VIRTUAL_DISK_SIZE].data, "little"),
+        disk_id=UUID(bytes_le=items[layout.VIRTUAL_DISK_ID].data),
+        logical_sector_size=int.from_bytes(items[layout.LOGICAL_SECTOR_SIZE].data, "little"),
+        physical_sector_size=int.from_bytes(items[layout.PHYSICAL_SECTOR_SIZE].data, "little"),
     )
     if parameters.has_parent and layout.PARENT_LOCATOR not in items:
         raise DiskError(
@@ -324,23 +331,26 @@ def _read_parameters(file: ImageFile, region: Region, items: dict[UUID, bytes]) 
             spec="[MS-VHDX] 2.6.2.6",
             hint=DAMAGED,
         )
-    _check_parameters(file, region, parameters)
+    _check_parameters(file, items, parameters)
     return parameters
 
 
-def _check_parameters(file: ImageFile, region: Region, it: Parameters) -> None:
-    wrong, spec = "", ""
+def _check_parameters(file: ImageFile, items: dict[UUID, Item], it: Parameters) -> None:
+    wrong, item, spec = "", layout.FILE_PARAMETERS, "2.6.2.1"
     if not (layout.MIN_BLOCK <= it.block_size <= layout.MAX_BLOCK) or it.block_size & (it.block_size - 1):
-        wrong, spec = f"block size {it.block_size} is not a power of two from 1 to 256 MiB", "2.6.2.1"
+        wrong = f"block size {it.block_size} is not a power of two from 1 to 256 MiB"
     elif it.logical_sector_size not in (512, 4096):
-        wrong, spec = f"logical sector size {it.logical_sector_size} is neither 512 nor 4096", "2.6.2.4"
+        wrong = f"logical sector size {it.logical_sector_size} is neither 512 nor 4096"
+        item, spec = layout.LOGICAL_SECTOR_SIZE, "2.6.2.4"
     elif not 0 < it.size <= layout.MAX_SIZE or it.size % it.logical_sector_size:
-        wrong, spec = f"virtual disk size {it.size} is not a whole number of sectors up to 64 TiB", "2.6.2.2"
+        wrong = f"virtual disk size {it.size} is not a whole number of sectors up to 64 TiB"
+        item, spec = layout.VIRTUAL_DISK_SIZE, "2.6.2.2"
     if wrong:
-        raise DiskError(file.path, wrong, offset=region.offset, spec=f"[MS-VHDX] {spec}", hint=DAMAGED)
+        at = items[item].offset
+        raise DiskError(file.path, wrong, offset=at, spec=f"[MS-VHDX] {spec}", hint=DAMAGED)
 
 
-def _read_items(file: ImageFile, region: Region) -> dict[UUID, bytes]:
+def _read_items(file: ImageFile, region: Region) -> dict[UUID, Item]:
     """The content of all known metadata items, checked for length."""
     data = file.read(
         region.offset, layout.METADATA_SIZE, what="the metadata table", spec=layout.METADATA_SPEC
@@ -354,7 +364,7 @@ def _read_items(file: ImageFile, region: Region) -> dict[UUID, bytes]:
             spec=layout.METADATA_SPEC,
             hint=DAMAGED,
         )
-    items = {}
+    items: dict[UUID, Item] = {}
     for index in range(count):
         at = layout.METADATA_TABLE.size + index * layout.METADATA_ENTRY.size
         name, offset, length, flags = layout.METADATA_ENTRY.unpack_from(data, at)
@@ -381,7 +391,15 @@ def _read_items(file: ImageFile, region: Region) -> dict[UUID, bytes]:
                 spec=layout.METADATA_SPEC,
                 hint=DAMAGED,
             )
-        items[item] = file.read(region.offset + offset, length)
+        if item in items:
+            raise DiskError(
+                file.path,
+                f"metadata item {item} is there twice",
+                offset=region.offset + at,
+                spec=layout.METADATA_SPEC,
+                hint=DAMAGED,
+            )
+        items[item] = Item(region.offset + offset, file.read(region.offset + offset, length))
     missing = [str(item) for item in layout.KNOWN_ITEMS if item not in items]
     if missing:
         raise DiskError(

@@ -23,7 +23,6 @@ from uuid import UUID, uuid4
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.data import copy_data, nonzero
 from vmstamp.disk.file import replacing, write_at
-from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.vhdx import layout
 from vmstamp.disk.vhdx.layout import KIB, MIB, Parameters
 from vmstamp.disk.vhdx.locator import make_locator
@@ -103,9 +102,10 @@ def create_differencing(path: Path, parent: Vhdx, *, disk_id: UUID | None = None
             "absolute_win32_path": str(absolute),
         }
     )
-    bat = array("Q", bytes(parameters.bat_entry_count * 8))
-    with replacing(path, overwrite=False) as fd:
-        _write(MemoryDisk(parameters.size, {}), fd, parameters, bat, None, locator)
+    with replacing(path, overwrite=False) as fd:  # the BAT, all zeros, is a hole
+        os.ftruncate(fd, BAT_OFFSET + _bat_length(parameters))
+        write_at(fd, _metadata(parameters, locator), METADATA_OFFSET)
+        write_at(fd, _header_section(parameters), 0)
 
 
 def _parameters(
@@ -131,14 +131,13 @@ def _write(
     parameters: Parameters,
     bat: array[int],
     progress: Callable[[int], None] | None,
-    locator: bytes = b"",
 ) -> None:
     """All of the file; blocks that `bat` has no place for get one when their first data comes."""
     block_size, ratio = parameters.block_size, parameters.chunk_ratio
     end = BAT_OFFSET + _bat_length(parameters)
     end += parameters.block_count * block_size if parameters.fixed else 0
     os.ftruncate(fd, end)
-    write_at(fd, _metadata(parameters, locator), METADATA_OFFSET)
+    write_at(fd, _metadata(parameters), METADATA_OFFSET)
 
     def place(offset: int) -> int:
         nonlocal end
@@ -201,7 +200,7 @@ def _header_section(parameters: Parameters) -> bytes:
     return bytes(section)
 
 
-def _metadata(parameters: Parameters, locator: bytes) -> bytes:
+def _metadata(parameters: Parameters, locator: bytes = b"") -> bytes:
     """The metadata table and the items behind it. Spec: [MS-VHDX] 2.6."""
     disk = layout.IS_VIRTUAL_DISK | layout.IS_REQUIRED
     kind = {"fixed": layout.LEAVE_BLOCK_ALLOCATED, "differencing": layout.HAS_PARENT}
