@@ -33,7 +33,7 @@ class BlockDisk(Disk):
     """
 
     block_size: int
-    _file: ImageFile
+    file: ImageFile
 
     @abstractmethod
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
@@ -56,7 +56,7 @@ class BlockDisk(Disk):
         if len(positions) == 1 and (position := positions[0]) is not HOLE and position != ZERO:
             whole = Extent(start, start + length)
             if next(self._present(first, position, *whole), None) == whole:
-                return self._file.read(position + start, length, what=f"block {first}")
+                return self.file.read(position + start, length, what=f"block {first}")
         data = bytearray(length)
         self._fill(positions, offset, memoryview(data))
         return bytes(data)
@@ -86,7 +86,7 @@ class BlockDisk(Disk):
         for low, high in () if position is None else self._present(block, position, start, end):
             self._read_under(base + at, view[at - start : low - start])
             assert position is not None
-            self._file.read_into(position + low, view[low - start : high - start], what=f"block {block}")
+            self.file.read_into(position + low, view[low - start : high - start], what=f"block {block}")
             at = high
         self._read_under(base + at, view[at - start :])
 
@@ -121,7 +121,7 @@ class BlockDisk(Disk):
                 continue
             base = block * self.block_size
             length = min(self.block_size, self.size - base)
-            for stored in self._file.extents(position, position + length):
+            for stored in self.file.extents(position, position + length):
                 for low, high in self._present(
                     block, position, stored.start - position, stored.end - position
                 ):
@@ -130,16 +130,16 @@ class BlockDisk(Disk):
     def _check_inside(self, block: int, position: int, spec: str) -> None:
         """DiskError when a block's data, cut at the disk's size, does not lie inside the file."""
         length = min(self.block_size, self.size - block * self.block_size)
-        if position + length > self._file.size:
+        if position + length > self.file.size:
             raise DiskError(
-                self._file.path,
-                f"block {block} of {length} bytes would end behind the file's end at byte {self._file.size}",
+                self.file.path,
+                f"block {block} of {length} bytes would end behind the file's end at byte {self.file.size}",
                 offset=position,
                 spec=spec,
                 hint="the file is truncated or damaged; copy it again from its source",
             )
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
         if self.parent is not None:
             self.parent.close()

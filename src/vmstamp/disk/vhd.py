@@ -158,7 +158,7 @@ class FixedVhdFile(Disk):
     subformat = "fixed"
 
     def __init__(self, file: ImageFile, footer: Footer, end: int, notes: tuple[str, ...]) -> None:
-        self._file = file
+        self.file = file
         self.path = file.path
         self.footer = footer
         self.footer_offset = end
@@ -175,16 +175,16 @@ class FixedVhdFile(Disk):
             )
 
     def _read(self, offset: int, length: int) -> bytes:
-        return self._file.read(offset, length)
+        return self.file.read(offset, length)
 
     def _read_into(self, offset: int, view: memoryview) -> None:
-        self._file.read_into(offset, view)
+        self.file.read_into(offset, view)
 
     def extents(self) -> Iterator[Extent]:
-        return self._file.extents(0, self.size)
+        return self.file.extents(0, self.size)
 
     def close(self) -> None:
-        self._file.close()
+        self.file.close()
 
 
 class DynamicVhdFile(BlockDisk):
@@ -203,7 +203,7 @@ class DynamicVhdFile(BlockDisk):
         open_parent: OpenParent | None = refuse_parent,
     ) -> None:
         self.subformat = "differencing" if footer.disk_type == DIFFERENCING else "dynamic"
-        self._file = file
+        self.file = file
         self.path = file.path
         self.footer = footer
         self.size = footer.current_size
@@ -241,7 +241,7 @@ class DynamicVhdFile(BlockDisk):
         return -(-self.size // self.block_size)
 
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
-        raw = self._file.read(self.table_offset + first * 4, count * 4, what="the BAT", spec=BAT_SPEC)
+        raw = self.file.read(self.table_offset + first * 4, count * 4, what="the BAT", spec=BAT_SPEC)
         entries = struct.unpack(f">{count}I", raw)
         return [self._position(block, entry) for block, entry in enumerate(entries, first)]
 
@@ -257,7 +257,7 @@ class DynamicVhdFile(BlockDisk):
             return HOLE
         if not entry:
             raise DiskError(
-                self._file.path,
+                self.file.path,
                 f"the BAT says that block {block} lies at the start of the file",
                 offset=self.table_offset + block * 4,
                 spec=BAT_SPEC,
@@ -270,7 +270,7 @@ class DynamicVhdFile(BlockDisk):
     def _present(self, block: int, position: int, start: int, end: int) -> Iterator[Extent]:
         first, last = start // SECTOR, (end - 1) // SECTOR
         low, high = first // 8, last // 8 + 1
-        bitmap = self._file.read(position - self.bitmap_size + low, high - low, what="a sector bitmap")
+        bitmap = self.file.read(position - self.bitmap_size + low, high - low, what="a sector bitmap")
         if bitmap.count(0xFF) == len(bitmap):
             yield Extent(start, end)
             return

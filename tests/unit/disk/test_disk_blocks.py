@@ -24,7 +24,7 @@ class Child(BlockDisk):
     block_size = BLOCK
 
     def __init__(self, file: ImageFile, size: int, blocks: Sequence[Block], parent: MemoryDisk) -> None:
-        self._file, self.size, self.blocks, self.parent = file, size, blocks, parent
+        self.file, self.size, self.blocks, self.parent = file, size, blocks, parent
 
     def _locate(self, first: int, count: int) -> Sequence[int | None]:
         return [

@@ -26,7 +26,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "gz": gzip.compress,
     "xz": lzma.compress,
     "bz2": bz2.compress,
-    "zst": zstandard.compress,
+    "zst": zstandard.ZstdCompressor(write_checksum=True).compress,  # as the zstd program does
 }
 
 
