@@ -77,6 +77,7 @@ def run(
     timeout: float | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
@@ -93,6 +94,7 @@ def run(
             timeout=timeout,
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,
+            pass_fds=pass_fds,
         )
     except subprocess.TimeoutExpired as error:
         raise ProgramError(words, -9, f"no end within {timeout} s") from error

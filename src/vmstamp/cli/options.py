@@ -1,7 +1,7 @@
 """What commands have in common: the group that catches errors, shared options, lines of examples.
 
-Exit statuses: 0 done, 1 failed, 2 usage, 3 the stamp is not running (`status`), 130 interrupted; `vm ssh`
-ends with the status of the command in the VM.
+Exit statuses: 0 done, 1 failed, 2 usage, 3 the stamp is not running (`status`), 130 interrupted; where 1 is
+an answer (`disk check`, `disk compare`), 2 failed. `vm ssh` ends with the status of the command in the VM.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vmstamp.cli.arm_client import ArmClient
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
+NO_ANSWER = 2  # of a command whose 1 is an answer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,8 +48,28 @@ class Group(click.Group):
         sys.exit(status if isinstance(status, int) else 0)
 
 
+class NoAnswer(Exception):
+    """What went wrong in a command whose exit status 1 is an answer: it ends with NO_ANSWER."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Around the work of a command whose exit status 1 is an answer."""
+    try:
+        yield
+    except (VmstampError, OSError) as error:
+        raise NoAnswer(error) from error
+
+
 def end_of(error: BaseException, as_json: bool) -> int:
     """Show an exception as people or programs read it; the exit status."""
+    if isinstance(error, NoAnswer):
+        end_of(error.cause, as_json)
+        return NO_ANSWER
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from vmstamp.disk.check_foreign import check_foreign, refuse_repair, repair_qcow2
 from vmstamp.disk.check_vhd import check_vhd, repair_vhd
 from vmstamp.disk.data import copy_data
+from vmstamp.disk.detect import FOREIGN
 from vmstamp.disk.file import ImageFile, replacing
 from vmstamp.disk.footer import COOKIE
 from vmstamp.disk.problem import Problem
@@ -51,10 +54,15 @@ class _Format:
 
 _VHD = _Format("vhd", check_vhd, repair_vhd)
 _VHDX = _Format("vhdx", check_vhdx, repair_vhdx)
+_FOREIGN = {
+    "qcow2": _Format("qcow2", partial(check_foreign, name="qcow2"), repair_qcow2),
+    "vmdk": _Format("vmdk", partial(check_foreign, name="vmdk"), refuse_repair),
+    "vdi": _Format("vdi", partial(check_foreign, name="vdi"), refuse_repair),
+}
 
 
 def check(path: Path) -> Report:
-    """Look at the VHD or VHDX file `path`. Raises DiskError when it is neither, or cannot be read."""
+    """Look at the disk file `path`. Raises DiskError when it is a raw disk, or cannot be read."""
     file = ImageFile(path)
     try:
         kind = _format(file)
@@ -81,14 +89,17 @@ def repair(path: Path, destination: Path, progress: Callable[[int], None] | None
 
 
 def _format(file: ImageFile) -> _Format:
-    head = file.read(0, min(8, file.size))
-    if head == b"vhdxfile":
+    head = file.read(0, min(512, file.size))
+    if head[:8] == b"vhdxfile":
         return _VHDX
     tail = file.read(max(file.size - 512, 0), min(512, file.size))
-    if head == COOKIE or COOKIE in (tail[:8], tail[1:9]):
+    if head[:8] == COOKIE or COOKIE in (tail[:8], tail[1:9]):
         return _VHD
+    for offset, magic, name in FOREIGN:
+        if head[offset : offset + len(magic)] == magic:
+            return _FOREIGN[name]
     raise DiskError(
         file.path,
-        "is neither a VHD nor a VHDX, and has nothing to check here",
-        hint="qemu-img check looks at qcow2, VMDK and VDI; a raw disk has no structure of its own",
+        "is no VHD, VHDX, qcow2, VMDK or VDI: there is no structure to check",
+        hint="a raw disk has none of its own; vmstamp disk info looks at its partitions",
     )

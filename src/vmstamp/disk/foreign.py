@@ -11,7 +11,6 @@ stand. It ends with its last connection, so it is not left behind even when we a
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
@@ -24,7 +23,7 @@ from vmstamp.disk import qcow2, vdi, vmdk
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.nbd import NbdConnection
-from vmstamp.disk.neighbours import Node, inherited
+from vmstamp.disk.neighbours import Node, inherited, told
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, merge
 from vmstamp.run import Process, spawn
@@ -87,7 +86,7 @@ class Server:
                     *([] if writable else ["--read-only"]),
                     f"--shared={connections}",
                     f"--socket={address}",
-                    "json:" + json.dumps(node),
+                    told(node),
                 ],
                 output=log,
                 pass_fds=pass_fds,

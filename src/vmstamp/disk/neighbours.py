@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os.path
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ def image_node(file: ImageFile) -> Node:
 def inherited(file: ImageFile) -> tuple[int, ...]:
     """The descriptors that QEMU needs to open `file`: that of a file without a name."""
     return (file.descriptor,) if isinstance(file, UnpackedFile) else ()
+
+
+def told(node: Node) -> str:
+    """A node as a file name that QEMU's tools take; nothing in it is probed."""
+    return "json:" + json.dumps(node)
 
 
 def neighbour(path: Path, name: str, what: str, *, follow: bool, beside: bool = False) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from vmstamp.errors import DiskError
@@ -24,13 +23,3 @@ class Problem:
 def broken(error: DiskError) -> Problem:
     """What cannot even be read, as a problem."""
     return Problem(error.found, error.offset, error.spec)
-
-
-def overlaps(taken: Iterable[tuple[int, int, str]], spec: str) -> Iterator[Problem]:
-    """A problem for each (start, end, what) in the file that begins inside of another."""
-    end, holder = 0, ""
-    for start, stop, what in sorted(taken):
-        if start < end:
-            yield Problem(f"{what} lies over {holder}, which ends at byte {end}", start, spec)
-        if stop > end:
-            end, holder = stop, what

@@ -60,14 +60,23 @@ class Header:
 
 def node(file: ImageFile, follow: bool, depth: int = 0) -> tuple[Node, str]:
     """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
-    header = _read_header(file)
-    _refuse_cut_tables(file, header)
-    told: Node = {"driver": "qcow2", "file": image_node(file), "backing": None}
+    told, header = _own_node(file)
     if header.backing is None:
         return told, "dynamic"
     backing = neighbour(file.path, header.backing, "backing file", follow=follow)
     told["backing"] = _backing_node(backing, depth + 1)
     return told, "differencing"
+
+
+def node_alone(file: ImageFile) -> Node:
+    """How QEMU is to read what `file` itself holds, without its backing file. Raises DiskError."""
+    return _own_node(file)[0]
+
+
+def _own_node(file: ImageFile) -> tuple[Node, Header]:
+    header = _read_header(file)
+    _refuse_cut_tables(file, header)
+    return {"driver": "qcow2", "file": image_node(file), "backing": None}, header
 
 
 def _backing_node(path: Path, depth: int) -> Node:

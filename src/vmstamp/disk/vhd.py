@@ -194,6 +194,7 @@ class DynamicVhdFile(BlockDisk):
     """
 
     format = "vhd"
+    table_offset: int
 
     def __init__(
         self,

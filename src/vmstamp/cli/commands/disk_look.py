@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.options import FAILED, examples, json_option
+from vmstamp.cli.options import FAILED, answering, examples, json_option
 from vmstamp.cli.render import Console, Tally, bytes_text, shown, table, to_json
 
 if TYPE_CHECKING:
@@ -191,12 +191,14 @@ def compare(
 ) -> None:
     """Whether two disk files hold the same disk, whatever their formats.
 
-    A longer disk is the same when what it has more is zeros, unless --strict. Exit status 0 the same, 1 not.
+    A longer disk is the same when what it has more is zeros, unless --strict. Exit status 0 the same, 1 not,
+    2 they cannot be compared.
     """
     from vmstamp import disk
     from vmstamp.disk.compare import compare as first_difference
 
     with (
+        answering(),
         disk.open(left, follow=follow, unpack=True) as one,
         disk.open(right, follow=follow, unpack=True) as other,
         console.bar("compared") as bar,

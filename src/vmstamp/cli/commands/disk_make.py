@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmstamp.cli.commands.disk_look import FILE, follow_option, moved_size
-from vmstamp.cli.options import examples, json_option
+from vmstamp.cli.options import answering, examples, json_option
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
 if TYPE_CHECKING:
@@ -209,25 +209,25 @@ def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
 def check(
     context: click.Context, file: Path, repair: bool, in_place: bool, output: Path | None, console: Console
 ) -> None:
-    """Look at every structure of a VHD or VHDX file.
+    """Look at every structure of a VHD or VHDX file; QEMU looks at a qcow2, VMDK or VDI.
 
     Repair writes a VHD's footer from its copy, replays a VHDX's log, and writes its headers and region tables
-    from the ones that are whole. Exit status 0 sound, 1 repairable, 2 broken; after --repair the copy's.
+    from the ones that are whole; a qcow2's references are counted anew. Exit status 0 sound, 1 repairable,
+    2 broken, or not to be checked; after --repair the copy's.
     """
     from vmstamp.disk.check import check as look
     from vmstamp.disk.check import repair as mend
 
     if (in_place or output) and not repair:
         raise click.UsageError("--in-place and -o say where --repair writes")
-    report = look(file)
     repaired = None
-    if repair and report.state == "repairable":
-        repaired = file if in_place else output or file.with_stem(file.stem + ".repaired")
-        with console.bar(file.name) as bar:
-            mend(file, repaired, Tally(bar, file.stat().st_size))
-        after = look(repaired)
-    else:
-        after = report
+    with answering():
+        report = after = look(file)
+        if repair and report.state == "repairable":
+            repaired = file if in_place else output or file.with_stem(file.stem + ".repaired")
+            with console.bar(file.name) as bar:
+                mend(file, repaired, Tally(bar, file.stat().st_size))
+            after = look(repaired)
     document = {
         "path": file,
         "format": report.format,
