@@ -1,5 +1,6 @@
 """The commands, as programs, against a real stamp; no guest is booted."""
 
+import gzip
 import json
 import os
 import signal
@@ -33,8 +34,8 @@ class Stamp:
         assert done.status == status, (words, done.text, done.stderr.decode())
         return done
 
-    def json(self, *words: str | Path) -> Any:
-        return json.loads(self(*words, "--json").stdout)
+    def json(self, *words: str | Path, status: int = 0) -> Any:
+        return json.loads(self(*words, "--json", status=status).stdout)
 
     def error(self, *words: str | Path, status: int = 1) -> dict[str, str]:
         found: dict[str, str] = json.loads(self(*words, "--json", status=status).stderr)["error"]
@@ -90,6 +91,23 @@ def test_upload_image_and_back(stamp: Stamp, disk: Path) -> None:
     assert stamp.json("image", "list") == []
     error = stamp.error("image", "create", "web", "--source", done["url"])
     assert error["code"] == "ImageBlobNotFound"
+
+
+def test_a_packed_disk_is_unpacked_on_the_way(stamp: Stamp, disk: Path) -> None:
+    packed = stamp.root / "packed.raw.gz"
+    packed.write_bytes(gzip.compress(disk.read_bytes(), 1))
+    done = stamp.json("upload", packed)
+    assert done["url"].endswith("/vhds/packed.vhd")
+    assert (done["logical"], done["sent"]) == (40 * MIB + 512, MIB + 512)
+    assert stamp.json("inspect", packed, status=1)["sizes"]["virtual"] == 40 * MIB
+
+
+def test_a_backing_file_is_read_only_when_it_may_be_followed(stamp: Stamp, disk: Path) -> None:
+    child = stamp.root / "child.qcow2"
+    run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk, "-F", "raw", child])
+    assert "--follow" in stamp.error("upload", child)["hint"]
+    done = stamp.json("upload", "--follow", child, "followed/child.vhd")
+    assert (done["logical"], done["sent"]) == (40 * MIB + 512, MIB + 512)
 
 
 def test_a_disk_without_an_operating_system_is_no_image(stamp: Stamp, disk: Path) -> None:

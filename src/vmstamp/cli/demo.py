@@ -19,11 +19,12 @@ from vmstamp.cli import ssh
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.capture import Captured, capture
 from vmstamp.cli.generalize import Generalized, generalize, verdict
-from vmstamp.cli.images import ImageRequest, create_image_of_file
+from vmstamp.cli.images import ImageRequest, create_image_of_disk
 from vmstamp.cli.keys import Key, ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.recipes import built_disk
 from vmstamp.cli.render import Console, bytes_text, seconds_text, table
+from vmstamp.cli.sources import open_source
 from vmstamp.cli.trial import (
     Login,
     Workplace,
@@ -34,6 +35,7 @@ from vmstamp.cli.trial import (
     workplace,
 )
 from vmstamp.cli.vms import DEFAULT_USER, VmRequest, create_vm, start_vm
+from vmstamp.disk import Disk
 from vmstamp.errors import AzureError, VmstampError
 from vmstamp.paths import Home
 
@@ -120,22 +122,23 @@ def demo(home: Home, console: Console, *, keep: bool = False) -> Story:
 
 def _road(home: Home, place: Workplace, path: Path, story: Story) -> None:
     key = ensure_key(home)
-    _image(place, path, story)
+    with open_source(path, story.console, follow=False) as source:
+        _image(place, source, story)
     _model(home, place, key, story)
     _generalize(home, place, story)
     _capture(place, story)
     _stamp_out(home, place, key, story)
 
 
-def _image(place: Workplace, path: Path, story: Story) -> None:
+def _image(place: Workplace, source: Disk, story: Story) -> None:
     with story.step("inspect the disk, without booting it") as step:
-        look = look_bootable(path)
+        look = look_bootable(source)
         tell_problems(look, story.console)
         step.proved = f"{inspection_text(look.report)}; {len(look.problems)} problem(s) beside its format"
     with story.step("upload it as a fixed VHD and make an image") as step:
         request = ImageRequest(IMAGE, place.group, choose_generation(look.report, None))
-        made = create_image_of_file(
-            place.arm, request, path, overwrite=False, report=story.console, account=place.account
+        made = create_image_of_disk(
+            place.arm, request, source, overwrite=False, report=story.console, account=place.account
         )
         done = made.uploaded
         step.moved = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from azure.storage.blob import BlobClient
@@ -11,7 +10,8 @@ from azure.storage.blob import BlobClient
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import blob_name, check_name
 from vmstamp.cli.render import Reporter
-from vmstamp.cli.storage import destination, ensure_group, upload_file
+from vmstamp.cli.storage import destination, ensure_group, upload_disk
+from vmstamp.disk import Disk
 from vmstamp.errors import AzureError, VmstampError
 from vmstamp.transfer.upload import Uploaded
 
@@ -79,13 +79,19 @@ class FileImage:
         return {"image": self.image, "upload": asdict(self.uploaded)}
 
 
-def create_image_of_file(
-    arm: ArmClient, request: ImageRequest, path: Path, *, overwrite: bool, report: Reporter, account: str = ""
+def create_image_of_disk(
+    arm: ArmClient,
+    request: ImageRequest,
+    source: Disk,
+    *,
+    overwrite: bool,
+    report: Reporter,
+    account: str = "",
 ) -> FileImage:
-    """Upload a disk file and make an image of it; the blob goes again when the image cannot be made."""
+    """Upload a disk and make an image of it; the blob goes again when the image cannot be made."""
     refuse_existing(arm, request)
-    blob = destination(arm, request.group, path, blob_name(f"{request.name}.vhd"), account)
-    uploaded = upload_file(path, blob, overwrite=overwrite, report=report)
+    blob = destination(arm, request.group, blob_name(f"{request.name}.vhd"), account)
+    uploaded = upload_disk(source, blob, overwrite=overwrite, report=report)
     try:
         image = create_image(arm, request, uploaded.url)
     except BaseException:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from vmstamp import disk
 from vmstamp.cli.render import Reporter
+from vmstamp.disk import Disk
 from vmstamp.errors import GuestError
 from vmstamp.guest.finding import Finding
 from vmstamp.guest.inspect import Report, inspect, require_bootable
@@ -25,16 +25,15 @@ class Look:
         return tuple(one for one in self.report.problems if one.id not in self.mended)
 
 
-def look_at(path: Path) -> Look:
-    """Inspect a disk file. Raises DiskError and GuestError."""
-    with disk.open(path) as opened:
-        mended = frozenset(one.id for one in disk.azure_findings(opened) if one.on_upload)
-        return Look(inspect(opened), mended)
+def look_at(source: Disk) -> Look:
+    """Inspect a disk. Raises DiskError and GuestError."""
+    mended = frozenset(one.id for one in disk.azure_findings(source) if one.on_upload)
+    return Look(inspect(source), mended)
 
 
-def look_bootable(path: Path) -> Look:
+def look_bootable(source: Disk) -> Look:
     """Like `look_at`; GuestError as well when no VM can boot the disk."""
-    found = look_at(path)
+    found = look_at(source)
     require_bootable(found.report)
     return found
 

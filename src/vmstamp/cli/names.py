@@ -19,6 +19,8 @@ VNET = "vmstamp-vnet"
 SUBNET = "default"
 VNET_PREFIX = "10.0.0.0/16"
 SUBNET_PREFIX = "10.0.0.0/24"
+TAR = re.compile(r"\.(tar(\.(gz|xz|zst|bz2))?|tgz|txz)$", re.IGNORECASE)
+COMPRESSED = re.compile(r"\.(gz|xz|zst|bz2)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,14 @@ def computer_name(vm: str) -> str:
 
 
 def blob_name(file_name: str) -> str:
-    """The blob name of an uploaded disk file: its stem and `.vhd`, as Azure wants it at the end."""
-    stem = file_name.rsplit(".", 1)[0] if "." in file_name.lstrip(".") else file_name
+    """The blob name of an uploaded disk file: its stem and `.vhd`, as Azure wants it at the end.
+
+    What says that it is packed goes too: `web.qcow2.xz` and `web.tar.gz` become `web.vhd`.
+    """
+    stem = TAR.sub("", file_name)
+    if stem == file_name:
+        stem = COMPRESSED.sub("", file_name)
+        stem = stem.rsplit(".", 1)[0] if "." in stem.lstrip(".") else stem
     return f"{stem}.vhd"
 
 

@@ -133,6 +133,13 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
+follow_option = click.option(
+    "--follow",
+    is_flag=True,
+    help="Read the other files that FILE names: backing files, extents, parents elsewhere.",
+)
+
+
 def group_option(command: Command) -> Command:
     """`-g/--resource-group`, from the setting's environment variable or default."""
     return click.option(

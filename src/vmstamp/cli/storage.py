@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError as SdkError
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
-from vmstamp import disk
 from vmstamp.cli import names
 from vmstamp.cli.arm_client import ArmClient
-from vmstamp.cli.names import CONTAINER, blob_name
+from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
+from vmstamp.disk import Disk
 from vmstamp.errors import TransferError
 from vmstamp.transfer.blobs import explain, open_account, open_blob, parse_blob_url, without_sas
 from vmstamp.transfer.upload import Uploaded, upload
@@ -103,11 +102,11 @@ def open_named(arm: ArmClient, url: str) -> BlobClient:
     return open_blob(account.url(address.container, address.name), key=account.key)
 
 
-def destination(arm: ArmClient, group: str, path: Path, wanted: str, account_name: str = "") -> BlobClient:
-    """The blob that an upload of `path` goes to; account and container are made when they are the stamp's.
+def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "") -> BlobClient:
+    """The blob that an upload goes to; account and container are made when they are the stamp's.
 
-    `wanted`: empty (container `vhds`, the file's stem and `.vhd`), `CONTAINER/BLOB`, a blob name, or a URL.
-    `account_name` empty: the subscription's derived account.
+    `wanted`: `CONTAINER/BLOB`, the name of a blob in the container `vhds`, or a URL. `account_name` empty:
+    the subscription's derived account.
     """
     if "://" in wanted:
         blob = open_named(arm, wanted)
@@ -119,14 +118,15 @@ def destination(arm: ArmClient, group: str, path: Path, wanted: str, account_nam
     container, _, name = wanted.rpartition("/")
     account = ensure_account(arm, group, account_name)
     ensure_container(account, container or CONTAINER)
-    return open_blob(account.url(container or CONTAINER, name or blob_name(path.name)), key=account.key)
+    return open_blob(account.url(container or CONTAINER, name), key=account.key)
 
 
-def upload_file(path: Path, blob: BlobClient, *, overwrite: bool, report: Reporter) -> Uploaded:
-    """Upload a disk file of any format as a fixed VHD. Raises DiskError and TransferError."""
-    with disk.open(path) as source, report.bar(f"upload {path.name}") as progress:
+def upload_disk(source: Disk, blob: BlobClient, *, overwrite: bool, report: Reporter) -> Uploaded:
+    """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
+    name = source.path.name if source.path else "a disk"
+    with report.bar(f"upload {name}") as progress:
         done = upload(source, blob, overwrite=overwrite, progress=progress)
-    report.say(f"uploaded {path.name} as a fixed VHD: {upload_text(done)}")
+    report.say(f"uploaded {name} as a fixed VHD: {upload_text(done)}")
     return done
 
 

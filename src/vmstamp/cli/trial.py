@@ -18,11 +18,12 @@ from vmstamp.cli.endpoint import Endpoint
 from vmstamp.cli.images import (
     FileImage,
     ImageRequest,
-    create_image_of_file,
+    create_image_of_disk,
 )
 from vmstamp.cli.keys import ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.render import Console, seconds_text, table
+from vmstamp.cli.sources import open_source
 from vmstamp.cli.storage import ensure_account, ensure_group
 from vmstamp.cli.vms import (
     DEFAULT_SIZE,
@@ -190,29 +191,31 @@ class TrialRequest:
     generation: int | None = None
     size: str = DEFAULT_SIZE
     keep: bool = False
+    follow: bool = False
 
 
 def try_disk(home: Home, request: TrialRequest, console: Console) -> Outcome:
     """Drive one disk file to a login. Raises only where nothing about the disk was learned by boot."""
     started = time.monotonic()
     outcome = Outcome(str(request.path))
-    look = look_bootable(request.path)
-    outcome.inspection = look.report
-    generation = choose_generation(look.report, request.generation)
-    console.say(f"inspected: {inspection_text(look.report)}")
-    tell_problems(look, console)
-    with (
-        running_stamp(home, console, keep=request.keep) as endpoint,
-        ArmClient(endpoint) as arm,
-        workplace(arm, "try", console, keep=request.keep) as place,
-    ):
-        image = ImageRequest("tried", place.group, generation)
-        outcome.image = create_image_of_file(
-            arm, image, request.path, overwrite=False, report=console, account=place.account
-        )
-        _boot(home, place, request, console, outcome)
-        outcome.kept = place.group if request.keep else ""
-        outcome.seconds = time.monotonic() - started
+    with open_source(request.path, console, follow=request.follow) as source:
+        look = look_bootable(source)
+        outcome.inspection = look.report
+        generation = choose_generation(look.report, request.generation)
+        console.say(f"inspected: {inspection_text(look.report)}")
+        tell_problems(look, console)
+        with (
+            running_stamp(home, console, keep=request.keep) as endpoint,
+            ArmClient(endpoint) as arm,
+            workplace(arm, "try", console, keep=request.keep) as place,
+        ):
+            image = ImageRequest("tried", place.group, generation)
+            outcome.image = create_image_of_disk(
+                arm, image, source, overwrite=False, report=console, account=place.account
+            )
+            _boot(home, place, request, console, outcome)
+            outcome.kept = place.group if request.keep else ""
+            outcome.seconds = time.monotonic() - started
     return outcome
 
 

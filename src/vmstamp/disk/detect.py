@@ -9,7 +9,7 @@ from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, FOOTER_SIZE
 from vmstamp.disk.foreign import open_foreign
-from vmstamp.disk.packed import is_packed
+from vmstamp.disk.packed import Progress, is_packed
 from vmstamp.disk.packed import unpack as unpack_file
 from vmstamp.disk.parents import find_parent, refuse_endless
 from vmstamp.disk.raw import RawDisk
@@ -56,16 +56,19 @@ PROMISES = {
 NAME_ONLY_HINT = "it may be truncated, or a raw disk: then give it a name that ends in .raw"
 
 
-def open(path: Path | str, *, follow: bool = False, unpack: bool = False) -> Disk:
+def open(
+    path: Path | str, *, follow: bool = False, unpack: bool = False, progress: Progress | None = None
+) -> Disk:
     """Open the disk in `path` for reading; the caller closes it.
 
     Any file that no format claims is a raw disk, unless its name promises a format, or it is plainly
     something else. A differencing disk opens its parents, which must lie in its own directory unless
     `follow`; a qcow2's backing file, and extents of a VMDK other than flat ones beside it, need `follow`.
     With `unpack` the disk in a .gz, .xz, .zst, .bz2 or .tar is unpacked first, to a temporary file without a
-    name. Raises DiskError; costs a few reads else, whatever size the file claims.
+    name; `progress` is called with the bytes of each piece of the archive. Raises DiskError; costs a few
+    reads else, whatever size the file claims.
     """
-    if unpack and (inner := _unpacked(Path(path))) is not None:
+    if unpack and (inner := _unpacked(Path(path), progress)) is not None:
         try:
             return _open(inner, follow, ())
         except BaseException:
@@ -74,14 +77,14 @@ def open(path: Path | str, *, follow: bool = False, unpack: bool = False) -> Dis
     return _open_in_chain(Path(path), follow, ())
 
 
-def _unpacked(path: Path) -> ImageFile | None:
+def _unpacked(path: Path, progress: Progress | None) -> ImageFile | None:
     """The disk in the archive `path`; None when it is no archive."""
     file = ImageFile(path)
     try:
         packed = is_packed(file.read(0, min(file.size, SECTOR)))
     finally:
         file.close()
-    return unpack_file(path) if packed else None
+    return unpack_file(path, progress) if packed else None
 
 
 def _open_in_chain(path: Path, follow: bool, children: tuple[Path, ...]) -> Disk:

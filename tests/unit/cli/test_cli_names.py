@@ -34,7 +34,16 @@ def test_the_derived_account_is_a_storage_account_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "expected"), [("a.vhdx", "a.vhd"), ("a.b.qcow2", "a.b.vhd"), ("plain", "plain.vhd")]
+    ("file", "expected"),
+    [
+        ("a.vhdx", "a.vhd"),
+        ("a.b.qcow2", "a.b.vhd"),
+        ("plain", "plain.vhd"),
+        ("web.qcow2.xz", "web.vhd"),
+        ("web.v1.tar.gz", "web.v1.vhd"),
+        ("w.tgz", "w.vhd"),
+        ("web.v1.tar", "web.v1.vhd"),
+    ],
 )
 def test_an_uploaded_file_becomes_a_vhd_by_name(file: str, expected: str) -> None:
     assert blob_name(file) == expected

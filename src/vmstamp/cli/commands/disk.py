@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.options import FAILED, arm_client, examples, group_option, json_option
+from vmstamp.cli.options import FAILED, arm_client, examples, follow_option, group_option, json_option
 from vmstamp.cli.render import Console, bytes_text, shown
 
 if TYPE_CHECKING:
@@ -22,17 +22,20 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(epilog=examples("vmstamp inspect disk.vhdx", "vmstamp inspect --json disk.vhdx"))
 @click.argument("file", type=FILE)
+@follow_option
 @json_option
 @click.pass_context
-def inspect(context: click.Context, file: Path, console: Console) -> None:
+def inspect(context: click.Context, file: Path, follow: bool, console: Console) -> None:
     """Look at a disk file without booting it: format, system, agent, what would fail on Azure.
 
-    Any format: raw, VHD, VHDX, qcow2, VMDK, VDI, told by content. Exit status 1 when something would fail
-    that `vmstamp upload` does not mend by itself.
+    Any format, told by content: raw, VHD, VHDX, qcow2, VMDK, VDI, or one of these in a .gz, .xz, .zst, .bz2
+    or .tar. Exit status 1 when something would fail that `vmstamp upload` does not mend by itself.
     """
     from vmstamp.cli.look import look_at
+    from vmstamp.cli.sources import open_source
 
-    look = look_at(file)
+    with open_source(file, console, follow=follow) as source:
+        look = look_at(source)
     document = {**look.report.to_json(), "mended_by_upload": sorted(look.mended)}
     console.result(document, look_lines(look))
     context.exit(FAILED if look.problems else 0)
@@ -90,26 +93,39 @@ def _partition_text(part: PartitionReport) -> str:
 @click.argument("destination", required=False, default="")
 @click.option("--overwrite", is_flag=True, help="Replace the blob when it exists.")
 @click.option("--account-key", envvar="AZURE_STORAGE_KEY", help="Key of the account that a URL names.")
+@follow_option
 @group_option
 @json_option
 def upload(
-    file: Path, destination: str, overwrite: bool, account_key: str | None, group: str, console: Console
+    file: Path,
+    destination: str,
+    overwrite: bool,
+    account_key: str | None,
+    follow: bool,
+    group: str,
+    console: Console,
 ) -> None:
     """Upload a disk file to a page blob as the fixed VHD that Azure takes.
 
-    Converted while streaming; holes are neither read nor sent. DESTINATION is a blob name, CONTAINER/BLOB or
-    a URL; by default the stem of FILE and .vhd in the container `vhds` of the stamp's own account.
+    Converted while streaming; holes are neither read nor sent. An archive is unpacked first. DESTINATION is a
+    blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd in the container `vhds` of the
+    stamp's own account.
     """
-    from vmstamp import disk
-    from vmstamp.cli.storage import upload_file
+    from vmstamp.cli.names import blob_name
+    from vmstamp.cli.sources import open_source
+    from vmstamp.cli.storage import upload_disk
 
-    disk.open(file).close()  # a bad file is told before anything is made for it
-    with _open_destination(file, destination, account_key, group) as blob:
-        done = upload_file(file, blob, overwrite=overwrite, report=console)
+    named = destination and not destination.endswith("/")
+    wanted = destination if named else destination + blob_name(file.name)
+    with (
+        open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
+        _open_destination(wanted, account_key, group) as blob,
+    ):
+        done = upload_disk(source, blob, overwrite=overwrite, report=console)
     console.result(asdict(done), done.url)
 
 
-def _open_destination(file: Path, destination: str, key: str | None, group: str) -> BlobClient:
+def _open_destination(destination: str, key: str | None, group: str) -> BlobClient:
     """The destination's client; a URL with a SAS or key needs no running stamp."""
     from vmstamp.cli import storage
     from vmstamp.transfer.blobs import open_blob
@@ -117,4 +133,4 @@ def _open_destination(file: Path, destination: str, key: str | None, group: str)
     if "://" in destination and (key or "?" in destination):
         return open_blob(destination, key=key if "?" not in destination else None)
     with arm_client() as arm:
-        return storage.destination(arm, group, file, destination)
+        return storage.destination(arm, group, destination)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.options import FAILED, answering, examples, json_option
+from vmstamp.cli.options import FAILED, answering, examples, follow_option, json_option
 from vmstamp.cli.render import Console, Tally, bytes_text, shown, table, to_json
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 MANY_EXTENTS = 10_000  # more are not counted for a progress bar
 SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
-follow_option = click.option(
-    "--follow",
-    is_flag=True,
-    help="Read the other files that FILE names: backing files, extents, parents elsewhere.",
-)
 
 
 @click.command(epilog=examples("vmstamp disk info disk.vhdx", "vmstamp disk info --json disk.vhdx"))
@@ -194,13 +189,13 @@ def compare(
     A longer disk is the same when what it has more is zeros, unless --strict. Exit status 0 the same, 1 not,
     2 they cannot be compared.
     """
-    from vmstamp import disk
+    from vmstamp.cli.sources import open_source
     from vmstamp.disk.compare import compare as first_difference
 
     with (
         answering(),
-        disk.open(left, follow=follow, unpack=True) as one,
-        disk.open(right, follow=follow, unpack=True) as other,
+        open_source(left, console, follow=follow) as one,
+        open_source(right, console, follow=follow) as other,
         console.bar("compared") as bar,
     ):
         total = max(moved_size(one), moved_size(other))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vmstamp.cli.commands.disk_look import FILE, follow_option, moved_size
-from vmstamp.cli.options import answering, examples, json_option
+from vmstamp.cli.commands.disk_look import FILE, moved_size
+from vmstamp.cli.options import answering, examples, follow_option, json_option
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
 if TYPE_CHECKING:
@@ -74,10 +74,10 @@ def convert(
     DESTINATION appears whole or not at all. Holes and runs of zeros stay holes. A VHD is rounded up to a
     whole number of MiB, never to a geometry, and the GPT's backup moves to the new end.
     """
-    from vmstamp import disk
+    from vmstamp.cli.sources import open_source
 
     refuse_dash(source, destination)
-    with disk.open(source, follow=follow, unpack=True) as opened:
+    with open_source(source, console, follow=follow) as opened:
         if size is not None and size < opened.size:
             raise click.UsageError(
                 f"--size {size} is less than the disk's {opened.size} bytes; vmstamp disk resize cuts a disk"

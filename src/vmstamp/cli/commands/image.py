@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import Group, arm_client, examples, group_option, json_option
+from vmstamp.cli.options import Group, arm_client, examples, follow_option, group_option, json_option
 from vmstamp.cli.render import Console, bytes_text, table
 
 
@@ -57,6 +57,7 @@ def build(recipe: str, output: Path | None, console: Console) -> None:
 )
 @click.option("--overwrite", is_flag=True, help="Replace the blob of an earlier upload.")
 @click.option("--location", default="", help="Region; the stamp's own by default.")
+@follow_option
 @group_option
 @json_option
 def create(
@@ -66,11 +67,13 @@ def create(
     os_state: str,
     overwrite: bool,
     location: str,
+    follow: bool,
     group: str,
     console: Console,
 ) -> None:
     """Make an image of a disk file (inspected and uploaded first) or of a VHD's blob."""
     from vmstamp.cli import images, look
+    from vmstamp.cli.sources import open_source
 
     def request(number: int) -> images.ImageRequest:
         return images.ImageRequest(name, group, number, os_state.capitalize(), location)
@@ -81,10 +84,9 @@ def create(
             made = images.create_image(arm, request(generation or 2), source)
         console.result(made, f"image {name} is there")
         return
-    path = Path(source)
-    number = look.choose_generation(look.look_bootable(path).report, generation)
-    with arm_client() as arm:
-        done = images.create_image_of_file(arm, request(number), path, overwrite=overwrite, report=console)
+    with open_source(Path(source), console, follow=follow) as opened, arm_client() as arm:
+        number = look.choose_generation(look.look_bootable(opened).report, generation)
+        done = images.create_image_of_disk(arm, request(number), opened, overwrite=overwrite, report=console)
     console.result(done.to_json(), done.uploaded.url)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import FAILED, examples, json_option
+from vmstamp.cli.options import FAILED, examples, follow_option, json_option
 from vmstamp.cli.render import Console
 
 
@@ -24,6 +24,7 @@ from vmstamp.cli.render import Console
 )
 @click.option("--size", default="Standard_B1ms", show_default=True, help="Size of the VM.")
 @click.option("--keep", is_flag=True, help="Leave the VM, image and blob.")
+@follow_option
 @json_option
 @click.pass_context
 def try_(
@@ -33,6 +34,7 @@ def try_(
     generation: int | None,
     size: str,
     keep: bool,
+    follow: bool,
     console: Console,
 ) -> None:
     """Boot a disk file as a VM, have its agent provision it, and log in.
@@ -42,7 +44,7 @@ def try_(
     """
     from vmstamp.cli.trial import TrialRequest, outcome_lines, try_disk
 
-    outcome = try_disk(settings.home(), TrialRequest(file, user, generation, size, keep), console)
+    outcome = try_disk(settings.home(), TrialRequest(file, user, generation, size, keep, follow), console)
     console.result(outcome.to_json(), outcome_lines(outcome))
     context.exit(0 if outcome.ok else FAILED)
 
