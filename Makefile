@@ -25,7 +25,9 @@ unit: setup
 boot: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
+# Readers to measure against come from bench/requirements.txt.
 bench: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r bench/requirements.txt
 	$(BIN)/python -m bench
 
 # Damaged and hostile disk files; says how many, and what was found. Without atheris it is not guided by coverage.
@@ -39,6 +41,9 @@ requirements: setup
 	$(BIN)/pip-compile -q --all-extras --build-deps-for editable --allow-unsafe --generate-hashes --strip-extras \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --output-file requirements.txt pyproject.toml
+	$(BIN)/pip-compile -q --allow-unsafe --generate-hashes --strip-extras \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file bench/requirements.txt bench/requirements.in
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build
