@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import io
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
@@ -57,9 +58,12 @@ class BlockDisk(Disk):
             whole = Extent(start, start + length)
             if next(self._present(first, position, *whole), None) == whole:
                 return self.file.read(position + start, length, what=f"block {first}")
-        data = bytearray(length)
-        self._fill(positions, offset, memoryview(data))
-        return bytes(data)
+        buffer = io.BytesIO()  # of whose bytes no copy is made: a second one costs more than reading them
+        buffer.seek(length - 1)
+        buffer.write(b"\0")
+        with buffer.getbuffer() as view:
+            self._fill(positions, offset, view, zeros=True)
+        return buffer.getvalue()
 
     def _read_into(self, offset: int, view: memoryview) -> None:
         self._fill(self._positions(offset, len(view)), offset, view)
@@ -69,12 +73,18 @@ class BlockDisk(Disk):
         first = offset // self.block_size
         return self._locate(first, (offset + length - 1) // self.block_size - first + 1)
 
-    def _fill(self, positions: Sequence[int | None], offset: int, view: memoryview) -> None:
+    def _fill(
+        self, positions: Sequence[int | None], offset: int, view: memoryview, *, zeros: bool = False
+    ) -> None:
+        """Fill `view`, which holds nothing but zeros when `zeros`."""
         end, first = offset + len(view), offset // self.block_size
         for block, position in enumerate(positions, first):
             base = block * self.block_size
             start, stop = max(offset - base, 0), min(end - base, self.block_size)
-            self._read_block(block, position, start, view[base + start - offset : base + stop - offset])
+            part = view[base + start - offset : base + stop - offset]
+            if zeros and (position == ZERO or (position is HOLE and self.parent is None)):
+                continue
+            self._read_block(block, position, start, part)
 
     def _read_block(self, block: int, position: int | None, start: int, view: memoryview) -> None:
         """Fill `view` from byte `start` of a block on."""
