@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import heapq
-import io
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.file import ImageFile
+from vmstamp.disk.file import ImageFile, filled, zeros
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, merge, without
 
@@ -52,16 +51,13 @@ class BlockDisk(Disk):
         """Without a copy where all of it lies in one block, and without touching memory where all is zero."""
         positions = self._positions(offset, length)
         if self.parent is None and all(position in (HOLE, ZERO) for position in positions):
-            return bytes(length)
+            return zeros(length)
         first, start = divmod(offset, self.block_size)
         if len(positions) == 1 and (position := positions[0]) is not HOLE and position != ZERO:
             whole = Extent(start, start + length)
             if next(self._present(first, position, *whole), None) == whole:
                 return self.file.read(position + start, length, what=f"block {first}")
-        buffer = io.BytesIO()  # of whose bytes no copy is made: a second one costs more than reading them
-        buffer.seek(length - 1)
-        buffer.write(b"\0")
-        with buffer.getbuffer() as view:
+        with filled(length) as (buffer, view):
             self._fill(positions, offset, view, zeros=True)
         return buffer.getvalue()
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -19,7 +21,27 @@ from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
 FICLONERANGE = 0x4020940D  # linux/fs.h
+SPARSE_FROM = 256 * 1024  # bytes of a read that looks for holes first: that costs two system calls
 EXISTS_HINT = "name another file, or replace it with --overwrite"
+
+
+@lru_cache(maxsize=1)
+def zeros(length: int) -> bytes:
+    """So many zeros. The last ones are kept: who reads a disk asks for the same length again and again."""
+    return bytes(length)
+
+
+@contextmanager
+def filled(length: int) -> Iterator[tuple[io.BytesIO, memoryview]]:
+    """A buffer of `length` zeros, 1 at least, and a view to write into it; its `getvalue` copies nothing.
+
+    A copy of what was read costs more than reading it: it makes the heap grow and shrink each time.
+    """
+    buffer = io.BytesIO()
+    buffer.seek(length - 1)
+    buffer.write(b"\0")
+    with buffer.getbuffer() as view:
+        yield buffer, view
 
 
 class ImageFile:
@@ -62,6 +84,10 @@ class ImageFile:
     def read(self, offset: int, length: int, *, what: str = "data", spec: str = "") -> bytes:
         """Exactly `length` bytes at `offset`; DiskError, naming `what`, when the file ends before."""
         self._check_inside(offset, length, what, spec)
+        if length >= SPARSE_FROM:
+            stored = list(self.extents(offset, offset + length))
+            if stored != [(offset, offset + length)]:
+                return self._read_sparse(offset, length, stored)
         try:
             found = os.pread(self._fd, length, offset)
         except OSError as error:
@@ -71,6 +97,15 @@ class ImageFile:
         rest = bytearray(length - len(found))  # a read of more than 2 GiB comes in parts
         self.read_into(offset + len(found), memoryview(rest), what=what, spec=spec)
         return found + rest
+
+    def _read_sparse(self, offset: int, length: int, stored: list[Extent]) -> bytes:
+        """What `stored` of the span holds, and zeros else: no holes are read."""
+        if not stored:
+            return zeros(length)
+        with filled(length) as (buffer, view):
+            for low, high in stored:
+                self.read_into(low, view[low - offset : high - offset])
+        return buffer.getvalue()
 
     def read_into(self, offset: int, view: memoryview, *, what: str = "data", spec: str = "") -> None:
         """Fill `view` with the bytes at `offset`; DiskError, naming `what`, when the file ends before."""
