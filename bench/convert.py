@@ -1,7 +1,7 @@
 """Disk conversions as whole processes, against qemu-img and cp; opening a large VHDX; `disk info`.
 
 On the scattered disk (10 GiB, 2 GiB of data in runs of 64 KiB to 1 MiB) and, when one was built before, on
-the Debian disk. Runs alternate, and a figure is the median of the ratios of its pairs. Outputs are removed
+the Debian disk. Runs alternate, each round begins with another program, and a figure is the median of the ratios of its pairs. Outputs are removed
 and the file systems synced between runs, outside of the timing, because the kernel throttles whoever finds
 its cache full of unwritten pages; a removed output's pages need not be written. The first round does not
 count: where the host of a virtual machine must find the memory first, it takes six times as long.
@@ -99,8 +99,10 @@ def _race(commands: Mapping[str, Words], target: Path, runs: int) -> tuple[dict[
     """Seconds of each command's runs, in turns, and the most memory in KiB that ours took."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     peak = 0
+    order = list(commands.items())
     for number in range(1 + runs):
-        for name, command in commands.items():
+        first = number % len(order)
+        for name, command in order[first:] + order[:first]:
             os.sync()
             took, kib = _run(command)
             target.unlink()

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from vmstamp.disk import vhd_writer, vhdx
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import EXISTS_HINT
 from vmstamp.disk.fixed_vhd import write_fixed
-from vmstamp.disk.foreign_writer import write_qcow2, write_vmdk
 from vmstamp.disk.raw import write_raw
 from vmstamp.disk.resized import Resized
 from vmstamp.errors import DiskError
+
+
+def _by_qemu(format: str, source: Disk, path: Path, progress: Callable[[int], None] | None = None) -> None:
+    from vmstamp.disk.foreign_writer import write_foreign  # who writes our own formats does not wait for it
+
+    write_foreign(format, source, path, progress)
+
 
 Writer = Callable[[Disk, Path, Callable[[int], None] | None], None]
 
@@ -22,8 +29,8 @@ WRITERS: dict[str, Writer] = {
     "vhd-dynamic": vhd_writer.write_dynamic,
     "vhdx": vhdx.write_dynamic,
     "vhdx-fixed": vhdx.write_fixed,
-    "qcow2": write_qcow2,
-    "vmdk": write_vmdk,
+    "qcow2": partial(_by_qemu, "qcow2"),
+    "vmdk": partial(_by_qemu, "vmdk"),
 }
 # What a name's end chooses.
 SUFFIXES = {

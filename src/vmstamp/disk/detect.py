@@ -8,7 +8,6 @@ from pathlib import Path
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.footer import COOKIE, FOOTER_SIZE
-from vmstamp.disk.foreign import open_foreign
 from vmstamp.disk.packed import Progress, is_packed
 from vmstamp.disk.packed import unpack as unpack_file
 from vmstamp.disk.parents import find_parent, refuse_endless
@@ -113,6 +112,8 @@ def _open(file: ImageFile, follow: bool, children: tuple[Path, ...]) -> Disk:
         return open_vhd(file, open_parent)
     for offset, magic, name in FOREIGN:
         if head[offset : offset + len(magic)] == magic:
+            from vmstamp.disk.foreign import open_foreign  # who reads our own formats does not wait for it
+
             return open_foreign(file, name, follow)
     _refuse_what_is_no_disk(file, head)
     return RawDisk(file)

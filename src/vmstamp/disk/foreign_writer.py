@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +45,3 @@ def write_foreign(
         raise write_error(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-write_qcow2 = functools.partial(write_foreign, "qcow2")
-write_vmdk = functools.partial(write_foreign, "vmdk")

@@ -7,7 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from crc32c import crc32c
+from google_crc32c import value as crc32c
 
 from vmstamp import disk
 from vmstamp.disk.file import ImageFile, replacing, write_at

@@ -9,7 +9,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
-from crc32c import crc32c
+from google_crc32c import value as crc32c
 
 from tests.unit.disk.vhdx_log import GUID, LOG_LENGTH, LOG_OFFSET, Write, log_entry, put_log
 from vmstamp.disk.file import ImageFile, replacing

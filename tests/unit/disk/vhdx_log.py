@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
-from crc32c import crc32c
+from google_crc32c import value as crc32c
 
 KIB, MIB = 1024, 1024 * 1024
 GUID = UUID("c0ffee00-1234-4321-8765-0123456789ab")

@@ -17,7 +17,7 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-from crc32c import crc32c
+import google_crc32c
 
 KIB, MIB = 1024, 1024 * 1024
 SIGNATURE = b"vhdxfile"
@@ -106,4 +106,4 @@ class Parameters:
 
 def checksum(data: bytes) -> int:
     """CRC-32C of a structure whose checksum field, at byte 4, counts as zero."""
-    return int(crc32c(data[:4] + bytes(4) + data[8:]))
+    return int(google_crc32c.value(data[:4] + bytes(4) + data[8:]))

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from uuid import UUID
 
-from crc32c import crc32c
+import google_crc32c
 
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.vhdx.layout import MIB
@@ -129,9 +129,9 @@ class Log:
         if self._work < 0:
             raise self._endless()
         first = self.read(at, SECTOR)
-        value = int(crc32c(first[:4] + bytes(4) + first[8:]))
+        value = int(google_crc32c.value(first[:4] + bytes(4) + first[8:]))
         for start in range(SECTOR, length, MIB):
-            value = int(crc32c(self.read(at + start, min(MIB, length - start)), value))
+            value = int(google_crc32c.extend(value, self.read(at + start, min(MIB, length - start))))
         return value
 
 
