@@ -1,10 +1,11 @@
 """Disk conversions as whole processes, against qemu-img and cp; opening a large VHDX; `disk info`.
 
 On the scattered disk (10 GiB, 2 GiB of data in runs of 64 KiB to 1 MiB) and, when one was built before, on
-the Debian disk. Runs alternate, each round begins with another program, and a figure is the median of the ratios of its pairs. Outputs are removed
-and the file systems synced between runs, outside of the timing, because the kernel throttles whoever finds
-its cache full of unwritten pages; a removed output's pages need not be written. The first round does not
-count: where the host of a virtual machine must find the memory first, it takes six times as long.
+the Debian disk. Runs alternate, each round begins with another program, and a figure is the median of the
+ratios of its pairs. Outputs are removed and the file systems synced between runs, outside of the timing,
+because the kernel throttles whoever finds its cache full of unwritten pages; a removed output's pages need
+not be written. The first round does not count: where the host of a virtual machine must find the memory
+first, it takes six times as long.
 """
 
 from __future__ import annotations

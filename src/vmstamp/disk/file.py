@@ -12,7 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -186,7 +186,7 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[int]:
         try:
             yield fd
             if replaces:
-                os.fchmod(fd, stat.S_IMODE(path.stat().st_mode))
+                take_after(fd, path)
                 os.fsync(fd)
             if not named:
                 _give_name(fd, beside)
@@ -203,6 +203,14 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[int]:
 def beside_name(path: Path) -> Path:
     """The name that an unfinished `path` has while this process writes it."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def take_after(fd: int, path: Path) -> None:
+    """Give the file `fd` the permissions of `path`, which it will replace, and its owner where we may."""
+    status = path.stat()
+    with suppress(PermissionError):
+        os.fchown(fd, status.st_uid, status.st_gid)
+    os.fchmod(fd, stat.S_IMODE(status.st_mode))
 
 
 def take_name(beside: Path, path: Path, *, overwrite: bool) -> None:
@@ -257,7 +265,7 @@ def _give_name(fd: int, beside: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Force the file's bytes to the disk."""
+    """Force the file's bytes, or a directory's names, to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

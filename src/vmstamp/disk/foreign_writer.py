@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from vmstamp.disk import vmdk
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.data import data_chunks
-from vmstamp.disk.file import beside_name, check_target, sync_file, take_name, write_error
+from vmstamp.disk.file import beside_name, check_target, sync_file, take_after, take_name, write_error
 from vmstamp.disk.foreign import serve
 from vmstamp.disk.neighbours import file_node
 from vmstamp.errors import DiskError, ProgramError
@@ -27,6 +27,10 @@ def write_foreign(
     """
     beside = beside_name(path).absolute()  # QEMU takes a name with a colon, unless absolute, for a protocol
     size = -(-source.size // SECTOR) * SECTOR
+    if format == "vmdk" and size > vmdk.MAX_SIZE:
+        raise DiskError(
+            path, f"a VMDK cannot hold {size} bytes here; {vmdk.MAX_SIZE} are the most", hint="write a VHDX"
+        )
     try:
         replaces = check_target(path, overwrite=True)
         run(["qemu-img", "create", "-q", "-f", format, "-o", ",".join(OPTIONS[format]), beside, str(size)])
@@ -36,7 +40,8 @@ def write_foreign(
                 connection.write(offset, data)
             connection.flush()
         if replaces:
-            beside.chmod(stat.S_IMODE(path.stat().st_mode))
+            with beside.open("rb") as file:
+                take_after(file.fileno(), path)
             sync_file(beside)
         take_name(beside, path, overwrite=True)
     except ProgramError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import stat
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.blocks import BlockDisk
+from vmstamp.disk.file import ImageFile
 from vmstamp.disk.verdict import AzureFinding, azure_findings
 from vmstamp.disk.vhd import DynamicVhdFile, FixedVhdFile
 from vmstamp.disk.vhdx import Vhdx
@@ -61,7 +63,7 @@ class DiskInfo:
 def describe(disk: Disk) -> DiskInfo:
     """What `disk`, which lies in a file, says of itself. Raises DiskError."""
     assert disk.path is not None
-    status = disk.path.stat()
+    file_size, allocated = _sizes(disk.path)
     unique_id, creator, created = _identity(disk)
     parents, parent = [], disk.parent
     while parent is not None and parent.path is not None:
@@ -72,8 +74,8 @@ def describe(disk: Disk) -> DiskInfo:
         format=disk.format,
         subformat=disk.subformat,
         virtual_size=disk.data_size,
-        file_size=status.st_size,
-        allocated=status.st_blocks * 512,
+        file_size=file_size,
+        allocated=allocated,
         block_size=disk.block_size if isinstance(disk, BlockDisk) else None,
         sector_size=disk.sector_size,
         unique_id=unique_id,
@@ -83,6 +85,16 @@ def describe(disk: Disk) -> DiskInfo:
         notes=disk.notes,
         findings=tuple(azure_findings(disk)),
     )
+
+
+def _sizes(path: Path) -> tuple[int, int]:
+    """The size of a file, and what it takes on its file system; a block device takes all of its size."""
+    status = path.stat()
+    if not stat.S_ISBLK(status.st_mode):
+        return status.st_size, status.st_blocks * 512
+    device = ImageFile(path)
+    device.close()
+    return device.size, device.size
 
 
 def _identity(disk: Disk) -> tuple[str | None, str | None, datetime | None]:

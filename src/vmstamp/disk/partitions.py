@@ -361,19 +361,21 @@ def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
     """What to change so that the GPT of `disk` fits a disk of `size` bytes: bytes by their offset.
 
     The backup goes to the new end, the primary says so, and the last usable sector moves along; the
-    partitions stay. {} when there is no valid primary GPT for sectors of 512 bytes, nothing to move, or no
-    room for it behind the last partition.
+    partitions stay. {} when there is no valid primary GPT, nothing to move, or no room for it behind the last
+    partition.
     """
     if size == disk.size:
         return {}
-    primary = _parse_gpt(disk, 1, SECTOR)
-    last_lba = size // SECTOR - 1
+    table = read_partitions(disk)
+    sector = table.sector_size
+    primary = _parse_gpt(disk, 1, sector)
+    last_lba = size // sector - 1
     if isinstance(primary, str) or primary.alternate_lba == last_lba:
         return {}
-    array_sectors = -(-len(primary.entries) // SECTOR)
-    if any(part.end > (last_lba - array_sectors) * SECTOR for part in read_partitions(disk).partitions):
+    array_sectors = -(-len(primary.entries) // sector)
+    if any(part.end > (last_lba - array_sectors) * sector for part in table.partitions):
         return {}
-    header = disk.read(SECTOR, SECTOR)
+    header = disk.read(sector, sector)
     _, _, header_size, *_, array_lba, _, _, _ = _HEADER.unpack_from(header)
 
     def sealed(my_lba: int, alternate_lba: int, entries_lba: int) -> bytes:
@@ -386,8 +388,8 @@ def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
         return bytes(changed)
 
     backup_array = last_lba - array_sectors
-    entries = primary.entries.ljust(array_sectors * SECTOR, b"\0")
+    entries = primary.entries.ljust(array_sectors * sector, b"\0")
     return {
-        SECTOR: sealed(1, last_lba, array_lba),
-        backup_array * SECTOR: entries + sealed(last_lba, 1, backup_array),
+        sector: sealed(1, last_lba, array_lba),
+        backup_array * sector: entries + sealed(last_lba, 1, backup_array),
     }

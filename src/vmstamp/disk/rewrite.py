@@ -22,7 +22,7 @@ from vmstamp.disk.vhdx import layout
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, without
 
-GPT_BACKUP = 33 * SECTOR  # bytes at the end of a disk: 128 entries and a header
+GPT_ENTRIES = 128 * 128  # bytes of a GPT's entries, as all tools make them
 
 Progress = Callable[[int], None]
 
@@ -35,8 +35,8 @@ def refuse_resize(disk: Disk, size: int) -> None:
         raise DiskError(path, "is a differencing disk", hint="merge it first: vmstamp disk merge")
     if isinstance(disk, FixedVhdFile | DynamicVhdFile) and size % MIB:
         raise DiskError(path, f"a VHD of {size} bytes is no whole number of MiB, as Azure wants it")
-    if size % SECTOR:
-        raise DiskError(path, f"{size} bytes are not a whole number of sectors of {SECTOR} bytes")
+    if size % disk.sector_size:
+        raise DiskError(path, f"{size} bytes are not a whole number of sectors of {disk.sector_size} bytes")
     _refuse_too_large(disk, path, size)
     if size < disk.size:
         _refuse_cut(disk, path, size)
@@ -61,7 +61,8 @@ def _refuse_too_large(disk: Disk, path: Path, size: int) -> None:
 
 def _refuse_cut(disk: Disk, path: Path, size: int) -> None:
     table = read_partitions(disk)
-    room = size - (GPT_BACKUP if table.scheme == "gpt" else 0)
+    backup = GPT_ENTRIES + table.sector_size if table.scheme == "gpt" else 0  # at the end of the disk
+    room = size - backup
     for part in table.partitions:
         if part.end > room:
             raise DiskError(
@@ -70,8 +71,8 @@ def _refuse_cut(disk: Disk, path: Path, size: int) -> None:
                 hint="shrink the file system and the partition in the guest first",
             )
     kept = [Extent(0, size)]
-    if table.scheme == "gpt":
-        kept.append(Extent(max(disk.size - GPT_BACKUP, size), disk.size))
+    if backup:
+        kept.append(Extent(max(disk.size - backup, size), disk.size))
     for offset, data in data_chunks(disk, extents=without(disk.extents(), kept), grain=SECTOR):
         found = offset + next(index for index, byte in enumerate(data) if byte)
         raise DiskError(
@@ -114,8 +115,6 @@ def _refuse_rewriting(disk: Disk, path: Path) -> None:
             f"a {disk.format} disk cannot be rewritten in place",
             hint="write another file: vmstamp disk convert --size; or qemu-img resize",
         )
-    if disk.sector_size != SECTOR:
-        raise DiskError(path, f"has sectors of {disk.sector_size} bytes, and would lose them")
 
 
 def _write_like(model: Disk, content: Disk, path: Path, progress: Progress | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,12 @@ def test_a_file_that_replaces_another_has_its_permissions(tmp_path: Path) -> Non
     path.chmod(0o600)
     convert(MemoryDisk(512, {}), path)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to somebody else")
+def test_a_file_that_replaces_another_has_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "out.raw"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 4321)
+    convert(MemoryDisk(512, {}), path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)

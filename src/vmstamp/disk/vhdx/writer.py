@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from vmstamp.disk.base import SECTOR, Disk
+from vmstamp.disk.base import Disk
 from vmstamp.disk.data import copy_data, nonzero
 from vmstamp.disk.file import replacing, write_at
 from vmstamp.disk.vhdx import layout
@@ -58,8 +58,8 @@ def write_dynamic(
 ) -> None:
     """Write `source` as a dynamic VHDX; only blocks that hold data are allocated, holes stay holes.
 
-    The size is rounded up to a whole number of 512-byte sectors. `progress` is called with the bytes of
-    each piece read. Raises DiskError.
+    The size is rounded up to a whole number of sectors, which are as the source's, of 512 or 4096 bytes.
+    `progress` is called with the bytes of each piece read. Raises DiskError.
     """
     parameters = _parameters(source, path, disk_id, block_size, fixed=False)
     with replacing(path) as fd:
@@ -111,7 +111,8 @@ def create_differencing(path: Path, parent: Vhdx, *, disk_id: UUID | None = None
 def _parameters(
     source: Disk, path: Path, disk_id: UUID | None, block_size: int | None, *, fixed: bool
 ) -> Parameters:
-    size = -(-source.size // SECTOR) * SECTOR
+    sector = source.sector_size
+    size = -(-source.size // sector) * sector
     if not 0 < size <= layout.MAX_SIZE:
         raise DiskError(path, f"a VHDX cannot hold a disk of {size} bytes", spec="[MS-VHDX] 2.6.2.2")
     return Parameters(
@@ -120,7 +121,7 @@ def _parameters(
         has_parent=False,
         size=size,
         disk_id=disk_id or uuid4(),
-        logical_sector_size=SECTOR,
+        logical_sector_size=sector,
         physical_sector_size=4096,
     )
 
