@@ -276,3 +276,20 @@ def test_a_backing_file_is_read_only_when_it_may_be_followed(tmp_path: Path) -> 
     assert "--follow" in caught.value.hint
     with disk.open(child, follow=True) as opened:
         assert opened.read(0, 4) == b"base"
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "block_size"),
+    [
+        ("qcow2", "cluster_size=128k", 128 * 1024),
+        ("vmdk", "subformat=monolithicSparse", 64 * 1024),
+        ("vmdk", "subformat=monolithicFlat", None),
+        ("vdi", "static=off", 1024 * 1024),
+    ],
+)
+def test_the_size_of_what_is_allocated_at_once_is_told(
+    tmp_path: Path, format: str, options: str, block_size: int | None
+) -> None:
+    run(["qemu-img", "create", "-q", "-f", format, "-o", options, tmp_path / "disk", "64M"])
+    with disk.open(tmp_path / "disk") as opened:
+        assert disk.describe(opened).block_size == block_size

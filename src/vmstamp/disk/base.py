@@ -29,9 +29,10 @@ class Disk(ABC):
     """A virtual disk, read by position; see the module for the contract.
 
     `path` is the file it lies in (None: it lies in no file), `format` one of raw, vhd, vhdx, qcow2, vmdk
-    and vdi, `subformat` one of fixed, dynamic, differencing and '' (the format has none). `notes` are
-    sentences about oddities that were met while opening and that do not hinder reading. `parent` is the disk
-    whose changes a differencing disk holds; it is closed with its child.
+    and vdi, `subformat` one of fixed, dynamic, differencing and '' (the format has none), `block_size` the
+    bytes that it allocates at once (None: it has no blocks). `notes` are sentences about oddities that were
+    met while opening and that do not hinder reading. `parent` is the disk whose changes a differencing disk
+    holds; it is closed with its child.
     """
 
     path: Path | None = None
@@ -39,6 +40,7 @@ class Disk(ABC):
     subformat: str = ""
     size: int
     sector_size: int = SECTOR
+    block_size: int | None = None
     notes: tuple[str, ...] = ()
     parent: Disk | None = None
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from vmstamp.disk import qcow2
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.foreign import NODES
-from vmstamp.disk.neighbours import inherited, told
+from vmstamp.disk.neighbours import inherited, node_name
 from vmstamp.disk.problem import Problem, broken
 from vmstamp.errors import DiskError, ProgramError
 from vmstamp.run import run
@@ -27,11 +27,11 @@ def check_foreign(file: ImageFile, name: str) -> Iterator[Problem]:
     Raises DiskError where QEMU cannot tell, and ProgramMissing.
     """
     try:
-        node = qcow2.node_alone(file) if name == "qcow2" else NODES[name](file, False)[0]
+        node = qcow2.node_alone(file) if name == "qcow2" else NODES[name](file, False).node
     except DiskError as error:
         yield broken(error)
         return
-    done = run(["qemu-img", "check", "--output=json", told(node)], check=False, pass_fds=inherited(file))
+    done = run(["qemu-img", "check", "--output=json", node_name(node)], check=False, pass_fds=inherited(file))
     said = done.stderr.decode(errors="replace").strip()
     if done.status == NOT_CHECKED:
         raise DiskError(file.path, f"is a {name} file of a kind that QEMU has no check for")
@@ -59,7 +59,7 @@ def _first(said: str) -> str:
 def repair_qcow2(file: ImageFile, fd: int) -> None:
     """Count the references of `fd`, a whole copy of the qcow2 `file`, anew. Raises DiskError."""
     node = {"driver": "qcow2", "file": {"driver": "file", "filename": f"/proc/self/fd/{fd}"}, "backing": None}
-    argv: Sequence[str] = ["qemu-img", "check", "-q", "-r", "all", told(node)]
+    argv: Sequence[str] = ["qemu-img", "check", "-q", "-r", "all", node_name(node)]
     try:
         run(argv, pass_fds=[fd])
     except ProgramError as error:

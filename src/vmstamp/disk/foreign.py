@@ -23,7 +23,7 @@ from vmstamp.disk import qcow2, vdi, vmdk
 from vmstamp.disk.base import Disk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.nbd import NbdConnection
-from vmstamp.disk.neighbours import Node, inherited, told
+from vmstamp.disk.neighbours import Node, Told, inherited, node_name
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, merge
 from vmstamp.run import Process, spawn
@@ -38,13 +38,14 @@ class ForeignDisk(Disk):
     Each read takes a free connection, or waits for one.
     """
 
-    def __init__(self, file: ImageFile, name: str, subformat: str, node: Node) -> None:
+    def __init__(self, file: ImageFile, name: str, told: Told) -> None:
         """`file` may be closed afterwards."""
         self.path = file.path
         self.format = name
-        self.subformat = subformat
+        self.subformat = told.subformat
+        self.block_size = told.block_size
         self._server = Server(
-            node, file.path, connections=CONNECTIONS, writable=False, pass_fds=inherited(file)
+            told.node, file.path, connections=CONNECTIONS, writable=False, pass_fds=inherited(file)
         )
         self._free: LifoQueue[NbdConnection] = LifoQueue()
         for connection in self._server.connections:
@@ -86,7 +87,7 @@ class Server:
                     *([] if writable else ["--read-only"]),
                     f"--shared={connections}",
                     f"--socket={address}",
-                    told(node),
+                    node_name(node),
                 ],
                 output=log,
                 pass_fds=pass_fds,
@@ -147,8 +148,7 @@ def open_foreign(file: ImageFile, name: str, follow: bool = False) -> Disk:
     Other files that it refers to are read only with `follow`; a VMDK's flat extents beside it always.
     """
     try:
-        node, subformat = NODES[name](file, follow)
-        return ForeignDisk(file, name, subformat, node)
+        return ForeignDisk(file, name, NODES[name](file, follow))
     finally:
         file.close()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.blocks import BlockDisk
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.verdict import AzureFinding, azure_findings
 from vmstamp.disk.vhd import DynamicVhdFile, FixedVhdFile
@@ -76,7 +75,7 @@ def describe(disk: Disk) -> DiskInfo:
         virtual_size=disk.data_size,
         file_size=file_size,
         allocated=allocated,
-        block_size=disk.block_size if isinstance(disk, BlockDisk) else None,
+        block_size=disk.block_size,
         sector_size=disk.sector_size,
         unique_id=unique_id,
         creator=creator,

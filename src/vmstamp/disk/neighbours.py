@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os.path
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.packed import UnpackedFile
 from vmstamp.errors import DiskError
 
 Node = dict[str, Any]  # a block node, as QEMU's blockdev-add takes it
+
+
+class Told(NamedTuple):
+    """How QEMU is to read a disk, its subformat, and the bytes of its clusters, grains or blocks."""
+
+    node: Node
+    subformat: str
+    block_size: int | None = None
+
 
 MERGE_HINT = "make one whole disk of it first: qemu-img convert -O qcow2 FILE OTHER"
 FOLLOW_HINT = "--follow allows that, if you trust the file; or make one whole disk: qemu-img convert"
@@ -34,7 +43,7 @@ def inherited(file: ImageFile) -> tuple[int, ...]:
     return (file.descriptor,) if isinstance(file, UnpackedFile) else ()
 
 
-def told(node: Node) -> str:
+def node_name(node: Node) -> str:
     """A node as a file name that QEMU's tools take; nothing in it is probed."""
     return "json:" + json.dumps(node)
 

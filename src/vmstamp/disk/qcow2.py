@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, file_node, image_node, neighbour, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Node, Told, file_node, image_node, neighbour, refuse_cut
 from vmstamp.errors import DiskError
 from vmstamp.extents import Extent
 
@@ -58,14 +58,14 @@ class Header:
         return (1 << (62 - (self.cluster_bits - 8))) - 1
 
 
-def node(file: ImageFile, follow: bool, depth: int = 0) -> tuple[Node, str]:
-    """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError."""
-    told, header = _own_node(file)
+def node(file: ImageFile, follow: bool, depth: int = 0) -> Told:
+    """How QEMU is to read the disk in `file`. Raises DiskError."""
+    own, header = _own_node(file)
     if header.backing is None:
-        return told, "dynamic"
+        return Told(own, "dynamic", 1 << header.cluster_bits)
     backing = neighbour(file.path, header.backing, "backing file", follow=follow)
-    told["backing"] = _backing_node(backing, depth + 1)
-    return told, "differencing"
+    own["backing"] = _backing_node(backing, depth + 1)
+    return Told(own, "differencing", 1 << header.cluster_bits)
 
 
 def node_alone(file: ImageFile) -> Node:

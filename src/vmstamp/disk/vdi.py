@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, image_node, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Told, image_node, refuse_cut
 from vmstamp.errors import DiskError
 
 TYPES = {1: "dynamic", 2: "fixed"}
@@ -22,8 +22,8 @@ SPEC = "VDI header"
 _HEADER = struct.Struct("<76xI264xI28xI8xI")
 
 
-def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
-    """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError.
+def node(file: ImageFile, follow: bool) -> Told:
+    """How QEMU is to read the disk in `file`. Raises DiskError.
 
     The kinds that are read name no other file, whatever `follow` allows.
     """
@@ -38,4 +38,4 @@ def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
             hint=MERGE_HINT,
         )
     refuse_cut(file, data_offset + allocated * block_size, "its data", SPEC)
-    return {"driver": "vdi", "file": image_node(file)}, TYPES[kind]
+    return Told({"driver": "vdi", "file": image_node(file)}, TYPES[kind], block_size)

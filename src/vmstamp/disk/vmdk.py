@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from vmstamp.disk.base import SECTOR
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import MERGE_HINT, Node, image_node, neighbour, refuse_cut
+from vmstamp.disk.neighbours import MERGE_HINT, Node, Told, image_node, neighbour, refuse_cut
 from vmstamp.disk.packed import UnpackedFile
 from vmstamp.errors import DiskError
 
@@ -57,15 +57,14 @@ class _Extent:
     start: int
 
 
-def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
-    """How QEMU is to read the disk in `file`, and its subformat. Raises DiskError.
+def node(file: ImageFile, follow: bool) -> Told:
+    """How QEMU is to read the disk in `file`. Raises DiskError.
 
     Flat extents beside a descriptor are its disk; others are read only with `follow`.
     """
-    told: Node = {"driver": "vmdk", "file": image_node(file), "backing": None}
+    own: Node = {"driver": "vmdk", "file": image_node(file), "backing": None}
     if not file.read(0, min(file.size, SECTOR)).startswith(DESCRIPTOR):
-        _check_sparse_extent(file)
-        return told, "dynamic"
+        return Told(own, "dynamic", _check_sparse_extent(file))
     if isinstance(file, UnpackedFile):
         hint = "unpack it, with the extents that it lists"
         raise DiskError(file.path, "holds a VMDK descriptor, which is no whole disk", spec=SPEC, hint=hint)
@@ -74,11 +73,11 @@ def node(file: ImageFile, follow: bool) -> tuple[Node, str]:
     extents = _parse_descriptor(file, file.read(0, file.size))
     for extent in extents:
         _check_extent(file, extent, follow)
-    return told, "dynamic" if any(extent.kind == SPARSE for extent in extents) else "fixed"
+    return Told(own, "dynamic" if any(extent.kind == SPARSE for extent in extents) else "fixed")
 
 
-def _check_sparse_extent(file: ImageFile) -> None:
-    """DiskError when a sparse extent refers to other files, or is cut off."""
+def _check_sparse_extent(file: ImageFile) -> int:
+    """The bytes of a sparse extent's grains. DiskError when it refers to other files, or is cut off."""
     if file.read(0, 4, what="the header", spec=SPEC) == b"COWD":
         what = "is an ESX sparse extent (COWD), which may hold a part of a disk only"
         raise DiskError(file.path, what, spec=SPEC, hint=MERGE_HINT)
@@ -89,7 +88,7 @@ def _check_sparse_extent(file: ImageFile) -> None:
     if text_at and 0 < text_length * SECTOR <= MAX_DESCRIPTOR:
         _refuse_parent(file, file.read(text_at * SECTOR, text_length * SECTOR, what="the descriptor"))
     if flags & COMPRESSED:
-        return  # cut grains do not unpack, and QEMU says so
+        return int(grain) * SECTOR  # cut grains do not unpack, and QEMU says so
     if not grain or not 0 < per_table <= MAX_TABLE or capacity > MAX_GRAINS * grain:
         raise DiskError(file.path, "its capacity, grain or grain table size cannot be", offset=12, spec=SPEC)
     count = -(-capacity // (grain * per_table))
@@ -97,6 +96,7 @@ def _check_sparse_extent(file: ImageFile) -> None:
         raise DiskError(file.path, f"{count} grain tables are too many", offset=44, spec=SPEC)
     last = _last_grain(file, directory, count, per_table)
     refuse_cut(file, last * SECTOR + 1 if last else 0, "its data", SPEC)
+    return int(grain) * SECTOR
 
 
 def _last_grain(file: ImageFile, directory: int, count: int, per_table: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from vmstamp.disk import qcow2, vmdk
 from vmstamp.disk.file import ImageFile
-from vmstamp.disk.neighbours import Node
+from vmstamp.disk.neighbours import Told
 from vmstamp.errors import DiskError
 
 CLUSTER = 65536
@@ -41,7 +41,7 @@ def put_sparse_extent(path: Path, directory: list[int], *, per_table: int = 512)
     return path
 
 
-def qcow2_node(path: Path, follow: bool = False) -> tuple[Node, str]:
+def qcow2_node(path: Path, follow: bool = False) -> Told:
     file = ImageFile(path)
     try:
         return qcow2.node(file, follow)
@@ -49,7 +49,7 @@ def qcow2_node(path: Path, follow: bool = False) -> tuple[Node, str]:
         file.close()
 
 
-def vmdk_node(path: Path, follow: bool = False) -> tuple[Node, str]:
+def vmdk_node(path: Path, follow: bool = False) -> Told:
     file = ImageFile(path)
     try:
         return vmdk.node(file, follow)
@@ -69,7 +69,7 @@ def test_a_backing_file_is_read_only_when_it_may_be_followed(tmp_path: Path, nam
     with pytest.raises(DiskError, match=r"its backing file .* is another file") as caught:
         qcow2_node(top)
     assert "--follow" in caught.value.hint
-    told_node, subformat = qcow2_node(top, follow=True)
+    told_node, subformat, _ = qcow2_node(top, follow=True)
     assert subformat == "differencing"
     assert Path(told_node["backing"]["file"]["filename"]).samefile(here / told)
 

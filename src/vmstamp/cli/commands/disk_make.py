@@ -141,12 +141,13 @@ def resize(file: Path, size: int, plan: bool, console: Console) -> None:
     free space again, and an interrupted resize leaves it as it was. Partitions keep their size.
     """
     from vmstamp import disk
+    from vmstamp.disk.partitions import read_partitions
     from vmstamp.disk.rewrite import refuse_resize
     from vmstamp.disk.rewrite import resize as rewrite
 
     refuse_dash(file)
     with disk.open(file) as opened:
-        before = opened.data_size
+        before, partitions = opened.data_size, bool(read_partitions(opened).partitions)
         refuse_resize(opened, size)
         if not plan and size != before:
             with console.bar(file.name) as bar:
@@ -154,7 +155,7 @@ def resize(file: Path, size: int, plan: bool, console: Console) -> None:
     word = "would have" if plan else "has"
     document = {"path": file, "before": before, "virtual_size": size, "done": not plan}
     lines = [f"{file}: {word} {bytes_text(size)} ({size} bytes), before {bytes_text(before)}"]
-    if size > before:
+    if size > before and partitions:
         lines.append(
             "the guest's last partition does not grow by itself: growpart in the guest, then resize2fs"
         )
