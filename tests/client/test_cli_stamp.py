@@ -93,6 +93,23 @@ def test_upload_image_and_back(stamp: Stamp, disk: Path) -> None:
     assert error["code"] == "ImageBlobNotFound"
 
 
+def test_a_blob_comes_back_as_any_format_and_is_verified(stamp: Stamp, disk: Path) -> None:
+    stamp("upload", disk, "back.vhd")
+    done = stamp.json("download", "back.vhd", stamp.root / "back.vhdx")
+    assert (done["logical"], done["received"]) == (40 * MIB, MIB)
+    stamp("disk", "compare", disk, stamp.root / "back.vhdx")
+    stamp("verify", stamp.root / "back.vhdx", "vhds/back.vhd")
+    assert "is there already" in stamp.error("download", "back.vhd", stamp.root / "back.vhdx")["message"]
+    changed = stamp.root / "changed.raw"
+    changed.write_bytes(disk.read_bytes())
+    with changed.open("r+b") as file:
+        file.seek(20 * MIB)
+        file.write(b"!")
+    assert stamp.json("verify", changed, "back.vhd", status=1)["difference"]["offset"] == 20 * MIB
+    assert "BlobNotFound" in stamp.error("verify", changed, "none.vhd", status=2)["message"]
+    assert "BlobNotFound" in stamp.error("download", "none.vhd", stamp.root / "none.vhd")["message"]
+
+
 def test_a_packed_disk_is_unpacked_on_the_way(stamp: Stamp, disk: Path) -> None:
     packed = stamp.root / "packed.raw.gz"
     packed.write_bytes(gzip.compress(disk.read_bytes(), 1))

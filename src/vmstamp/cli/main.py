@@ -8,7 +8,7 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import disk, disk_look, disk_make, image, road, stamp, vm
+from vmstamp.cli.commands import disk, disk_look, disk_make, image, road, stamp, transfer, vm
 from vmstamp.cli.options import Group, examples
 
 
@@ -67,7 +67,9 @@ for command in (
     road.demo,
     road.try_,
     disk.inspect,
-    disk.upload,
+    transfer.upload,
+    transfer.download,
+    transfer.verify,
     disk_group,
     image.image,
     vm.vm,

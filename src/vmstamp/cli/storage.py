@@ -121,6 +121,19 @@ def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "")
     return open_blob(account.url(container or CONTAINER, name), key=account.key)
 
 
+def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
+    """A blob that is there: named by URL, or in the stamp's own account, by `CONTAINER/BLOB` or its name."""
+    if "://" in wanted:
+        return open_named(arm, wanted)
+    container, _, name = wanted.rpartition("/")
+    account = find_account(arm, names.account_name(arm.endpoint.subscription))
+    if account is None:
+        raise TransferError(
+            f"{wanted}: the stamp has no storage account yet", hint="vmstamp upload makes it; or name a URL"
+        )
+    return open_blob(account.url(container or CONTAINER, name), key=account.key)
+
+
 def upload_disk(source: Disk, blob: BlobClient, *, overwrite: bool, report: Reporter) -> Uploaded:
     """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
     name = source.path.name if source.path else "a disk"

@@ -101,7 +101,9 @@ def error_code(error: AzureError) -> str:
 _HINTS = {
     "AuthenticationFailed": "the account key or SAS is not valid for this account; either key works",
     "AuthorizationPermissionMismatch": "the SAS lacks a permission (of read, write, create, delete)",
+    "ConditionNotMet": "the blob was changed meanwhile: something else writes to it; begin again",
     "BlobAlreadyExists": "pass --overwrite to replace it, or name another blob",
+    "BlobNotFound": "is its name right? names are case-sensitive",
     "ContainerNotFound": "create the container first",
     "LeaseIdMissing": "a virtual machine or an operation holds a lease on this blob; name another blob",
 }

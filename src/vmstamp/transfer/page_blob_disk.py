@@ -10,12 +10,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
-from azure.storage.blob import BlobClient
+from azure.storage.blob import BlobClient, BlobType
 
 from vmstamp.disk.base import Disk
+from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents, merge
-from vmstamp.transfer.blobs import explain, page_ranges
+from vmstamp.transfer.blobs import explain, page_ranges, without_sas
 from vmstamp.transfer.plan import FOOTER_LENGTH
 
 BLOCK = 1024 * 1024  # bytes fetched at once
@@ -26,8 +28,9 @@ COOKIE = b"conectix"  # VHD 1.0: Hard Disk Footer Format, Cookie
 class PageBlobDisk(Disk):
     """A read-only Disk over `blob`. Thread-safe; the caller keeps `blob`.
 
-    The blob must not change meanwhile: its size and page ranges are read once. Holes are answered without a
-    request; the rest in blocks of 1 MiB, the last 32 kept. Raises TransferError when the service refuses.
+    Its size and page ranges are read once; a blob that changes meanwhile is refused, by its ETag. Holes are
+    answered without a request; the rest in blocks of 1 MiB, the last 32 kept. Raises TransferError when it is
+    no page blob, or the service refuses.
     """
 
     def __init__(self, blob: BlobClient) -> None:
@@ -38,7 +41,11 @@ class PageBlobDisk(Disk):
         self.subformat = "fixed"
         self.fetched = 0  # bytes moved so far
         try:
-            self._blob_size = int(blob.get_blob_properties().size)
+            found = blob.get_blob_properties()
+            if found.blob_type != BlobType.PAGEBLOB:
+                kind = str(getattr(found.blob_type, "value", found.blob_type))
+                raise TransferError(f"{without_sas(blob.url)} is a {kind}, no page blob, and holds no disk")
+            self._blob_size, self._etag = int(found.size), found.etag
             self._present = page_ranges(blob)
         except AzureError as error:
             raise explain(error, "reading", blob.url) from error
@@ -75,16 +82,27 @@ class PageBlobDisk(Disk):
                 return self._blocks[number]
         start = number * BLOCK
         span = Extent(start, min(start + BLOCK, self._blob_size))
-        data = self._fetch(span) if self._present.intersect(Extents([span])) else bytes(span.length)
+        data = self.fetch(span) if self._present.intersect(Extents([span])) else bytes(span.length)
         with self._lock:
             self._blocks[number] = data
             if len(self._blocks) > CACHED_BLOCKS:
                 self._blocks.popitem(last=False)
         return data
 
-    def _fetch(self, span: Extent) -> bytes:
+    def fetch(self, span: Extent) -> bytes:
+        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked.
+
+        Spec: REST, Get Blob, x-ms-range-get-content-md5.
+        """
         try:
-            data = self._blob.download_blob(span.start, span.length, max_concurrency=1).readall()
+            data = self._blob.download_blob(
+                span.start,
+                span.length,
+                max_concurrency=1,
+                validate_content=True,
+                etag=self._etag,
+                match_condition=MatchConditions.IfNotModified,
+            ).readall()
         except AzureError as error:
             raise explain(error, "reading", self._blob.url) from error
         with self._lock:

@@ -1,19 +1,16 @@
-"""inspect and upload: a disk file before it becomes an image."""
+"""inspect: a disk file before it becomes an image."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.options import FAILED, arm_client, examples, follow_option, group_option, json_option
+from vmstamp.cli.options import FAILED, examples, follow_option, json_option
 from vmstamp.cli.render import Console, bytes_text, shown
 
 if TYPE_CHECKING:
-    from azure.storage.blob import BlobClient
-
     from vmstamp.cli.look import Look
     from vmstamp.guest.inspect import PartitionReport
 
@@ -79,58 +76,3 @@ def look_lines(look: Look) -> list[str]:
 def _partition_text(part: PartitionReport) -> str:
     size = bytes_text(part.end - part.start)
     return f"{part.number}: {size} {part.content or 'unknown'} {shown(part.name)}".rstrip()
-
-
-@click.command(
-    epilog=examples(
-        "vmstamp upload disk.vhdx",
-        "vmstamp upload disk.vhdx images/web.vhd --overwrite",
-        "vmstamp upload disk.qcow2 http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd",
-        "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
-    )
-)
-@click.argument("file", type=FILE)
-@click.argument("destination", required=False, default="")
-@click.option("--overwrite", is_flag=True, help="Replace the blob when it exists.")
-@click.option("--account-key", envvar="AZURE_STORAGE_KEY", help="Key of the account that a URL names.")
-@follow_option
-@group_option
-@json_option
-def upload(
-    file: Path,
-    destination: str,
-    overwrite: bool,
-    account_key: str | None,
-    follow: bool,
-    group: str,
-    console: Console,
-) -> None:
-    """Upload a disk file to a page blob as the fixed VHD that Azure takes.
-
-    Converted while streaming; holes are neither read nor sent. An archive is unpacked first. DESTINATION is a
-    blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd in the container `vhds` of the
-    stamp's own account.
-    """
-    from vmstamp.cli.names import blob_name
-    from vmstamp.cli.sources import open_source
-    from vmstamp.cli.storage import upload_disk
-
-    named = destination and not destination.endswith("/")
-    wanted = destination if named else destination + blob_name(file.name)
-    with (
-        open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
-        _open_destination(wanted, account_key, group) as blob,
-    ):
-        done = upload_disk(source, blob, overwrite=overwrite, report=console)
-    console.result(asdict(done), done.url)
-
-
-def _open_destination(destination: str, key: str | None, group: str) -> BlobClient:
-    """The destination's client; a URL with a SAS or key needs no running stamp."""
-    from vmstamp.cli import storage
-    from vmstamp.transfer.blobs import open_blob
-
-    if "://" in destination and (key or "?" in destination):
-        return open_blob(destination, key=key if "?" not in destination else None)
-    with arm_client() as arm:
-        return storage.destination(arm, group, destination)

@@ -1,0 +1,182 @@
+"""upload, download and verify: disk files and page blobs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vmstamp.cli.commands.disk_make import overwrite_option, to_option
+from vmstamp.cli.options import (
+    FAILED,
+    answering,
+    arm_client,
+    examples,
+    follow_option,
+    group_option,
+    json_option,
+)
+from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from azure.storage.blob import BlobClient
+
+    from vmstamp.transfer.page_blob_disk import PageBlobDisk
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+key_option = click.option(
+    "--account-key", envvar="AZURE_STORAGE_KEY", help="Key of the account that a URL names."
+)
+
+
+@click.command(
+    epilog=examples(
+        "vmstamp upload disk.vhdx",
+        "vmstamp upload disk.vhdx images/web.vhd --overwrite",
+        "vmstamp upload disk.qcow2 http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd",
+        "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
+    )
+)
+@click.argument("file", type=FILE)
+@click.argument("destination", required=False, default="")
+@click.option("--overwrite", is_flag=True, help="Replace the blob when it exists.")
+@key_option
+@follow_option
+@group_option
+@json_option
+def upload(
+    file: Path,
+    destination: str,
+    overwrite: bool,
+    account_key: str | None,
+    follow: bool,
+    group: str,
+    console: Console,
+) -> None:
+    """Upload a disk file to a page blob as the fixed VHD that Azure takes.
+
+    Converted while streaming; holes are neither read nor sent. An archive is unpacked first. DESTINATION is a
+    blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd in the container `vhds` of the
+    stamp's own account.
+    """
+    from vmstamp.cli.names import blob_name
+    from vmstamp.cli.sources import open_source
+    from vmstamp.cli.storage import upload_disk
+
+    named = destination and not destination.endswith("/")
+    wanted = destination if named else destination + blob_name(file.name)
+    with (
+        open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
+        _open_destination(wanted, account_key, group) as blob,
+    ):
+        done = upload_disk(source, blob, overwrite=overwrite, report=console)
+    console.result(asdict(done), done.url)
+
+
+@click.command(
+    epilog=examples(
+        "vmstamp download web.vhd web.vhdx",
+        "vmstamp download images/web.vhd web.raw --overwrite",
+        "vmstamp download 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' web.vhd",
+    )
+)
+@click.argument("blob")
+@click.argument("file", type=FILE)
+@to_option
+@overwrite_option
+@key_option
+@json_option
+def download(
+    blob: str, file: Path, to: str | None, overwrite: bool, account_key: str | None, console: Console
+) -> None:
+    """Download a page blob into a disk file of any format that is written here.
+
+    BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account. Only the
+    blob's page ranges are moved, and their MD5s checked; holes stay holes. FILE appears whole or not at all.
+    """
+    from vmstamp.transfer.download import download as fetch
+
+    with _open_source(blob, account_key) as source, console.bar(f"download {file.name}") as bar:
+        total = sum(extent.length for extent in source.extents())
+        done = fetch(source, file, to, overwrite=overwrite, progress=Tally(bar, total))
+    rate = f" ({bytes_text(int(done.received / done.seconds))}/s)" if done.received else ""
+    console.result(
+        asdict(done),
+        f"{file}: {bytes_text(done.logical)} logical, {bytes_text(done.data)} data, "
+        f"{bytes_text(done.received)} received in {seconds_text(done.seconds)}{rate}",
+    )
+
+
+@click.command(
+    epilog=examples(
+        "vmstamp verify web.vhdx web.vhd",
+        "vmstamp verify web.raw 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
+    )
+)
+@click.argument("file", type=FILE)
+@click.argument("blob")
+@key_option
+@follow_option
+@json_option
+@click.pass_context
+def verify(
+    context: click.Context, file: Path, blob: str, account_key: str | None, follow: bool, console: Console
+) -> None:
+    """Whether a page blob holds the disk that is in a file, whatever the file's format.
+
+    BLOB is named as for `vmstamp download`. Only what one of the two has stored is read. Exit status 0 the
+    same, 1 not, 2 they cannot be compared.
+    """
+    from vmstamp.cli.sources import open_source
+    from vmstamp.transfer.download import verify as first_difference
+
+    with (
+        answering(),
+        open_source(file, console, follow=follow) as local,
+        _open_source(blob, account_key) as source,
+        console.bar(f"verify {file.name}") as bar,
+    ):
+        total = sum(extent.length for extent in source.extents())
+        difference = first_difference(local, source, progress=Tally(bar, total))
+        sizes = (local.data_size, source.size)
+    lines = [f"the same data, {bytes_text(total)} of it in the blob"]
+    if difference is not None:
+        at, one, other = difference.offset, difference.left, difference.right
+        lines = [f"they differ first at byte {at}: {one:#04x} in the file, {other:#04x} in the blob"]
+    if sizes[0] != sizes[1]:
+        lines.append(f"sizes differ: {sizes[0]} bytes in the file, {sizes[1]} in the blob")
+    console.result({"same": difference is None, "sizes": sizes, "difference": difference}, lines)
+    context.exit(0 if difference is None else FAILED)
+
+
+@contextmanager
+def _open_source(wanted: str, key: str | None) -> Iterator[PageBlobDisk]:
+    """The disk in a page blob; a URL with a SAS or key needs no running stamp."""
+    from vmstamp.cli import storage
+    from vmstamp.transfer.blobs import open_blob
+    from vmstamp.transfer.page_blob_disk import PageBlobDisk
+
+    if "://" in wanted and (key or "?" in wanted):
+        client = open_blob(wanted, key=key if "?" not in wanted else None)
+    else:
+        with arm_client() as arm:
+            client = storage.open_existing(arm, wanted)
+    with client, PageBlobDisk(client) as source:
+        yield source
+
+
+def _open_destination(destination: str, key: str | None, group: str) -> BlobClient:
+    """The destination's client; a URL with a SAS or key needs no running stamp."""
+    from vmstamp.cli import storage
+    from vmstamp.transfer.blobs import open_blob
+
+    if "://" in destination and (key or "?" in destination):
+        return open_blob(destination, key=key if "?" not in destination else None)
+    with arm_client() as arm:
+        return storage.destination(arm, group, destination)
