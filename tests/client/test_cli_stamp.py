@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vmstamp.run import Completed, run
+from vmstamp.run import Completed, run, spawn
 
 VMSTAMP = Path(sys.executable).with_name("vmstamp")
 MIB = 1024 * 1024
@@ -108,6 +109,27 @@ def test_a_blob_comes_back_as_any_format_and_is_verified(stamp: Stamp, disk: Pat
     assert stamp.json("verify", changed, "back.vhd", status=1)["difference"]["offset"] == 20 * MIB
     assert "BlobNotFound" in stamp.error("verify", changed, "none.vhd", status=2)["message"]
     assert "BlobNotFound" in stamp.error("download", "none.vhd", stamp.root / "none.vhd")["message"]
+
+
+def test_an_upload_that_was_killed_is_continued(stamp: Stamp) -> None:
+    large = stamp.root / "large.raw"
+    piece = os.urandom(MIB)
+    with large.open("wb") as file:
+        for _ in range(400):
+            file.write(piece)
+    process = spawn([VMSTAMP, "upload", large], env=stamp.env)
+    content = stamp.root / "home" / "content"
+    deadline = time.monotonic() + 60
+    while sum(path.stat().st_blocks for path in content.iterdir()) * 512 < 100 * MIB:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it was too quick to be killed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = stamp.json("upload", large)
+    assert done["resumed"] > 50 * MIB
+    assert done["resumed"] + done["sent"] == 400 * MIB + 512
+    stamp("verify", large, "large.vhd")
 
 
 def test_a_packed_disk_is_unpacked_on_the_way(stamp: Stamp, disk: Path) -> None:

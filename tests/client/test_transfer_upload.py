@@ -19,8 +19,9 @@ from vmstamp.disk.footer import parse_footer
 from vmstamp.errors import DiskError, TransferError
 from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import open_account, open_blob, page_ranges
+from vmstamp.transfer.fingerprint import fingerprint
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
-from vmstamp.transfer.upload import upload
+from vmstamp.transfer.upload import MARK, upload
 
 MIB = 1024 * 1024
 
@@ -185,3 +186,92 @@ def test_both_account_keys_open_the_account(service: Service) -> None:
         client: BlobServiceClient = open_account(f"{service.url}/acct", "acct", key)
         with client:
             assert client.get_container_client("vhds").exists()
+
+
+class InFile(Pattern):
+    """A pattern that lies in a file, as far as its fingerprint goes."""
+
+    def __init__(self, path: Path, *ranges: tuple[int, int], broken_at: int | None = None) -> None:
+        super().__init__(64 * MIB, *ranges, broken_at=broken_at)
+        self.path = path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "disk").write_bytes(b"a disk")
+    return tmp_path / "disk"
+
+
+WHOLE = (0, 60 * MIB)
+
+
+def begin(blob: BlobClient, path: Path) -> int:
+    """An upload that ends in the middle; the bytes of it that are there."""
+    with pytest.raises(DiskError, match="broken on purpose"):
+        upload(InFile(path, WHOLE, broken_at=40 * MIB), blob, concurrency=2)
+    return page_ranges(blob).length
+
+
+def test_an_upload_that_was_ended_is_continued(service: Service, path: Path) -> None:
+    disk = InFile(path, WHOLE)
+    with service.blob("resumed.vhd") as blob:
+        there = begin(blob, path)
+        assert 20 * MIB < there < 60 * MIB
+        assert not blob.download_blob(64 * MIB, 512).readall().startswith(b"conectix"), "no VHD yet"
+        done = upload(disk, blob)
+        assert (done.resumed, done.sent) == (there, 60 * MIB - there + 512)
+        assert done.logical == done.sent + done.skipped + done.resumed
+        content = blob.download_blob().readall()
+        assert content[: 64 * MIB] == disk.read(0, 64 * MIB)
+        assert parse_footer(content[-512:], path, 64 * MIB).current_size == 64 * MIB
+        assert blob.get_blob_properties().metadata == {}
+        with pytest.raises(TransferError, match="exists already"):
+            upload(disk, blob)
+
+
+def test_an_upload_is_begun_anew_when_that_is_asked_for(service: Service, path: Path) -> None:
+    with service.blob("anew.vhd") as blob:
+        begin(blob, path)
+        done = upload(InFile(path, (0, MIB)), blob, resume=False)
+        assert (done.resumed, done.sent) == (0, MIB + 512)
+        assert page_ranges(blob).length == MIB + 512
+
+
+def test_a_changed_disk_does_not_continue_what_it_was(service: Service, path: Path) -> None:
+    with service.blob("other.vhd") as blob:
+        begin(blob, path)
+        os.utime(path, (1, 1))
+        with pytest.raises(
+            TransferError, match="unfinished upload of another disk, or of this one"
+        ) as caught:
+            upload(InFile(path, WHOLE), blob)
+        assert "--overwrite" in caught.value.hint
+        done = upload(InFile(path, WHOLE), blob, overwrite=True)
+        assert (done.resumed, done.sent) == (0, 60 * MIB + 512)
+
+
+def test_pages_that_are_not_the_disks_are_cleared_when_it_is_continued(service: Service, path: Path) -> None:
+    with service.blob("dirty.vhd") as blob:
+        begin(blob, path)
+        blob.upload_page(b"foreign!" * 64, 62 * MIB, 512)
+        upload(InFile(path, WHOLE), blob)
+        assert page_ranges(blob) == Extents([WHOLE, (64 * MIB, 64 * MIB + 512)])
+
+
+def test_an_upload_that_was_ended_after_the_footer_ends_well(service: Service, path: Path) -> None:
+    with service.blob("late.vhd") as blob:
+        upload(InFile(path, WHOLE), blob)
+        blob.set_blob_metadata({MARK: fingerprint(InFile(path, WHOLE))})
+        done = upload(InFile(path, WHOLE), blob)
+        assert (done.resumed, done.sent) == (60 * MIB, 512)
+        assert blob.get_blob_properties().metadata == {}
+
+
+def test_a_fingerprint_knows_the_parents(path: Path, tmp_path: Path) -> None:
+    child, parent = InFile(path, WHOLE), InFile(tmp_path / "parent", WHOLE)
+    (tmp_path / "parent").write_bytes(b"parent")
+    child.parent = parent
+    before = fingerprint(child)
+    os.utime(tmp_path / "parent", (2, 2))
+    assert len({before, fingerprint(child), fingerprint(parent), fingerprint(InFile(path, WHOLE))}) == 4
+    assert fingerprint(Pattern(MIB)) == ""

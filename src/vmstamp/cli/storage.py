@@ -134,18 +134,22 @@ def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
     return open_blob(account.url(container or CONTAINER, name), key=account.key)
 
 
-def upload_disk(source: Disk, blob: BlobClient, *, overwrite: bool, report: Reporter) -> Uploaded:
+def upload_disk(
+    source: Disk, blob: BlobClient, *, overwrite: bool, report: Reporter, resume: bool = True
+) -> Uploaded:
     """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
     name = source.path.name if source.path else "a disk"
     with report.bar(f"upload {name}") as progress:
-        done = upload(source, blob, overwrite=overwrite, progress=progress)
+        done = upload(source, blob, overwrite=overwrite, resume=resume, progress=progress)
     report.say(f"uploaded {name} as a fixed VHD: {upload_text(done)}")
     return done
 
 
 def upload_text(done: Uploaded) -> str:
     """The counters of an upload in one line."""
-    counts = (("logical", done.logical), ("data", done.data), ("sent", done.sent), ("skipped", done.skipped))
+    counts = [("logical", done.logical), ("data", done.data), ("sent", done.sent), ("skipped", done.skipped)]
+    if done.resumed:
+        counts.append(("there from before", done.resumed))
     return (
         ", ".join(f"{bytes_text(count)} {name}" for name, count in counts)
         + f" in {seconds_text(done.seconds)}"

@@ -46,6 +46,9 @@ key_option = click.option(
 @click.argument("file", type=FILE)
 @click.argument("destination", required=False, default="")
 @click.option("--overwrite", is_flag=True, help="Replace the blob when it exists.")
+@click.option(
+    "--resume/--no-resume", default=True, help="Continue an unfinished upload of the same disk (default)."
+)
 @key_option
 @follow_option
 @group_option
@@ -54,6 +57,7 @@ def upload(
     file: Path,
     destination: str,
     overwrite: bool,
+    resume: bool,
     account_key: str | None,
     follow: bool,
     group: str,
@@ -64,6 +68,9 @@ def upload(
     Converted while streaming; holes are neither read nor sent. An archive is unpacked first. DESTINATION is a
     blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd in the container `vhds` of the
     stamp's own account.
+
+    An upload that was ended is continued by the same command: the blob's own page ranges say what is there.
+    Until it is whole it has no VHD footer, so nothing takes it for a disk.
     """
     from vmstamp.cli.names import blob_name
     from vmstamp.cli.sources import open_source
@@ -75,7 +82,7 @@ def upload(
         open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
         _open_destination(wanted, account_key, group) as blob,
     ):
-        done = upload_disk(source, blob, overwrite=overwrite, report=console)
+        done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
     console.result(asdict(done), done.url)
 
 
