@@ -108,3 +108,41 @@ def test_a_full_file_system_leaves_what_was_to_be_resized_or_merged(small: Path,
         assert (done.exit_code, "o space left" in done.stderr) == (1, True), done.output
         assert path.read_bytes() == before
     assert sorted(one.name for one in small.iterdir()) == sorted([path.name, child.name])
+
+
+@pytest.fixture
+def reflinks(tmp_path: Path) -> Iterator[Path]:
+    """An XFS, whose files can share storage."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    image, place = tmp_path / "xfs", tmp_path / "mounted"
+    with image.open("wb") as file:
+        file.truncate(600 * MIB)
+    run(["mkfs.xfs", "-q", "-m", "reflink=1", image])
+    place.mkdir()
+    if run(["mount", "-o", "loop", image, place], check=False).status:
+        pytest.skip("XFS cannot be mounted here")
+    yield place
+    run(["umount", place])
+
+
+def test_raw_disks_and_fixed_vhds_share_storage_where_files_can(reflinks: Path) -> None:
+    """The raw disk's size is no whole number of MiB, or of the file system's blocks."""
+    content = {MIB: b"data" * (8 * MIB), 50 * MIB: b"tail" * MIB}
+    source = MemoryDisk(60 * MIB - 512, content)
+    disk.convert(source, reflinks / "a.raw")
+    before = os.statvfs(reflinks).f_bavail
+    for path, made in (("a.raw", "b.vhd"), ("b.vhd", "c.raw"), ("c.raw", "d.raw"), ("b.vhd", "e.vhd")):
+        with disk.open(reflinks / path) as opened:
+            disk.convert(opened, reflinks / made)
+        with disk.open(reflinks / made) as opened:
+            assert opened.size == 60 * MIB
+            assert disk.compare(opened, source) is None
+    with disk.open(reflinks / "c.raw") as opened:
+        disk.convert(opened, reflinks / "f.vhd", size=80 * MIB)
+    with disk.open(reflinks / "f.vhd") as opened:
+        assert (opened.size, disk.compare(opened, source)) == (80 * MIB, None)
+    assert (before - os.statvfs(reflinks).f_bavail) * os.statvfs(reflinks).f_bsize < 2 * MIB
+    (reflinks / "a.raw").write_bytes(b"changed")
+    with disk.open(reflinks / "b.vhd") as opened:
+        assert disk.compare(opened, source) is None

@@ -58,6 +58,13 @@ class Disk(ABC):
         if view:
             self._read_into(offset, view)
 
+    def clone(self, fd: int) -> bool:
+        """Make the empty file `fd` hold the disk by sharing its storage; False: it cannot be done here.
+
+        Where the disk lies in a file as it is, and the file system has reflinks (XFS, btrfs).
+        """
+        return False
+
     def _check_span(self, offset: int, length: int) -> None:
         if offset < 0 or length < 0 or offset + length > self.size:
             raise ValueError(f"[{offset}, {offset + length}) is not inside a disk of {self.size} bytes")

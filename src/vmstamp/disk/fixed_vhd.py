@@ -62,5 +62,7 @@ def write_fixed(
     """Write `source` as a sparse fixed VHD file; see `write_raw` for the rest."""
     view = FixedVhd(source, unique_id=unique_id)
     with replacing(path) as fd:
+        if view.clone(fd):
+            return
         os.ftruncate(fd, view.size)
         copy_data(view, fd, lambda offset: offset, progress=progress)

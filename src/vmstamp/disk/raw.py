@@ -30,7 +30,6 @@ class RawDisk(Disk):
         self._file.read_into(offset, view)
 
     def clone(self, fd: int) -> bool:
-        """Let `fd` share the disk's storage where the file system can; False: it was not done."""
         return self._file.clone(fd, self.size)
 
     def extents(self) -> Iterator[Extent]:
@@ -43,11 +42,11 @@ class RawDisk(Disk):
 def write_raw(source: Disk, path: Path, progress: Callable[[int], None] | None = None) -> None:
     """Write `source` as a sparse file of exactly `source.size` bytes: holes and runs of zeros stay holes.
 
-    A raw source shares its storage where the file system has reflinks. `progress` is called with the bytes
-    of each piece copied. Raises DiskError.
+    A raw disk and a fixed VHD share their storage where the file system has reflinks. `progress` is called
+    with the bytes of each piece copied. Raises DiskError.
     """
     with replacing(path) as fd:
-        if isinstance(source, RawDisk) and source.clone(fd):
+        if source.clone(fd):
             return
         os.ftruncate(fd, source.size)
         copy_data(source, fd, lambda offset: offset, progress=progress)

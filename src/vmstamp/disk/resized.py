@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 
 from vmstamp.disk.base import Disk
+from vmstamp.disk.file import write_at
 from vmstamp.disk.partitions import moved_backup
 from vmstamp.extents import Extent, merge
 
@@ -42,6 +44,14 @@ class Changed(Disk):
             low, high = max(at, offset), min(at + len(new), end)
             if low < high:
                 view[low - offset : high - offset] = new[low - at : high - at]
+
+    def clone(self, fd: int) -> bool:
+        if not self._source.clone(fd):
+            return False
+        os.ftruncate(fd, self.size)
+        for at, new in self._changes.items():
+            write_at(fd, new, at)
+        return True
 
     def extents(self) -> Iterator[Extent]:
         return merge(_with_changes(self._source.extents(), self._changes, self.size))

@@ -180,6 +180,9 @@ class FixedVhdFile(Disk):
     def _read_into(self, offset: int, view: memoryview) -> None:
         self.file.read_into(offset, view)
 
+    def clone(self, fd: int) -> bool:
+        return self.file.clone(fd, self.size)
+
     def extents(self) -> Iterator[Extent]:
         return self.file.extents(0, self.size)
 
