@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from uuid import UUID
 
 from fuzz.seals import leave, seal_gpt, seal_vhd, seal_vhdx
 from fuzz.sparse import SparseFile
+from tests.unit.disk.gpt_4096 import SECTOR as SECTOR_4096
+from tests.unit.disk.gpt_4096 import gpt as gpt_of_4096
 from tests.unit.disk.vhdx_log import log_entry, put_log
 from vmstamp import disk
 from vmstamp.disk.create import create_child
@@ -170,20 +171,10 @@ def gpt(directory: Path) -> Ranges:
 
 def gpt_4096(directory: Path) -> Ranges:
     """A table made for sectors of 4096 bytes."""
-    sector, last = 4096, SIZE // 4096 - 1
-    entry = struct.pack("<16s16sQQQ72s", LINUX_FILE_SYSTEM.bytes_le, b"u" * 16, 16, last - 8, 0, b"r\0")
-    entries = entry.ljust(128 * 128, b"\0")
-
-    def header(lba: int, other: int, array: int) -> bytes:
-        values = (b"EFI PART", 0x10000, 92, 0, 0, lba, other, 6, last - 5, b"d" * 16, array, 128, 128)
-        packed = struct.pack("<8sIIIIQQQQ16sQIII", *values, zlib.crc32(entries))
-        return packed[:16] + struct.pack("<I", zlib.crc32(packed)) + packed[20:]
-
-    mbr = bytes(446) + struct.pack("<4xB3xII", 0xEE, 1, last) + bytes(48) + b"\x55\xaa"
-    pieces = {0: mbr, sector: header(1, last, 2), 2 * sector: entries}
-    pieces |= {(last - 4) * sector: entries, last * sector: header(last, 1, last - 4)}
-    disk.convert(MemoryDisk(SIZE, pieces), directory / "disk", "raw")
-    return spans((440, 72), (sector, 92), (2 * sector, 256), ((last - 4) * sector, 256), (last * sector, 92))
+    last = SIZE // SECTOR_4096 - 1
+    disk.convert(MemoryDisk(SIZE, gpt_of_4096(SIZE, 16, last - 8)), directory / "disk", "raw")
+    headers = [(at * SECTOR_4096, 92) for at in (1, last)]
+    return spans((440, 72), *headers, *((at * SECTOR_4096, 256) for at in (2, last - 4)))
 
 
 def mbr(directory: Path) -> Ranges:
