@@ -132,6 +132,39 @@ def test_an_upload_that_was_killed_is_continued(stamp: Stamp) -> None:
     stamp("verify", large, "large.vhd")
 
 
+def test_a_managed_disk_is_made_in_one_command(stamp: Stamp, disk: Path) -> None:
+    done = stamp.json("upload", disk, "--as", "disk", "data-1")
+    properties = done["disk"]["properties"]
+    assert (properties["diskState"], properties["diskSizeBytes"]) == ("Unattached", 40 * MIB)
+    assert (done["upload"]["logical"], done["upload"]["sent"]) == (40 * MIB + 512, MIB + 512)
+    assert (
+        "exists already and is Unattached" in stamp.error("upload", disk, "--as", "disk", "data-1")["message"]
+    )
+    assert "no destination" in stamp.error("upload", disk, "x.vhd", "--as", "disk", "y", status=2)["message"]
+    assert "not a name" in stamp.error("upload", disk, "--as", "disk", "a/b")["message"]
+
+
+def test_a_managed_disk_whose_upload_was_killed_is_filled_by_the_same_command(stamp: Stamp) -> None:
+    large = stamp.root / "large-disk.raw"
+    piece = os.urandom(MIB)
+    with large.open("wb") as file:
+        for _ in range(300):
+            file.write(piece)
+    content = stamp.root / "home" / "content"
+    before = sum(path.stat().st_blocks for path in content.iterdir())
+    process = spawn([VMSTAMP, "upload", large, "--as", "disk", "data-2"], env=stamp.env)
+    deadline = time.monotonic() + 60
+    while (sum(path.stat().st_blocks for path in content.iterdir()) - before) * 512 < 50 * MIB:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it was too quick to be killed"
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    done = stamp.json("upload", large, "--as", "disk", "data-2")
+    assert done["disk"]["properties"]["diskState"] == "Unattached"
+    assert done["upload"]["sent"] == 300 * MIB + 512
+
+
 def test_a_packed_disk_is_unpacked_on_the_way(stamp: Stamp, disk: Path) -> None:
     packed = stamp.root / "packed.raw.gz"
     packed.write_bytes(gzip.compress(disk.read_bytes(), 1))

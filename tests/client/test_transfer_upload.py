@@ -21,7 +21,7 @@ from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import open_account, open_blob, page_ranges
 from vmstamp.transfer.fingerprint import fingerprint
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
-from vmstamp.transfer.upload import MARK, upload
+from vmstamp.transfer.upload import MARK, upload, upload_into
 
 MIB = 1024 * 1024
 
@@ -275,3 +275,14 @@ def test_a_fingerprint_knows_the_parents(path: Path, tmp_path: Path) -> None:
     os.utime(tmp_path / "parent", (2, 2))
     assert len({before, fingerprint(child), fingerprint(parent), fingerprint(InFile(path, WHOLE))}) == 4
     assert fingerprint(Pattern(MIB)) == ""
+
+
+def test_what_was_in_a_blob_that_stays_is_cleared(service: Service) -> None:
+    with service.blob("stays.vhd") as blob:
+        blob.create_page_blob(8 * MIB + 512)
+        blob.upload_page(b"old" * 1024 + bytes(1024), MIB, 4096)
+        done = upload_into(Pattern(8 * MIB, (4 * MIB, 5 * MIB)), blob)
+        assert (done.sent, done.resumed) == (MIB + 512, 0)
+        assert page_ranges(blob) == Extents([(4 * MIB, 5 * MIB), (8 * MIB, 8 * MIB + 512)])
+        with pytest.raises(TransferError, match="has 8389120 bytes, but the fixed VHD 9437696"):
+            upload_into(Pattern(9 * MIB), blob)

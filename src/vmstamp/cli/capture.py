@@ -16,8 +16,9 @@ from azure.core.exceptions import AzureError as SdkError
 from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient, Document
-from vmstamp.cli.generalize import disk_access, require_generalized
+from vmstamp.cli.generalize import require_generalized
 from vmstamp.cli.images import DataVhd, ImageRequest, create_image, drop, refuse_existing, vhds_of
+from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.names import CONTAINER, captured_vhd_name
 from vmstamp.cli.render import Reporter, bytes_text
 from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account

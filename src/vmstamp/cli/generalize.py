@@ -6,14 +6,13 @@ OS disk, where it lies, through a read SAS, and says what of the machine's ident
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vmstamp.cli import ssh
 from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.render import Reporter, bytes_text
 from vmstamp.cli.vms import get_vm, is_generalized, status_of, stop_vm, vm_id
 from vmstamp.errors import AzureError, MachineError
@@ -22,7 +21,6 @@ from vmstamp.paths import Home
 from vmstamp.transfer.blobs import open_blob
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
-SAS_SECONDS = 3600
 CLEAN_TIMEOUT = 900.0  # seconds for the script
 DONE = "vmstamp: guest generalized"
 
@@ -147,21 +145,15 @@ def clean_guest(target: ssh.Target, report: Reporter) -> None:
     report.say(f"cleaned the guest of VM {target.vm}")
 
 
-@contextmanager
-def disk_access(arm: ArmClient, disk: str) -> Iterator[str]:
-    """A SAS URL to read a managed disk, which is revoked at the end whatever happens."""
-    answer = arm.act(disk, "beginGetAccess", {"access": "Read", "durationInSeconds": SAS_SECONDS})
-    try:
-        yield str(answer["accessSAS"])
-    finally:
-        arm.act(disk, "endGetAccess")
-
-
 def look_at_disk(arm: ArmClient, group: str, name: str) -> tuple[Identity, int]:
     """What is left of identity on the OS disk of a deallocated VM, and how many bytes were read."""
     vm = get_vm(arm, group, name)
     disk = str(vm["properties"]["storageProfile"]["osDisk"]["managedDisk"]["id"])
-    with disk_access(arm, disk) as url, open_blob(url) as blob, PageBlobDisk(blob) as opened:
+    with (
+        disk_access(arm, disk) as url,
+        open_blob(url) as blob,
+        PageBlobDisk(blob) as opened,
+    ):
         return read_identity(opened), opened.fetched
 
 

@@ -74,11 +74,11 @@ def captured_vhd_name(image: str, lun: int | None, day: date, taken: Collection[
 
 # ARM: Microsoft.Compute resource names; a Linux VM's name is its default host name, hence the 64.
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
-LONGEST = {"image": 80, "VM": 64}
+LONGEST = {"disk": 80, "image": 80, "VM": 64}
 
 
 def check_name(kind: str, name: str) -> str:
-    """The name of an image or VM, if Azure takes it; VmstampError else. Saves an upload that ends in 400."""
+    """The name of a disk, image or VM, if Azure takes it; VmstampError else: before the upload, not after it."""
     if not _NAME.fullmatch(name) or len(name) > LONGEST[kind]:
         raise VmstampError(
             f"{name!r} is not a name that Azure takes for {'an' if kind == 'image' else 'a'} {kind}",

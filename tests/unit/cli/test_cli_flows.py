@@ -11,7 +11,7 @@ import pytest
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.generalize import disk_access
+from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.process import check_port
 from vmstamp.cli.render import Progress
 from vmstamp.cli.vms import VmRequest, create_vm, delete_vm, deletion_plan

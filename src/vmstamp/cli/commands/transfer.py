@@ -41,6 +41,7 @@ key_option = click.option(
         "vmstamp upload disk.vhdx images/web.vhd --overwrite",
         "vmstamp upload disk.qcow2 http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd",
         "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
+        "vmstamp upload data.vhdx --as disk data-1",
     )
 )
 @click.argument("file", type=FILE)
@@ -48,6 +49,13 @@ key_option = click.option(
 @click.option("--overwrite", is_flag=True, help="Replace the blob when it exists.")
 @click.option(
     "--resume/--no-resume", default=True, help="Continue an unfinished upload of the same disk (default)."
+)
+@click.option(
+    "--as",
+    "made",
+    type=(click.Choice(["disk"]), str),
+    metavar="disk NAME",
+    help="Make a managed disk: create, grant, upload, revoke.",
 )
 @key_option
 @follow_option
@@ -58,6 +66,7 @@ def upload(
     destination: str,
     overwrite: bool,
     resume: bool,
+    made: tuple[str, str] | None,
     account_key: str | None,
     follow: bool,
     group: str,
@@ -76,6 +85,11 @@ def upload(
     from vmstamp.cli.sources import open_source
     from vmstamp.cli.storage import upload_disk
 
+    if made is not None:
+        if destination or overwrite or account_key:
+            raise click.UsageError("--as disk NAME says where it goes: no destination, key or --overwrite")
+        _upload_as_disk(file, made[1], follow, group, console)
+        return
     named = destination and not destination.endswith("/")
     wanted = destination if named else destination + blob_name(file.name)
     with (
@@ -84,6 +98,15 @@ def upload(
     ):
         done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
     console.result(asdict(done), done.url)
+
+
+def _upload_as_disk(file: Path, name: str, follow: bool, group: str, console: Console) -> None:
+    from vmstamp.cli.managed_disks import create_disk_of
+    from vmstamp.cli.sources import open_source
+
+    with open_source(file, console, follow=follow) as source, arm_client() as arm:
+        done = create_disk_of(arm, group, name, source, console)
+    console.result(done.to_json(), f"disk {name} is there: {done.disk['id']}")
 
 
 @click.command(

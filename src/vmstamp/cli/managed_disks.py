@@ -1,0 +1,104 @@
+"""Managed disks: opened by a SAS that is revoked whatever happens, and made of disk files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.look import look_at
+from vmstamp.cli.names import check_name
+from vmstamp.cli.render import Reporter
+from vmstamp.cli.storage import ensure_group, upload_text
+from vmstamp.disk import Disk, FixedVhd
+from vmstamp.errors import AzureError, VmstampError
+from vmstamp.transfer.blobs import open_blob
+from vmstamp.transfer.upload import Uploaded, upload_into
+
+DISKS = "Microsoft.Compute/disks"
+SAS_SECONDS, UPLOAD_SECONDS = 3600, 24 * 3600
+TO_BE_UPLOADED = ("ReadyToUpload", "ActiveUpload")
+
+
+@dataclass(frozen=True)
+class DiskMade:
+    """A managed disk that was made of a file: its document, and what the upload did."""
+
+    disk: Document
+    uploaded: Uploaded
+
+    def to_json(self) -> dict[str, Any]:
+        return {"disk": self.disk, "upload": asdict(self.uploaded)}
+
+
+@contextmanager
+def disk_access(
+    arm: ArmClient, disk: str, access: Literal["Read", "Write"] = "Read", seconds: int = SAS_SECONDS
+) -> Iterator[str]:
+    """A SAS URL of a managed disk, which is revoked at the end whatever happens."""
+    answer = arm.act(disk, "beginGetAccess", {"access": access, "durationInSeconds": seconds})
+    try:
+        yield str(answer["accessSAS"])
+    except BaseException:
+        with suppress(
+            AzureError
+        ):  # an upload that is not whole is refused, and what went wrong is told already
+            arm.act(disk, "endGetAccess")
+        raise
+    arm.act(disk, "endGetAccess")
+
+
+def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: Reporter) -> DiskMade:
+    """Make the managed disk `name` of a disk: create, grant, upload, revoke.
+
+    A disk of that name which still waits for its upload, with the right size, is filled. Raises AzureError,
+    TransferError, DiskError, and VmstampError when there is another disk of that name.
+    """
+    disk = arm.resource_id(group, DISKS, check_name("disk", name))
+    size = FixedVhd(source).size
+    _ensure_disk(arm, group, disk, source, size)
+    with (
+        disk_access(arm, disk, "Write", UPLOAD_SECONDS) as url,
+        open_blob(url) as blob,
+        report.bar(f"upload {name}") as bar,
+    ):
+        done = upload_into(source, blob, progress=bar)
+    report.say(f"uploaded disk {name}: {upload_text(done)}")
+    return DiskMade(arm.get(disk), done)
+
+
+def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:
+    found = arm.find(disk)
+    if found is None:
+        ensure_group(arm, group)
+        arm.put(disk, _body(arm, source, size))
+        return
+    properties = found["properties"]
+    if properties["diskState"] not in TO_BE_UPLOADED:
+        raise VmstampError(
+            f"disk {found['name']} exists already and is {properties['diskState']}", hint="take another name"
+        )
+    expected = properties["creationData"].get("uploadSizeBytes")
+    if expected != size:
+        raise VmstampError(
+            f"disk {found['name']} waits for an upload of {expected} bytes, but this one has {size}",
+            hint="take another name, or delete that disk first",
+        )
+    if properties["diskState"] == "ActiveUpload":
+        with suppress(AzureError):  # an upload that was ended is not whole, and its SAS may be anywhere
+            arm.act(disk, "endGetAccess")
+
+
+def _body(arm: ArmClient, source: Disk, size: int) -> Document:
+    """What it is made with; the generation and the system are told when they are known."""
+    report = look_at(source).report
+    properties: Document = {"creationData": {"createOption": "Upload", "uploadSizeBytes": size}}
+    if report.os is not None and report.generations:
+        properties |= {"osType": "Linux", "hyperVGeneration": f"V{max(report.generations)}"}
+    return {
+        "location": arm.endpoint.location,
+        "sku": {"name": "Standard_LRS"},
+        "properties": properties,
+    }
