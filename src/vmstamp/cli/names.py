@@ -78,7 +78,7 @@ LONGEST = {"disk": 80, "image": 80, "VM": 64}
 
 
 def check_name(kind: str, name: str) -> str:
-    """The name of a disk, image or VM, if Azure takes it; VmstampError else: before the upload, not after it."""
+    """The name of a disk, image or VM, if Azure takes it. VmstampError else: before an upload, not after."""
     if not _NAME.fullmatch(name) or len(name) > LONGEST[kind]:
         raise VmstampError(
             f"{name!r} is not a name that Azure takes for {'an' if kind == 'image' else 'a'} {kind}",
