@@ -5,7 +5,7 @@ service itself when the blob appeared meanwhile), with the disk's fingerprint as
 in parallel; the footer last, so an unfinished blob is never a VHD; the destination's own page ranges compared
 with what was sent; the fingerprint taken away. An upload that was ended, by whatever, is continued: a blob
 with the disk's own fingerprint holds a part of it already, and its page ranges say which. What cannot be
-continued (a disk in no file) is deleted when it fails, or named when even that fails.
+continued (a disk in no file), or had no room, is deleted when it fails, or named when even that fails.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ PIECE = 2 * 1024 * 1024  # bytes; at most MAX_PUT_PAGE
 MAX_PAGE_BLOB = 8 * 1024**4  # bytes; REST: Put Blob, x-ms-blob-content-length
 
 MARK = "vmstampunfinished"  # the metadata of an unfinished upload: its disk's fingerprint
+NO_ROOM = "InsufficientStorage"  # what was sent would only be in the way
 KEPT_NOTE = "what was sent is kept: the same command continues"
 
 Progress = Callable[[int, int], None]
@@ -124,7 +125,8 @@ def upload(
         if mark:
             blob.set_blob_metadata({})
     except BaseException as error:
-        left = KEPT_NOTE if mark else _remove_unfinished(blob)
+        full = isinstance(error, AzureError) and error_code(error) == NO_ROOM
+        left = KEPT_NOTE if mark and not full else _remove_unfinished(blob)
         if isinstance(error, AzureError):
             raise _with_note(explain(error, "uploading to", blob.url), left) from error
         if isinstance(error, TransferError):
