@@ -111,21 +111,30 @@ def test_a_blob_comes_back_as_any_format_and_is_verified(stamp: Stamp, disk: Pat
     assert "BlobNotFound" in stamp.error("download", "none.vhd", stamp.root / "none.vhd")["message"]
 
 
-def test_an_upload_that_was_killed_is_continued(stamp: Stamp) -> None:
-    large = stamp.root / "large.raw"
+def kill_in_the_middle(stamp: Stamp, path: Path, mib: int, *words: str) -> None:
+    """Make `path` of `mib` MiB of data, and kill its upload when a quarter of it is in the stamp."""
     piece = os.urandom(MIB)
-    with large.open("wb") as file:
-        for _ in range(400):
+    with path.open("wb") as file:
+        for _ in range(mib):
             file.write(piece)
-    process = spawn([VMSTAMP, "upload", large], env=stamp.env)
     content = stamp.root / "home" / "content"
-    deadline = time.monotonic() + 60
-    while sum(path.stat().st_blocks for path in content.iterdir()) * 512 < 100 * MIB:
+
+    def held() -> int:
+        return sum(one.stat().st_blocks for one in content.iterdir()) * 512
+
+    before, deadline = held(), time.monotonic() + 60
+    process = spawn([VMSTAMP, "upload", path, *words], env=stamp.env)
+    while held() - before < mib // 4 * MIB:
         assert time.monotonic() < deadline
         assert process.poll() is None, "it was too quick to be killed"
         time.sleep(0.02)
     process.kill()
     process.wait()
+
+
+def test_an_upload_that_was_killed_is_continued(stamp: Stamp) -> None:
+    large = stamp.root / "large.raw"
+    kill_in_the_middle(stamp, large, 400)
     done = stamp.json("upload", large)
     assert done["resumed"] > 50 * MIB
     assert done["resumed"] + done["sent"] == 400 * MIB + 512
@@ -146,20 +155,7 @@ def test_a_managed_disk_is_made_in_one_command(stamp: Stamp, disk: Path) -> None
 
 def test_a_managed_disk_whose_upload_was_killed_is_filled_by_the_same_command(stamp: Stamp) -> None:
     large = stamp.root / "large-disk.raw"
-    piece = os.urandom(MIB)
-    with large.open("wb") as file:
-        for _ in range(300):
-            file.write(piece)
-    content = stamp.root / "home" / "content"
-    before = sum(path.stat().st_blocks for path in content.iterdir())
-    process = spawn([VMSTAMP, "upload", large, "--as", "disk", "data-2"], env=stamp.env)
-    deadline = time.monotonic() + 60
-    while (sum(path.stat().st_blocks for path in content.iterdir()) - before) * 512 < 50 * MIB:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, "it was too quick to be killed"
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
+    kill_in_the_middle(stamp, large, 300, "--as", "disk", "data-2")
     done = stamp.json("upload", large, "--as", "disk", "data-2")
     assert done["disk"]["properties"]["diskState"] == "Unattached"
     assert done["upload"]["sent"] == 300 * MIB + 512

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.file import write_at
+from vmstamp.disk.file import filled, write_at
 from vmstamp.disk.partitions import moved_backup
 from vmstamp.extents import Extent, merge
 
@@ -30,9 +30,9 @@ class Changed(Disk):
         self.size = size
 
     def _read(self, offset: int, length: int) -> bytes:
-        data = bytearray(length)
-        self._read_into(offset, memoryview(data))
-        return bytes(data)
+        with filled(length) as (buffer, view):
+            self._read_into(offset, view)
+        return buffer.getvalue()
 
     def _read_into(self, offset: int, view: memoryview) -> None:
         end = offset + len(view)

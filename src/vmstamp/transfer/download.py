@@ -22,6 +22,7 @@ from vmstamp import disk
 from vmstamp.disk import Disk
 from vmstamp.disk.compare import Difference
 from vmstamp.disk.compare import compare as first_difference
+from vmstamp.disk.file import filled
 from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
@@ -66,9 +67,9 @@ class ReadAhead(Disk):
         return self._source.extents()
 
     def _read(self, offset: int, length: int) -> bytes:
-        data = bytearray(length)
-        self._read_into(offset, memoryview(data))
-        return bytes(data)
+        with filled(length) as (buffer, view):
+            self._read_into(offset, view)
+        return buffer.getvalue()
 
     def _read_into(self, offset: int, view: memoryview) -> None:
         end, at = offset + len(view), offset
