@@ -59,7 +59,7 @@ def measure() -> Iterator[Figure]:
 def _image(store: BlobStore, label: str, size: int) -> BlobRef:
     """A page blob as large as a fixed VHD of `size` bytes, with a MiB of data at both ends."""
     image = BlobRef(ACCOUNT, "images", label)
-    store.create_page_blob(*image, size=size + FOOTER)
+    store.create_page_blob(image, size=size + FOOTER)
     for offset in (0, size - (1 << 20)):
-        store.write_pages(*image, offset, b"\xa5" * (1 << 20))
+        store.write_pages(image, offset, b"\xa5" * (1 << 20))
     return image

@@ -20,7 +20,7 @@ from vmstamp.errors import StampError
 Connection = sqlite3.Connection
 Row = sqlite3.Row
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT = 10.0  # seconds
 
 
@@ -80,8 +80,8 @@ class Database:
                     f"this vmstamp knows up to {SCHEMA_VERSION}",
                     hint="use the newer vmstamp that wrote it, or another VMSTAMP_HOME",
                 )
-            if found < 1:
-                for statement in _statements(files("vmstamp").joinpath("schema.sql").read_text()):
+            for script in _scripts(found):
+                for statement in _statements(files("vmstamp").joinpath(script).read_text()):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
@@ -112,6 +112,13 @@ class Database:
             opened, self._opened = self._opened, []
         for _, connection in opened:
             connection.close()
+
+
+def _scripts(version: int) -> list[str]:
+    """What brings a database of this version to the current one; version 0 is an empty file."""
+    if version == 0:
+        return ["schema.sql"]
+    return [f"schema-{number}.sql" for number in range(version + 1, SCHEMA_VERSION + 1)]
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import jwt
 from cryptography import x509
@@ -170,6 +171,13 @@ def _write_private(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
+class Bearer(NamedTuple):
+    """Whose a token is: the ids of the object and of its tenant."""
+
+    oid: str
+    tid: str
+
+
 class Tokens:
     """Issues and checks the stamp's bearer tokens. Thread-safe."""
 
@@ -195,10 +203,10 @@ class Tokens:
         }
         return jwt.encode(claims, self._key, algorithm="RS256"), int(TOKEN_LIFETIME.total_seconds())
 
-    def verify(self, token: str) -> None:
-        """Raise AzureError 401 unless the token was signed by this stamp and is in its time."""
+    def verify(self, token: str) -> Bearer:
+        """Whose token it is. Raises AzureError 401 unless this stamp signed it and it is in its time."""
         try:
-            jwt.decode(
+            claims = jwt.decode(
                 token,
                 self._key.public_key(),
                 algorithms=["RS256"],
@@ -212,6 +220,7 @@ class Tokens:
             raise self._refusal(
                 "InvalidAuthenticationToken", f"The access token is invalid: {error}."
             ) from None
+        return Bearer(str(claims.get("oid", "")), str(claims.get("tid", "")))
 
     def exchange(self, client_id: str, client_secret: str, scope: str) -> tuple[str, int]:
         """A token for the stamp's service principal (OAuth 2.0 client credentials, RFC 6749 4.4).

@@ -2,11 +2,12 @@
 
 -- blob: storage accounts; `hidden` ones are the stamp's own (managed disks live in md-... accounts).
 CREATE TABLE account (
-    name     TEXT PRIMARY KEY,
-    key1     TEXT NOT NULL,
-    key2     TEXT NOT NULL,
-    hidden   INTEGER NOT NULL DEFAULT 0,
-    created  TEXT NOT NULL
+    name      TEXT PRIMARY KEY,
+    key1      TEXT NOT NULL,
+    key2      TEXT NOT NULL,
+    hidden    INTEGER NOT NULL DEFAULT 0,
+    created   TEXT NOT NULL,
+    document  TEXT NOT NULL DEFAULT '{}' -- SKU, service properties, the secret behind user delegation keys
 ) STRICT;
 
 CREATE TABLE container (
@@ -19,35 +20,67 @@ CREATE TABLE container (
 ) STRICT;
 
 -- A content is a sparse file content/<id>. A sealed one is never written again: several blobs may name it.
+-- A content that was copied from a sealed one to be written has the next generation.
 CREATE TABLE content (
-    id      TEXT PRIMARY KEY,
-    size    INTEGER NOT NULL,
-    sealed  INTEGER NOT NULL DEFAULT 0
+    id          TEXT PRIMARY KEY,
+    size        INTEGER NOT NULL,
+    sealed      INTEGER NOT NULL DEFAULT 0,
+    generation  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- The page table: ascending, disjoint, half-open ranges that hold data. All else reads as zeros.
+-- The page table: ascending, disjoint, half-open ranges that hold data, each with the generation in which it
+-- was written last. All else reads as zeros.
 CREATE TABLE page (
-    content  TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
-    start    INTEGER NOT NULL,
-    end      INTEGER NOT NULL,
+    content     TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start       INTEGER NOT NULL,
+    end         INTEGER NOT NULL,
+    generation  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (content, start)
 ) STRICT, WITHOUT ROWID;
 
+-- `snapshot` is '' for the blob itself; `deleted` is '' unless it is soft-deleted, and then kept until `expires`.
 CREATE TABLE blob (
     account        TEXT NOT NULL,
     container      TEXT NOT NULL,
     name           TEXT NOT NULL,
-    type           TEXT NOT NULL,      -- PageBlob, BlockBlob
+    snapshot       TEXT NOT NULL DEFAULT '',
+    deleted        TEXT NOT NULL DEFAULT '',
+    expires        TEXT NOT NULL DEFAULT '',
+    type           TEXT NOT NULL,      -- PageBlob, BlockBlob, AppendBlob
     content        TEXT NOT NULL REFERENCES content(id),
     size           INTEGER NOT NULL,
     etag           TEXT NOT NULL,
     created        TEXT NOT NULL,
     last_modified  TEXT NOT NULL,
-    document       TEXT NOT NULL,      -- metadata, HTTP headers, sequence number, lease, copy status
-    PRIMARY KEY (account, container, name),
+    document       TEXT NOT NULL,      -- metadata, tags, HTTP headers, sequence number, lease, copy status
+    PRIMARY KEY (account, container, name, snapshot),
     FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX blob_by_content ON blob (content);
+
+-- The committed blocks of a content, in their order.
+CREATE TABLE block (
+    content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    position  INTEGER NOT NULL,
+    id        TEXT NOT NULL,
+    start     INTEGER NOT NULL,
+    end       INTEGER NOT NULL,
+    PRIMARY KEY (content, position)
+) STRICT, WITHOUT ROWID;
+
+-- Blocks that were put and not committed; each has a content of its own.
+CREATE TABLE staged_block (
+    account    TEXT NOT NULL,
+    container  TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    id         TEXT NOT NULL,
+    content    TEXT NOT NULL REFERENCES content(id),
+    size       INTEGER NOT NULL,
+    created    TEXT NOT NULL,
+    PRIMARY KEY (account, container, name, id),
+    FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX staged_block_by_content ON staged_block (content);
 
 -- arm: every resource is a document; `id` is in lower case, `document` keeps the case of the first PUT.
 CREATE TABLE resource (

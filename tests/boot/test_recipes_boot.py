@@ -139,7 +139,7 @@ def test_tiny_reports_ready_answers_and_powers_off(tiny: Path, tmp_path: Path) -
         with socket.create_connection(("127.0.0.1", guest.port), timeout=10) as connection:
             assert connection.makefile().readline().strip() == "SSH-2.0-vmstamp_tiny vm-one"
         guest.press_power()
-        assert guest.process.wait(timeout=30) == 0
+        assert guest.process.wait(timeout=120) == 0
 
 
 def test_tiny_fails_when_its_custom_data_says_so(tiny: Path, tmp_path: Path) -> None:

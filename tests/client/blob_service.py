@@ -18,6 +18,7 @@ from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.errors import AzureError
+from vmstamp.identity import Bearer
 
 ACCOUNT = "acct"
 
@@ -54,10 +55,11 @@ class BlobService:
         return self.client(credential).get_blob_client(container, name)
 
 
-def verify_token(token: str) -> None:
+def verify_token(token: str) -> Bearer:
     """The judge of bearer tokens: one is good."""
     if token != "good":
         raise AzureError(401, "InvalidAuthenticationToken", "The access token is invalid.")
+    return Bearer("an-object", "a-tenant")
 
 
 def ask(method: str, url: str, headers: dict[str, str] | None = None, body: bytes = b"") -> HTTPResponse:

@@ -128,12 +128,12 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path, seed: int) -> None:
     store = BlobStore(database, tmp_path / "content")
     key = store.create_account(REF.account).key1
     store.create_container(*REF[:2])
-    store.create_page_blob(*REF, WRITERS * REGION)
+    store.create_page_blob(REF, WRITERS * REGION)
     model = bytearray(WRITERS * REGION)
     for life in range(3):
         writers = run_load_and_kill(tmp_path, key, seed * 100 + life, model)
         store.recover()
-        found = store.read(*REF, 0, len(model))
+        found = store.read(REF, 0, len(model))
         for writer in writers:
             under_way = slice(writer.unknown.start, writer.unknown.stop)
             model[under_way] = found[under_way]
@@ -149,7 +149,7 @@ def test_bytes_of_a_write_that_was_not_answered_are_gone_after_kill_9(tmp_path: 
     store = BlobStore(database, tmp_path / "content")
     key = store.create_account(REF.account).key1
     store.create_container(*REF[:2])
-    file = tmp_path / "content" / store.create_page_blob(*REF, REGION).content
+    file = tmp_path / "content" / store.create_page_blob(REF, REGION).content
     process, url = start_server(tmp_path)
     with BlobServiceClient(url, key, retry_total=0) as client:
         blob = client.get_blob_client(*REF[1:])
@@ -165,7 +165,7 @@ def test_bytes_of_a_write_that_was_not_answered_are_gone_after_kill_9(tmp_path: 
         writer.join()
     assert file.read_bytes()[:PAGE] == b"x" * PAGE
     store.recover()
-    assert store.page_ranges(*REF) == []
+    assert store.page_ranges(REF) == []
     assert store.content_path(REF).read_bytes() == bytes(REGION)
     database.close()
 

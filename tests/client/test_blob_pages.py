@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceModifiedError
-from azure.storage.blob import ContentSettings, SequenceNumberAction, generate_blob_sas
+from azure.storage.blob import ContentSettings, ImmutabilityPolicy, SequenceNumberAction, generate_blob_sas
 from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
 
 from tests.client.blob_service import ACCOUNT, BlobService, refusal, serving
@@ -213,18 +213,19 @@ def test_small_block_blobs_are_written_whole(service: BlobService) -> None:
 
 def test_what_is_not_offered_is_named_and_not_retried(service: BlobService) -> None:
     blob = service.blob("refused")
-    blob.create_page_blob(MIB)
+    blob.upload_blob(b"x")
+    until = datetime.now(UTC) + timedelta(days=1)
+    policy = ImmutabilityPolicy(expiry_time=until, policy_mode="Unlocked")
     for call, name in (
-        (blob.create_snapshot, "Snapshot Blob"),
-        (lambda: blob.stage_block("AAAA", b"x"), "Put Block"),
-        (lambda: blob.set_blob_tags({"a": "b"}), "tags"),
-        (lambda: service.blob("append").create_append_blob(), "append"),
-        (lambda: blob.upload_pages_from_url(blob.url, 0, 512, 0), "Put Page From URL"),
-        (lambda: service.container().acquire_lease(), "lease"),
+        (lambda: blob.set_immutability_policy(policy), "immutability policies"),
+        (lambda: blob.set_legal_hold(True), "legal holds"),
+        (lambda: blob.query_blob("SELECT * FROM BlobStorage").readall(), "Query Blob Contents"),
+        (lambda: blob.set_standard_blob_tier("Archive"), "archive tier"),
+        (lambda: blob.get_blob_properties(version_id="2026-01-01T00:00:00.0000000Z"), "versions of blobs"),
     ):
         with pytest.raises(HttpResponseError, match=name) as caught:
             call()
-        assert caught.value.status_code == 400
+        assert refusal(caught.value) == (501, "NotImplemented")
 
 
 def test_the_asynchronous_client_works_too(service: BlobService) -> None:

@@ -51,7 +51,7 @@ GATEWAY_CODES = {
     "SubscriptionNotFound",
 }
 
-Verify = Callable[[str], None]
+Verify = Callable[[str], object]
 
 
 def app(plane: ControlPlane, verify_token: Verify, *, authority: str = "", tenant: str = "") -> Starlette:

@@ -49,16 +49,26 @@ class Accounts:
 
     def new_etag(self) -> str:
         """An ETag that no blob of this store had before."""
+        return f'"0x{self._tick():X}"'
+
+    def new_snapshot(self) -> str:
+        """A time that no snapshot of this store has, as clients name snapshots: ISO 8601, seven decimals."""
+        seconds, part = divmod(self._tick() - _UNIX_EPOCH_TICKS, 10_000_000)
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{part:07}Z"
+
+    def _tick(self) -> int:
+        """The time in units of 100 ns, later than any before."""
         now = self.now() - datetime(1970, 1, 1, tzinfo=UTC)
         with self._ticks_lock:
             self._ticks = max(self._ticks + 1, _UNIX_EPOCH_TICKS + now // timedelta(microseconds=1) * 10)
-            return f'"0x{self._ticks:X}"'
+            return self._ticks
 
     # -- accounts
 
     def create_account(self, name: str, *, hidden: bool = False) -> Account:
         """A new storage account with two keys. Raises 409 StorageAccountAlreadyTaken."""
-        account = Account(name, _new_key(), _new_key(), hidden, self.now())
+        secret = _new_key()
+        account = Account(name, _new_key(), _new_key(), hidden, self.now(), delegation_secret=secret)
         with self._db.write() as connection:
             if tables.find_account(connection, name) is not None:
                 raise AzureError(
@@ -83,13 +93,26 @@ class Accounts:
             rows = connection.execute("SELECT * FROM account WHERE hidden = ? ORDER BY name", (int(hidden),))
             return [account_of(row) for row in rows]
 
+    def update_account(self, name: str, change: Callable[[Account], Account]) -> Account:
+        """Store what `change` makes of the account: keys, kind, service properties."""
+        with self._db.write() as connection:
+            found = tables.find_account(connection, name)
+            if found is None:
+                raise faults.fault("ResourceNotFound", f"There is no storage account {name}.")
+            new = change(found)
+            tables.update_account(connection, new)
+        return new
+
     def regenerate_key(self, name: str, key: str) -> Account:
         """Replace "key1" or "key2"; the old one is worth nothing from now on."""
         if key not in ("key1", "key2"):
             raise AzureError(400, "InvalidValuesForRequestParameters", f"There is no key named {key}.")
-        with self._db.write() as connection:
-            connection.execute(f"UPDATE account SET {key} = ? WHERE name = ?", (_new_key(), name))
-        return self.get_account(name)
+        return self.update_account(
+            name,
+            lambda found: (
+                replace(found, key1=_new_key()) if key == "key1" else replace(found, key2=_new_key())
+            ),
+        )
 
     def delete_account(self, name: str) -> None:
         """Delete an account and all that is in it."""
@@ -146,14 +169,21 @@ class Accounts:
         name: str,
         change: Callable[[Container], Container],
         check: Callable[[Container], None] = lambda container: None,
+        *,
+        touch: bool = True,
     ) -> Container:
-        """Store what `change` makes of the container: metadata, public access, stored access policies."""
+        """Store what `change` makes of the container: metadata, public access, policies, lease.
+
+        `touch`: the container counts as modified (a lease does not modify it).
+        """
         with self._db.write() as connection:
             found = tables.find_container(connection, account, name)
             if found is None:
                 raise faults.fault("ContainerNotFound")
             check(found)
-            new = replace(change(found), etag=self.new_etag(), last_modified=self.now())
+            new = change(found)
+            if touch:
+                new = replace(new, etag=self.new_etag(), last_modified=self.now())
             tables.update_container(connection, new)
         return new
 

@@ -1,8 +1,9 @@
 """Who asks, and what may they do: Shared Key, bearer token, account SAS, service SAS, public access. Pure.
 
-A signature is right if it fits one of the account's two keys. Bearer tokens are judged by whoever made
-them; their bearer may do all. User delegation SAS are refused by name.
-REST: Authorize with Shared Key; Create an account SAS; Create a service SAS.
+A signature is right if it fits one of the account's two keys, or, of a user delegation SAS, the key that the
+account's own secret makes of the SAS's fields. Bearer tokens are judged by whoever made them; their bearer
+may do all.
+REST: Authorize with Shared Key; Create an account SAS; Create a service SAS; Create a user delegation SAS.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from vmstamp.blob import faults, sas
 from vmstamp.blob.records import AccessPolicy, Account, Container
 from vmstamp.blob.request import Grant, Request, http_time, parse_http_time
 from vmstamp.errors import AzureError
+from vmstamp.identity import Bearer
 
 CLOCK_SKEW: Final = timedelta(minutes=15)
 _SIGNED_HEADERS: Final = (
@@ -37,12 +39,12 @@ _SIGNED_HEADERS: Final = (
 _LITE_HEADERS: Final = ("content-md5", "content-type", "date")
 # The weights of the service's first comparison of header names; "-" has none.
 _ORDER: Final = "!#$%*.^_`|~+0123456789abcdefghijklmnopqrstuvwxyz"
-_DELEGATION: Final = {"skoid", "sktid", "skt", "ske", "sks", "skv"}
+_KINDS: Final = ("b", "c", "bs")
 _SEE_HEADER: Final = (
     "Server failed to authenticate the request. Please refer to the information in the www-authenticate "
     "header."
 )
-VerifyToken = Callable[[str], None]
+VerifyToken = Callable[[str], Bearer]
 
 
 def authenticate(
@@ -75,12 +77,12 @@ def _by_token(token: str, account: Account, verify_token: VerifyToken | None) ->
     if verify_token is None:
         raise faults.fault("AuthenticationFailed", "This stamp's Blob service does not take bearer tokens.")
     try:
-        verify_token(token)
+        bearer = verify_token(token)
     except AzureError as error:
         raise AzureError(401, "InvalidAuthenticationInfo", f"{_SEE_HEADER} {error.message}") from error
     if account.hidden:
         raise faults.fault("AuthorizationFailure", "A managed disk is opened by its SAS alone.")
-    return Grant("token")
+    return Grant("token", bearer=bearer)
 
 
 # -- Shared Key
@@ -162,14 +164,12 @@ def _signed(account: Account, signature: str, texts: Iterable[str]) -> bool:
 
 def _by_sas(request: Request, account: Account, container: Container | None, now: datetime) -> Grant:
     query = request.query
-    if _DELEGATION & query.keys():
-        raise faults.fault(
-            "AuthenticationFailed", "This stamp's Blob service does not take user delegation SAS."
-        )
     if query.get("sv", "") < sas.OLDEST_VERSION:
         raise _malformed(f"sv is mandatory and must be {sas.OLDEST_VERSION} or later")
     if "ss" in query or "srt" in query:
         grant, policy = _account_grant(request, account)
+    elif "skoid" in query:
+        grant, policy = _delegation_grant(request, account, now)
     else:
         grant, policy = _service_grant(request, account, container)
     _check_time(policy, now)
@@ -190,18 +190,11 @@ def _account_grant(request: Request, account: Account) -> tuple[Grant, AccessPol
 def _service_grant(
     request: Request, account: Account, container: Container | None
 ) -> tuple[Grant, AccessPolicy]:
-    query, address = request.query, request.address
-    kind = query.get("sr", "")
-    if kind not in ("b", "c"):
-        raise _malformed(f"sr is {kind!r}; this stamp takes b (a blob) and c (a container)")
-    resource = f"/{account.name}/{address.container}"
-    if kind == "b":
-        resource += f"/{address.blob}"
-    text = sas.service_string(query, resource)
+    query = request.query
+    text = sas.service_string(query, _signed_resource(request, account))
     if not _signed(account, query["sig"], [text]):
         raise _wrong_signature(text)
-    if kind == "b" and not address.blob:
-        raise faults.fault("AuthorizationFailure")
+    _check_resource(request)
     policy = None
     if "si" in query:
         policies = container.policies if container is not None else ()
@@ -209,6 +202,35 @@ def _service_grant(
         if policy is None:
             raise faults.fault("AuthenticationFailed", "The specified signed identifier does not exist.")
     return Grant("service SAS"), _merged(query, policy)
+
+
+def _delegation_grant(request: Request, account: Account, now: datetime) -> tuple[Grant, AccessPolicy]:
+    query = request.query
+    if "sduoid" in query:
+        raise _malformed("sduoid asks for the token of one user, and this stamp has no users")
+    fields = [query.get(name, "") for name in sas.DELEGATION_FIELDS]
+    key = sas.delegation_key(account.delegation_secret, fields)
+    text = sas.delegation_string(query, _signed_resource(request, account), request.headers)
+    if not hmac.compare_digest(query["sig"].encode(), sas.sign(key, text).encode()):
+        raise _wrong_signature(text)
+    _check_resource(request)
+    _check_time(AccessPolicy("", "", _parse_time(query, "skt"), _parse_time(query, "ske")), now)
+    return Grant("service SAS"), _merged(query, None)
+
+
+def _signed_resource(request: Request, account: Account) -> str:
+    kind = request.query.get("sr", "")
+    if kind not in _KINDS:
+        raise _malformed(f"sr is {kind!r}; this stamp takes b (a blob), bs (a snapshot) and c (a container)")
+    resource = f"/{account.name}/{request.address.container}"
+    return resource if kind == "c" else f"{resource}/{request.address.blob}"
+
+
+def _check_resource(request: Request) -> None:
+    """A SAS of a blob opens nothing else, one of a snapshot that snapshot alone."""
+    kind = request.query["sr"]
+    if (kind != "c" and not request.address.blob) or (kind == "bs" and "snapshot" not in request.query):
+        raise faults.fault("AuthorizationFailure")
 
 
 def _merged(query: Mapping[str, str], policy: AccessPolicy | None) -> AccessPolicy:

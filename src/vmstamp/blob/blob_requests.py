@@ -11,13 +11,14 @@ from typing import Final
 
 from azure.storage.extensions import checksums
 
-from vmstamp.blob import conditions, faults, lease
+from vmstamp.blob import conditions, faults, lease, tags
 from vmstamp.blob.conditions import SequenceConditions
 from vmstamp.blob.lease import Lease
-from vmstamp.blob.records import Blob, HttpHeaders
+from vmstamp.blob.records import BLOCK_BLOB, Blob, HttpHeaders
 from vmstamp.blob.request import Request
 from vmstamp.blob.store import PAGE, BlobStore, Check
 
+_TIERS: Final = ("Hot", "Cool", "Cold")
 MAXIMUM_SEQUENCE: Final = 2**63 - 1
 _DIGEST_PIECE: Final = 256 * 1024  # bytes
 _METADATA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
@@ -35,9 +36,18 @@ HTTP_HEADERS: Final = {
 
 
 def check_blob(
-    store: BlobStore, request: Request, *, read: bool = False, code: str = "ConditionNotMet"
+    store: BlobStore,
+    request: Request,
+    *,
+    read: bool = False,
+    code: str = "ConditionNotMet",
+    pending: bool = False,
+    lease_needed: bool = True,
 ) -> Check:
-    """Lease and conditions of a request, to be asked about the blob as it is."""
+    """Lease and conditions of a request, to be asked about the blob as it is.
+
+    `pending`: also a blob to which a copy goes on is taken; `lease_needed`: whoever writes shows the lease.
+    """
     wanted = conditions.parse_conditions(request.headers)
     identity = lease_id(request, "x-ms-lease-id") or None
 
@@ -48,8 +58,11 @@ def check_blob(
         if not read and code != "ConditionNotMet" and wanted.if_none_match == "*":
             raise faults.fault("BlobAlreadyExists")
         conditions.check(wanted, blob.etag, blob.last_modified, read=read, code=code)
+        check_tags(request, blob, code)
         held = blob.lease if blob.lease is None or identity is None else _with_lower_id(blob.lease, identity)
-        lease.check(held, identity, store.now(), write=not read)
+        lease.check(held, identity, store.now(), write=lease_needed and not read)
+        if blob.is_pending and not read and not pending:
+            raise faults.fault("PendingCopyOperation")
 
     return check
 
@@ -57,6 +70,13 @@ def check_blob(
 def _with_lower_id(held: Lease, identity: str) -> Lease:
     """The stamp's own leases may have an id that is no GUID; clients' ids are GUIDs in lower case."""
     return replace(held, id=held.id.lower()) if held.id.lower() == identity else held
+
+
+def check_tags(request: Request, blob: Blob, code: str = "ConditionNotMet") -> None:
+    """Raise 412 unless the blob's tags are as x-ms-if-tags says."""
+    wanted = request.header("x-ms-if-tags")
+    if wanted and not tags.matches(tags.parse_expression(wanted, "x-ms-if-tags"), blob.tags):
+        raise faults.fault(code)
 
 
 def new_check(store: BlobStore, request: Request, code: str = "") -> Check:
@@ -108,6 +128,47 @@ def lease_id(request: Request, name: str) -> str:
 
 
 # -- values
+
+
+def access_tier(request: Request, kind: str) -> str:
+    """The access tier that a request gives a blob of this type, "" for none. Raises 400."""
+    value = request.header("x-ms-access-tier")
+    if not value:
+        return ""
+    if kind != BLOCK_BLOB:
+        raise faults.fault("AccessTierNotSupportedForBlobType")
+    if value == "Archive":
+        raise faults.unsupported("the archive tier")
+    if value not in _TIERS:
+        raise faults.invalid_header("x-ms-access-tier", value)
+    return value
+
+
+def sent_tags(request: Request) -> dict[str, str]:
+    """The tags that a new blob gets. Raises 400; 403 for a SAS that may not tag."""
+    text = request.header("x-ms-tags")
+    if text and not request.grant.everything and "t" not in request.grant.permissions:
+        raise faults.fault("AuthorizationPermissionMismatch")
+    return tags.parse_tags_header(text)
+
+
+def block_id(request: Request) -> str:
+    """The id of a block, base64 of at most 64 bytes, as it was sent."""
+    value = request.query.get("blockid", "")
+    if not value:
+        raise faults.fault("MissingRequiredQueryParameter", "QueryParameterName: blockid.")
+    try:
+        length = len(base64.b64decode(value, validate=True))
+    except ValueError:
+        raise faults.fault("InvalidBlockId") from None
+    if not 1 <= length <= 64:
+        raise faults.fault("OutOfRangeInput", "A block's id has 1 to 64 bytes.")
+    return value
+
+
+def append_conditions(request: Request) -> tuple[int | None, int | None]:
+    """Where the append blob must end before, and how long it may be afterwards."""
+    return request.number("x-ms-blob-condition-appendpos"), request.number("x-ms-blob-condition-maxsize")
 
 
 def page_range(request: Request) -> tuple[int, int]:

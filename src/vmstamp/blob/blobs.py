@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.accounts import Accounts
@@ -28,6 +29,7 @@ from vmstamp.blob.records import (
     BlobType,
     HttpHeaders,
     blob_of,
+    time_text,
 )
 from vmstamp.db import Connection, Database
 from vmstamp.errors import AzureError
@@ -40,6 +42,21 @@ MAXIMUM_SIZE: Final = 8 * 2**40  # bytes of a page blob
 _SQLITE_FULL: Final = 13
 
 Check = Callable[[Blob | None], None]
+
+
+class Position(NamedTuple):
+    """A place in a listing: a blob's snapshots come before itself, oldest first."""
+
+    name: str = ""
+    snapshot: str = ""
+
+    @classmethod
+    def of(cls, blob: Blob) -> Position:
+        return cls(blob.ref.name, blob.ref.snapshot or "~")
+
+    @property
+    def behind(self) -> Position:
+        return Position(self.name, self.snapshot + "\0")
 
 
 def unchecked(blob: Blob | None) -> None:
@@ -61,106 +78,172 @@ class Blobs(Accounts):
 
     # -- blobs
 
-    def find_blob(self, account: str, container: str, name: str) -> Blob | None:
+    def find_blob(self, account: str, container: str, name: str, snapshot: str = "") -> Blob | None:
         with self._db.read() as connection:
-            return tables.find_blob(connection, BlobRef(account, container, name))
+            return tables.find_blob(connection, BlobRef(account, container, name, snapshot))
 
-    def get_blob(self, account: str, container: str, name: str) -> Blob:
+    def get_blob(self, account: str, container: str, name: str, snapshot: str = "") -> Blob:
         """Raises 404 BlobNotFound, or ContainerNotFound when that is the reason."""
-        blob = self.find_blob(account, container, name)
+        blob = self.find_blob(account, container, name, snapshot)
         if blob is None:
             self.get_container(account, container)
             raise faults.fault("BlobNotFound")
         return blob
 
     def list_blobs(
-        self, account: str, container: str, *, prefix: str = "", start: str = "", count: int = 5000
+        self,
+        account: str,
+        container: str,
+        *,
+        prefix: str = "",
+        start: Position | None = None,
+        count: int = 5000,
+        snapshots: bool = False,
+        deleted: bool = False,
+        uncommitted: bool = False,
     ) -> tuple[list[Blob], bool]:
-        """Blobs by name from `start` on, at most `count`, and whether more follow."""
+        """Blobs by name from `start` on, at most `count`, and whether more follow.
+
+        With `snapshots` and `deleted` also snapshots, and what is soft-deleted; with `uncommitted` also names
+        that have blocks and no blob yet.
+        """
+        name, snapshot = start or Position()
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT * FROM blob WHERE account = ? AND container = ? AND name >= ? "
-                "AND substr(name, 1, ?) = ? ORDER BY name LIMIT ?",
-                (account, container, max(start, prefix), len(prefix), prefix, count + 1),
+                "SELECT *, CASE snapshot WHEN '' THEN '~' ELSE snapshot END AS place FROM blob "
+                "WHERE account = ? AND container = ? AND name >= ? AND substr(name, 1, ?) = ? "
+                "AND (name > ? OR place >= ?) AND (? OR snapshot = '' OR deleted != '') "
+                "AND (deleted = '' OR (? AND expires > ?)) ORDER BY name, place LIMIT ?",
+                (
+                    *(account, container, max(name, prefix), len(prefix), prefix, name, snapshot),
+                    *(snapshots, deleted, time_text(self.now()), count + 1),
+                ),
             ).fetchall()
+            names = tables.staged_names(connection, account, container, prefix) if uncommitted else []
         blobs = [blob_of(row) for row in rows]
+        if names:
+            blocks = [self._new_blob(BlobRef(account, container, each), BLOCK_BLOB, 0) for each in names]
+            blobs += [blob for blob in blocks if Position.of(blob) >= Position(name, snapshot)]
+            blobs.sort(key=Position.of)
         return blobs[:count], len(blobs) > count
 
     def create_page_blob(
         self,
-        account: str,
-        container: str,
-        name: str,
+        ref: BlobRef,
         size: int,
         *,
         metadata: dict[str, str] | None = None,
         headers: HttpHeaders | None = None,
         sequence_number: int = 0,
+        tags: dict[str, str] | None = None,
         check: Check = unchecked,
     ) -> Blob:
         """A page blob of `size` zeros (a multiple of 512, at most 8 TiB); it replaces a blob of the name."""
         if size % PAGE or not 0 <= size <= MAXIMUM_SIZE:
             raise faults.invalid_header("x-ms-blob-content-length", str(size))
-        ref = BlobRef(account, container, name)
-        new = self._new_blob(ref, PAGE_BLOB, size)
         new = replace(
-            new, metadata=metadata or {}, headers=headers or HttpHeaders(), sequence_number=sequence_number
+            self._new_blob(ref, PAGE_BLOB, size),
+            metadata=metadata or {},
+            headers=headers or HttpHeaders(),
+            sequence_number=sequence_number,
+            tags=tags or {},
         )
         return self._put(new, check, lambda: self._contents.create(new.content, size), [])
 
-    def put_block_blob(
-        self,
-        account: str,
-        container: str,
-        name: str,
-        data: bytes | bytearray | Path,
-        content_type: str = "application/octet-stream",
-        *,
-        metadata: dict[str, str] | None = None,
-        headers: HttpHeaders | None = None,
-        check: Check = unchecked,
-    ) -> Blob:
-        """A block blob with all of its bytes; it replaces a blob of the name. A file is read as it is now."""
-        content = data.read_bytes() if isinstance(data, Path) else data
-        ref = BlobRef(account, container, name)
-        new = self._new_blob(ref, BLOCK_BLOB, len(content))
-        kept = headers or HttpHeaders(content_type=content_type)
-        new = replace(new, metadata=metadata or {}, headers=kept)
-
-        def make() -> None:
-            self._contents.create(new.content, len(content))
-            self._contents.write(new.content, 0, content)
-
-        return self._put(new, check, make, [Extent(0, len(content))] if content else [])
-
     def _new_blob(self, ref: BlobRef, kind: BlobType, size: int) -> Blob:
         now = self.now()
-        return Blob(ref, kind, size, uuid.uuid4().hex, self.new_etag(), now, now)
+        content, lineage = uuid.uuid4().hex, uuid.uuid4().hex
+        return Blob(ref, kind, size, content, self.new_etag(), now, now, lineage=lineage)
 
-    def _put(self, new: Blob, check: Check, make: Callable[[], None], ranges: list[Extent]) -> Blob:
-        """Give a name a new blob whose content file `make` writes and whose page table is `ranges`."""
+    def _put(
+        self,
+        new: Blob,
+        check: Check,
+        make: Callable[[], None],
+        ranges: list[Extent],
+        length: int | None = None,
+    ) -> Blob:
+        """Give a name a new blob whose content file `make` writes and whose page table is `ranges`.
+
+        `length` is that of the file, where it is not the blob's size. Uncommitted blocks of the name go.
+        """
         with self._locks.exclusive(new.ref), self._making(new.content):
             self._check_place(new.ref, check)
             make()
             with self._db.write() as connection:
                 old = self._check_place_in(connection, new.ref, check)
-                tables.insert_content(connection, new.content, new.size)
+                tables.insert_content(connection, new.content, new.size if length is None else length)
                 for start, end in ranges:
                     pages.add(connection, new.content, start, end)
+                freed = tables.delete_staged(connection, new.ref)
                 kept = new if old is None else replace(new, lease=old.lease)
-                unused = replace_blob(connection, old, kept)
+                unused = self._place(connection, old, kept) + tables.delete_unused(connection, freed)
         self._remove_files(unused)
         return kept
 
-    def delete_blob(self, account: str, container: str, name: str, check: Check = unchecked) -> None:
-        ref = BlobRef(account, container, name)
-        with self._locks.exclusive(ref):
+    def delete_blob(
+        self,
+        account: str,
+        container: str,
+        name: str,
+        snapshot: str = "",
+        *,
+        snapshots: str = "",
+        check: Check = unchecked,
+    ) -> bool:
+        """Delete a blob or one snapshot; whether it is gone for good, and not soft-deleted.
+
+        `snapshots`: "include" deletes the blob's snapshots too, "only" nothing else. Without, a blob that has
+        some is refused: 409 SnapshotsPresent.
+        """
+        ref = BlobRef(account, container, name, snapshot)
+        with self._locks.exclusive(ref.base):
             with self._db.write() as connection:
                 blob = self._get(connection, ref)
                 check(blob)
-                tables.delete_blob(connection, ref)
-                unused = tables.delete_unused(connection, [blob.content])
+                older = [] if snapshot else tables.snapshots(connection, ref, deleted=False)
+                if older and not snapshots:
+                    raise faults.fault("SnapshotsPresent")
+                gone = older if snapshots == "only" else [*older, blob]
+                days = self._retention(connection, account)
+                for each in gone:
+                    self._delete(connection, each, days)
+                freed = [each.content for each in gone] + tables.delete_expired(connection, self.now())
+                if not snapshot and snapshots != "only":
+                    freed += tables.delete_staged(connection, ref)
+                unused = tables.delete_unused(connection, freed)
             self._remove_files(unused)
+        return not days
+
+    def _delete(self, connection: Connection, blob: Blob, days: int) -> None:
+        if days:
+            tables.put_blob(connection, self._soft_deleted(blob, days))
+        else:
+            tables.delete_blob(connection, blob.ref)
+
+    def _soft_deleted(self, blob: Blob, days: int) -> Blob:
+        now = self.now()
+        return replace(blob, lease=None, deleted=now, expires=now + timedelta(days=days))
+
+    def _retention(self, connection: Connection, account: str) -> int:
+        """The days for which this account keeps what is deleted; 0: it does not."""
+        found = tables.find_account(connection, account)
+        return 0 if found is None else found.properties.retention_days
+
+    def _place(self, connection: Connection, old: Blob | None, new: Blob) -> list[str]:
+        """Store `new` under its name; the contents that nobody names any more.
+
+        What it overwrites as a whole becomes a soft-deleted snapshot where the account keeps what is deleted.
+        """
+        gone = old or tables.find_blob(connection, new.ref, deleted=True)
+        if gone is not None and gone.lineage != new.lineage:
+            days = self._retention(connection, gone.ref.account)
+            kept = gone if gone.deleted or not days else self._soft_deleted(gone, days)
+            if kept.deleted:
+                moved = replace(kept, ref=kept.ref._replace(snapshot=self.new_snapshot()))
+                tables.put_blob(connection, moved)
+        tables.put_blob(connection, new)
+        return [] if gone is None else tables.delete_unused(connection, [gone.content])
 
     def update_blob(
         self, ref: BlobRef, change: Callable[[Blob], Blob], *, check: Check = unchecked, touch: bool = True
@@ -169,7 +252,7 @@ class Blobs(Accounts):
 
         `touch`: the blob counts as modified (a lease does not modify it).
         """
-        with self._locks.exclusive(ref), self._db.write() as connection:
+        with self._locks.exclusive(ref.base), self._db.write() as connection:
             blob = self._get(connection, ref)
             check(blob)
             new = change(blob)
@@ -182,9 +265,7 @@ class Blobs(Accounts):
 
     def write_pages(
         self,
-        account: str,
-        container: str,
-        name: str,
+        ref: BlobRef,
         offset: int,
         data: bytes | bytearray | memoryview,
         *,
@@ -192,7 +273,6 @@ class Blobs(Accounts):
         alone: bool = False,
     ) -> Blob:
         """Write whole pages inside the blob; `alone` when `check` looks at what another write changes."""
-        ref = BlobRef(account, container, name)
         end = offset + len(data)
         if not alone:
             with self._locks.shared(ref):
@@ -210,7 +290,8 @@ class Blobs(Accounts):
                 self._contents.write(blob.content, offset, data)
                 with self._db.write() as connection:
                     now = self._get_same(connection, blob)
-                    pages.add(connection, blob.content, offset, end)
+                    generation = tables.content_generation(connection, blob.content)
+                    pages.add(connection, blob.content, offset, end, generation)
                     new = replace(now, etag=self.new_etag(), last_modified=self.now())
                     tables.touch_blob(connection, new)
             except FileNotFoundError:
@@ -220,11 +301,8 @@ class Blobs(Accounts):
                 raise
         return new
 
-    def clear_pages(
-        self, account: str, container: str, name: str, offset: int, length: int, *, check: Check = unchecked
-    ) -> Blob:
+    def clear_pages(self, ref: BlobRef, offset: int, length: int, *, check: Check = unchecked) -> Blob:
         """Make whole pages zero and give their space back."""
-        ref = BlobRef(account, container, name)
         with self._locks.exclusive(ref):
             blob = self._own_content(self._check_pages(ref, offset, offset + length, check))
             with self._space(), self._db.write() as connection:
@@ -243,11 +321,10 @@ class Blobs(Accounts):
             log.warning("%s: no hole at [%d, %d): %s", self._contents.path(content), start, end, error)
             self._stained.add(content)
 
-    def resize(self, account: str, container: str, name: str, size: int, *, check: Check = unchecked) -> Blob:
+    def resize(self, ref: BlobRef, size: int, *, check: Check = unchecked) -> Blob:
         """Give a page blob another size (a multiple of 512): zeros are added, or the end is cut off."""
         if size % PAGE or not 0 <= size <= MAXIMUM_SIZE:
             raise faults.invalid_header("x-ms-blob-content-length", str(size))
-        ref = BlobRef(account, container, name)
         with self._locks.exclusive(ref):
             checked = self._check_pages(ref, 0, 0, check)
             blob = self._own_content(checked)
@@ -265,27 +342,26 @@ class Blobs(Accounts):
         return new
 
     def page_ranges(
-        self, account: str, container: str, name: str, start: int = 0, end: int | None = None
+        self,
+        ref: BlobRef,
+        *,
+        start: int = 0,
+        end: int | None = None,
     ) -> list[Extent]:
         """The ranges within [start, end) that hold data, ascending and merged."""
-        return self.content_ranges(self.get_blob(account, container, name), start, end)
+        return self.content_ranges(self.get_blob(*ref), start, end)
 
     def content_ranges(
         self, blob: Blob, start: int = 0, end: int | None = None, count: int | None = None
     ) -> list[Extent]:
         """As `page_ranges`, of a blob's content at the time of `blob`; at most `count`."""
         limit = blob.size if end is None else min(end, blob.size)
-        found: list[Extent] = []
         with self._db.read() as connection:
-            for extent in pages.ranges(connection, blob.content, start, limit):
-                if count is not None and len(found) >= count:
-                    break
-                found.append(extent)
-        return found
+            return list(islice(pages.ranges(connection, blob.content, start, limit), count))
 
-    def read(self, account: str, container: str, name: str, offset: int, length: int) -> bytes:
+    def read(self, ref: BlobRef, offset: int, length: int) -> bytes:
         """Bytes of a blob; holes cost no reading. ValueError outside of it."""
-        with self.reader(self.get_blob(account, container, name)) as read:
+        with self.reader(self.get_blob(*ref)) as read:
             return read(offset, length)
 
     @contextmanager
@@ -379,6 +455,7 @@ class Blobs(Accounts):
         if self._is_sealed(blob.content):
             return blob
         if blob.content in self._stained:
+            self._contents.truncate(blob.content, blob.size)
             self._scrub(blob.content, blob.size)
             self._stained.discard(blob.content)
         with self._db.write() as connection:
@@ -393,10 +470,11 @@ class Blobs(Accounts):
         with self._making(new.content):
             self._contents.copy(blob.content, new.content, blob.size, self.content_ranges(blob))
             with self._db.write() as connection:
-                tables.insert_content(connection, new.content, blob.size)
+                generation = tables.content_generation(connection, blob.content) + 1
+                tables.insert_content(connection, new.content, blob.size, generation)
                 pages.copy(connection, blob.content, new.content)
                 self._get_same(connection, blob)
-                unused = replace_blob(connection, blob, new)
+                unused = self._place(connection, blob, new)
         self._remove_files(unused)
         return new
 
@@ -434,9 +512,3 @@ class Blobs(Accounts):
         with self._db.read() as connection:
             listed = Extents(pages.ranges(connection, content, 0, size))
         self._contents.punch(content, held.subtract(listed))
-
-
-def replace_blob(connection: Connection, old: Blob | None, new: Blob) -> list[str]:
-    """Store `new` in the place of `old`; the contents that nobody names any more."""
-    tables.put_blob(connection, new)
-    return [] if old is None else tables.delete_unused(connection, [old.content])

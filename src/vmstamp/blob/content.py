@@ -104,6 +104,28 @@ class ContentDirectory:
             os.close(copy)
             os.close(origin)
 
+    def join(self, target: str, parts: Iterable[tuple[str, Extent]]) -> None:
+        """A new file with these ranges of other contents, one behind the other; OSError removes it."""
+        whole = list(parts)
+        size = sum(extent.length for _, extent in whole)
+        self.create(target, size)
+        descriptor = self.open(target, write=True)
+        try:
+            _require_room(descriptor, size)
+            at = 0
+            for source, extent in whole:
+                origin = self.open(source)
+                try:
+                    copy_range(origin, descriptor, extent.start, extent.length, at)
+                finally:
+                    os.close(origin)
+                at += extent.length
+        except BaseException:
+            self.remove(target)
+            raise
+        finally:
+            os.close(descriptor)
+
     def adopt(self, path: Path, content: str) -> None:
         """Take a file of the same file system as a content by a second name; of another one, by a copy."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,16 +194,17 @@ def _copy_ranges(source: int, target: int, ranges: Iterable[Extent]) -> None:
         copy_range(source, target, start, end - start)
 
 
-def copy_range(source: int, target: int, offset: int, length: int) -> None:
-    """Copy bytes between files at the same offset, inside the kernel where it can."""
+def copy_range(source: int, target: int, offset: int, length: int, to: int | None = None) -> None:
+    """Copy bytes between files, inside the kernel where it can; to the same offset, or to `to`."""
+    shift = 0 if to is None else to - offset
     while length > 0:
         try:
-            copied = os.copy_file_range(source, target, length, offset, offset)
+            copied = os.copy_file_range(source, target, length, offset, offset + shift)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             data = os.pread(source, min(length, len(_ZEROS)), offset)
-            write_all(target, offset, data)
+            write_all(target, offset + shift, data)
             copied = len(data)
         if copied == 0:
             raise OSError(errno.EIO, f"the file ends at byte {offset}, {length} bytes early")

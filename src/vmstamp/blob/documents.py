@@ -6,9 +6,10 @@ REST: List Containers; List Blobs; Get Page Ranges; Get/Set Container ACL; Statu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
@@ -16,12 +17,41 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from vmstamp.blob import faults, lease
-from vmstamp.blob.records import PAGE_BLOB, AccessPolicy, Blob, Container
+from vmstamp.blob.blocks import Where
+from vmstamp.blob.lease import Lease
+from vmstamp.blob.records import (
+    BLOCK_BLOB,
+    PAGE_BLOB,
+    AccessPolicy,
+    Blob,
+    Block,
+    Container,
+    CopyState,
+    CorsRule,
+    ServiceProperties,
+)
 from vmstamp.blob.request import http_time
 from vmstamp.blob.sas import parse_sas_time
 from vmstamp.extents import Extent
 
 CONTENT_TYPE: Final = "application/xml"
+MAXIMUM_RULES: Final = 5
+_CORS_METHODS: Final = {"DELETE", "GET", "HEAD", "MERGE", "OPTIONS", "PATCH", "POST", "PUT"}
+_WHERE: Final[dict[str, Where]] = {
+    "Committed": "Committed",
+    "Uncommitted": "Uncommitted",
+    "Latest": "Latest",
+}
+# What service properties can switch on and this service does not offer.
+_SWITCHES: Final = {
+    "Logging/Delete": "logging of requests",
+    "Logging/Read": "logging of requests",
+    "Logging/Write": "logging of requests",
+    "HourMetrics/Enabled": "metrics of requests",
+    "MinuteMetrics/Enabled": "metrics of requests",
+    "StaticWebsite/Enabled": "static websites",
+    "DeleteRetentionPolicy/AllowPermanentDelete": "deleting for good what is soft-deleted",
+}
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _POLICY_TIME: Final = "%Y-%m-%dT%H:%M:%S.%f"
 
@@ -34,7 +64,13 @@ def error(code: str, message: str) -> bytes:
 
 
 def containers(
-    base: str, found: Sequence[Container], query: dict[str, str], next_marker: str, *, metadata: bool
+    base: str,
+    found: Sequence[Container],
+    query: Mapping[str, str],
+    next_marker: str,
+    now: datetime,
+    *,
+    metadata: bool,
 ) -> bytes:
     root = _enumeration(query, ServiceEndpoint=base)
     listed = SubElement(root, "Containers")
@@ -44,10 +80,12 @@ def containers(
         properties = SubElement(entry, "Properties")
         _text(properties, "Last-Modified", http_time(container.last_modified))
         _text(properties, "Etag", container.etag)
-        _text(properties, "LeaseStatus", "unlocked")
-        _text(properties, "LeaseState", "available")
+        for name, value in _lease_values(container.lease, now).items():
+            _text(properties, name, value)
         if container.public_access:
             _text(properties, "PublicAccess", container.public_access)
+        _text(properties, "HasImmutabilityPolicy", "false")
+        _text(properties, "HasLegalHold", "false")
         if metadata:
             _metadata(entry, container.metadata)
     _text(root, "NextMarker", next_marker)
@@ -58,7 +96,7 @@ def blobs(
     base: str,
     container: str,
     found: Iterable[Blob | str],
-    query: dict[str, str],
+    query: Mapping[str, str],
     next_marker: str,
     now: datetime,
     *,
@@ -79,8 +117,20 @@ def blobs(
 def _blob(parent: Element, blob: Blob, now: datetime, include: frozenset[str]) -> None:
     entry = SubElement(parent, "Blob")
     _name(entry, blob.ref.name)
+    if blob.ref.snapshot:
+        _text(entry, "Snapshot", blob.ref.snapshot)
+    if blob.deleted is not None:
+        _text(entry, "Deleted", "true")
     properties = SubElement(entry, "Properties")
-    state = lease.state(blob.lease, now)
+    for name, value in _properties(blob, now, include).items():
+        _text(properties, name, value)
+    if "metadata" in include:
+        _metadata(entry, blob.metadata)
+    if "tags" in include and blob.tags:
+        _tags(entry, blob.tags)
+
+
+def _properties(blob: Blob, now: datetime, include: frozenset[str]) -> dict[str, str]:
     values = {
         "Creation-Time": http_time(blob.created),
         "Last-Modified": http_time(blob.last_modified),
@@ -93,37 +143,241 @@ def _blob(parent: Element, blob: Blob, now: datetime, include: frozenset[str]) -
         "Cache-Control": blob.headers.cache_control,
         "Content-Disposition": blob.headers.content_disposition,
         "BlobType": blob.type,
+    }
+    if not blob.ref.snapshot:
+        values |= _lease_values(blob.lease, now)
+    if blob.type == PAGE_BLOB:
+        values["x-ms-blob-sequence-number"] = str(blob.sequence_number)
+    if blob.type == BLOCK_BLOB:
+        values |= {"AccessTier": blob.tier or "Hot"} | ({} if blob.tier else {"AccessTierInferred": "true"})
+    if blob.append_sealed:
+        values["Sealed"] = "true"
+    if blob.incremental:
+        values["IncrementalCopy"] = "true"
+    if blob.tags:
+        values["TagCount"] = str(len(blob.tags))
+    if "copy" in include and blob.copy is not None:
+        values |= _copy_values(blob.copy)
+    if blob.deleted is not None and blob.expires is not None:
+        values["DeletedTime"] = http_time(blob.deleted)
+        values["RemainingRetentionDays"] = str(max(0, (blob.expires - now).days))
+    return values | {"ServerEncrypted": "false"}
+
+
+def _lease_values(held: Lease | None, now: datetime) -> dict[str, str]:
+    state = lease.state(held, now)
+    values = {
         "LeaseStatus": "locked" if state in ("leased", "breaking") else "unlocked",
         "LeaseState": state,
     }
-    if blob.type == PAGE_BLOB:
-        values["x-ms-blob-sequence-number"] = str(blob.sequence_number)
-    if state == "leased" and blob.lease is not None:
-        values["LeaseDuration"] = "infinite" if blob.lease.seconds == lease.INFINITE else "fixed"
-    if "copy" in include and blob.copy is not None:
-        values |= {
-            "CopyId": blob.copy.id,
-            "CopyStatus": "success",
-            "CopySource": blob.copy.source,
-            "CopyProgress": blob.copy.progress,
-            "CopyCompletionTime": http_time(blob.copy.completed),
-        }
-    values["ServerEncrypted"] = "false"
-    for name, value in values.items():
-        _text(properties, name, value)
-    if "metadata" in include:
-        _metadata(entry, blob.metadata)
+    if state == "leased" and held is not None:
+        values["LeaseDuration"] = "infinite" if held.seconds == lease.INFINITE else "fixed"
+    return values
 
 
-def page_list(ranges: Iterable[Extent], next_marker: str) -> bytes:
-    root = Element("PageList")
-    for start, end in ranges:
-        entry = SubElement(root, "PageRange")
-        _text(entry, "Start", str(start))
-        _text(entry, "End", str(end - 1))
+def _copy_values(copy: CopyState) -> dict[str, str]:
+    values = {
+        "CopyId": copy.id,
+        "CopyStatus": copy.status,
+        "CopySource": copy.source,
+        "CopyProgress": copy.progress,
+    }
+    if copy.completed is not None:
+        values["CopyCompletionTime"] = http_time(copy.completed)
+    if copy.description:
+        values["CopyStatusDescription"] = copy.description
+    if copy.snapshot:
+        values["CopyDestinationSnapshot"] = copy.snapshot
+    return values
+
+
+def page_list(ranges: Iterable[tuple[Extent, bool]], next_marker: str) -> bytes:
+    """Ranges that hold data, and those that were cleared (True). As text: there may be ten thousand."""
+    parts = ["<?xml version='1.0' encoding='utf-8'?>\n<PageList>"]
+    for (start, end), cleared in ranges:
+        name = "ClearRange" if cleared else "PageRange"
+        parts.append(f"<{name}><Start>{start}</Start><End>{end - 1}</End></{name}>")
     if next_marker:
-        _text(root, "NextMarker", next_marker)
+        parts.append(f"<NextMarker>{next_marker}</NextMarker>")
+    return "".join((*parts, "</PageList>")).encode()
+
+
+def block_list(committed: Sequence[Block] | None, uncommitted: Sequence[Block] | None) -> bytes:
+    """The lists that were asked for; None: not asked for."""
+    root = Element("BlockList")
+    for name, blocks in (("CommittedBlocks", committed), ("UncommittedBlocks", uncommitted)):
+        if blocks is not None:
+            listed = SubElement(root, name)
+            for block in blocks:
+                entry = SubElement(listed, "Block")
+                _text(entry, "Name", block.id)
+                _text(entry, "Size", str(block.size))
     return _document(root)
+
+
+def parse_block_list(body: bytes | bytearray) -> list[tuple[Where, str]]:
+    """The blocks of a Put Block List, and where to look for each. Raises 400."""
+    root = _parse(body, "BlockList")
+    if any(entry.tag not in _WHERE for entry in root):
+        raise faults.fault("InvalidXmlDocument")
+    return [(_WHERE[entry.tag], entry.text or "") for entry in root]
+
+
+# -- tags
+
+
+def tags(found: Mapping[str, str]) -> bytes:
+    root = Element("Tags")
+    _tag_set(root, found)
+    return _document(root)
+
+
+def _tags(parent: Element, found: Mapping[str, str]) -> None:
+    _tag_set(SubElement(parent, "Tags"), found)
+
+
+def _tag_set(parent: Element, found: Mapping[str, str]) -> None:
+    listed = SubElement(parent, "TagSet")
+    for key, value in found.items():
+        entry = SubElement(listed, "Tag")
+        _text(entry, "Key", key)
+        _text(entry, "Value", value)
+
+
+def parse_tags(body: bytes | bytearray) -> dict[str, str]:
+    """The tags of a Set Blob Tags. Raises 400 InvalidXmlDocument."""
+    root = _parse(body, "Tags")
+    return {
+        entry.findtext("Key") or "": entry.findtext("Value") or "" for entry in root.findall("TagSet/Tag")
+    }
+
+
+def tagged_blobs(base: str, where: str, found: Iterable[Blob], next_marker: str) -> bytes:
+    root = Element("EnumerationResults", {"ServiceEndpoint": base})
+    _text(root, "Where", where)
+    listed = SubElement(root, "Blobs")
+    for blob in found:
+        entry = SubElement(listed, "Blob")
+        _name(entry, blob.ref.name)
+        _text(entry, "ContainerName", blob.ref.container)
+        _tags(entry, blob.tags)
+    _text(root, "NextMarker", next_marker)
+    return _document(root)
+
+
+# -- the service
+
+
+def user_delegation_key(values: Mapping[str, str]) -> bytes:
+    root = Element("UserDelegationKey")
+    for name, value in values.items():
+        _text(root, name, value)
+    return _document(root)
+
+
+def parse_key_info(body: bytes | bytearray) -> tuple[datetime | None, datetime]:
+    """From when and until when a user delegation key is wanted. Raises 400."""
+    root = _parse(body, "KeyInfo")
+    if root.findtext("DelegatedUserTid"):
+        raise faults.unsupported("user delegation keys for the users of another tenant")
+    try:
+        start, expiry = (parse_sas_time(root.findtext(name) or "") for name in ("Start", "Expiry"))
+    except ValueError:
+        raise faults.fault("InvalidXmlNodeValue") from None
+    if expiry is None:
+        raise faults.fault("InvalidXmlDocument", "Expiry is missing.")
+    return start, expiry
+
+
+def service_properties(found: ServiceProperties) -> bytes:
+    """All of them; what is not offered is shown switched off."""
+    root = Element("StorageServiceProperties")
+    logging = SubElement(root, "Logging")
+    for name, value in (("Version", "1.0"), ("Delete", "false"), ("Read", "false"), ("Write", "false")):
+        _text(logging, name, value)
+    _text(SubElement(logging, "RetentionPolicy"), "Enabled", "false")
+    for name in ("HourMetrics", "MinuteMetrics"):
+        metrics = SubElement(root, name)
+        _text(metrics, "Version", "1.0")
+        _text(metrics, "Enabled", "false")
+        _text(SubElement(metrics, "RetentionPolicy"), "Enabled", "false")
+    _cors(SubElement(root, "Cors"), found.cors)
+    if found.default_version:
+        _text(root, "DefaultServiceVersion", found.default_version)
+    retention = SubElement(root, "DeleteRetentionPolicy")
+    _text(retention, "Enabled", str(bool(found.retention_days)).lower())
+    if found.retention_days:
+        _text(retention, "Days", str(found.retention_days))
+    _text(SubElement(root, "StaticWebsite"), "Enabled", "false")
+    return _document(root)
+
+
+def _cors(parent: Element, rules: Iterable[CorsRule]) -> None:
+    for rule in rules:
+        entry = SubElement(parent, "CorsRule")
+        _text(entry, "AllowedOrigins", ",".join(rule.origins))
+        _text(entry, "AllowedMethods", ",".join(rule.methods))
+        _text(entry, "MaxAgeInSeconds", str(rule.max_age))
+        _text(entry, "ExposedHeaders", ",".join(rule.exposed_headers))
+        _text(entry, "AllowedHeaders", ",".join(rule.allowed_headers))
+
+
+def parse_service_properties(
+    body: bytes | bytearray,
+) -> Callable[[ServiceProperties], ServiceProperties]:
+    """What a Set Blob Service Properties changes. Raises 400, and 501 for what is not offered."""
+    root = _parse(body, "StorageServiceProperties")
+    for path, what in _SWITCHES.items():
+        if (root.findtext(path) or "false").lower() == "true":
+            raise faults.unsupported(what)
+    cors, retention = root.find("Cors"), root.find("DeleteRetentionPolicy")
+    changes: dict[str, Any] = {}
+    if cors is not None:
+        changes["cors"] = _parse_rules(cors)
+    if retention is not None:
+        changes["retention_days"] = _parse_days(retention)
+    version = root.findtext("DefaultServiceVersion")
+    if version:
+        changes["default_version"] = version
+    return lambda found: replace(found, **changes)
+
+
+def _parse_rules(cors: Element) -> tuple[CorsRule, ...]:
+    rules = tuple(_parse_rule(entry) for entry in cors.findall("CorsRule"))
+    if len(rules) > MAXIMUM_RULES:
+        raise faults.fault("InvalidXmlDocument", f"At most {MAXIMUM_RULES} CORS rules are allowed.")
+    return rules
+
+
+def _parse_rule(entry: Element) -> CorsRule:
+    origins, methods, allowed, exposed = (
+        tuple(filter(None, (word.strip() for word in (entry.findtext(name) or "").split(","))))
+        for name in ("AllowedOrigins", "AllowedMethods", "AllowedHeaders", "ExposedHeaders")
+    )
+    age = entry.findtext("MaxAgeInSeconds") or ""
+    if not origins or not methods or not set(methods) <= _CORS_METHODS or not re.fullmatch(r"\d{1,9}", age):
+        raise faults.fault("InvalidXmlNodeValue", "CorsRule.")
+    return CorsRule(origins, methods, allowed, exposed, int(age))
+
+
+def _parse_days(retention: Element) -> int:
+    if (retention.findtext("Enabled") or "").lower() != "true":
+        return 0
+    days = retention.findtext("Days") or ""
+    if not re.fullmatch(r"\d{1,3}", days) or not 1 <= int(days) <= 365:
+        raise faults.fault("InvalidXmlNodeValue", f"Days is {days}; 1 to 365 are allowed.")
+    return int(days)
+
+
+def _parse(body: bytes | bytearray, name: str) -> Element:
+    """The root of an XML document, which has this name. Raises 400 InvalidXmlDocument."""
+    try:
+        root: Element = fromstring(bytes(body))
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise faults.fault("InvalidXmlDocument") from error
+    if root.tag != name:
+        raise faults.fault("InvalidXmlDocument", f"The document is {root.tag}, not {name}.")
+    return root
 
 
 def access_policies(policies: Sequence[AccessPolicy]) -> bytes:
@@ -144,12 +398,12 @@ def parse_access_policies(body: bytes | bytearray) -> tuple[AccessPolicy, ...]:
     """The policies of a Set Container ACL; no body means none. Raises 400 InvalidXmlDocument."""
     if not body:
         return ()
+    root = _parse(body, "SignedIdentifiers")
     try:
-        root = fromstring(bytes(body))
         found = tuple(_policy(entry) for entry in root.findall("SignedIdentifier"))
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except ValueError as error:
         raise faults.fault("InvalidXmlDocument") from error
-    if root.tag != "SignedIdentifiers" or any(not 1 <= len(policy.id) <= 64 for policy in found):
+    if any(not 1 <= len(policy.id) <= 64 for policy in found):
         raise faults.fault("InvalidXmlDocument")
     return found
 
@@ -162,7 +416,7 @@ def _policy(entry: Element) -> AccessPolicy:
     return AccessPolicy(entry.findtext("Id") or "", permissions, start, expiry)
 
 
-def _enumeration(query: dict[str, str], **attributes: str) -> Element:
+def _enumeration(query: Mapping[str, str], **attributes: str) -> Element:
     root = Element("EnumerationResults", attributes)
     for parameter, name in (
         ("prefix", "Prefix"),

@@ -10,8 +10,10 @@ from typing import Final
 from vmstamp.errors import AzureError
 
 _TABLE: Final[dict[str, tuple[int, str]]] = {
+    "AccessTierNotSupportedForBlobType": (400, "The access tier is not supported for this blob type."),
     "AccountIsDisabled": (403, "The specified account is disabled."),
     "ApiNotSupportedForAccount": (409, "The API is not supported for the account."),
+    "AppendPositionConditionNotMet": (412, "The append position condition specified was not met."),
     "AuthenticationFailed": (
         403,
         "Server failed to authenticate the request. Make sure the value of Authorization header is formed "
@@ -39,7 +41,18 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "This request is not authorized to perform this operation using this source IP {detail}.",
     ),
     "BlobAlreadyExists": (409, "The specified blob already exists."),
+    "BlobIsSealed": (
+        409,
+        "The specified blob is sealed and its contents can't be modified unless the blob is re-created "
+        "after a delete.",
+    ),
     "BlobNotFound": (404, "The specified blob does not exist."),
+    "BlobOverwritten": (409, "The blob has been recreated since the previous snapshot was taken."),
+    "BlockCountExceedsLimit": (
+        409,
+        "The committed block count cannot exceed the maximum limit of 50,000 blocks.",
+    ),
+    "BlockListTooLong": (400, "The block list may not contain more than 50,000 blocks."),
     "BothCrc64AndMd5HeaderPresent": (
         400,
         "Both x-ms-content-crc64 header and Content-MD5 header are present.",
@@ -52,10 +65,32 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     ),
     "ContainerAlreadyExists": (409, "The specified container already exists."),
     "ContainerNotFound": (404, "The specified container does not exist."),
+    "CopyIdMismatch": (
+        409,
+        "The specified copy ID did not match the copy ID for the pending copy operation.",
+    ),
+    "CopySourceCannotBeIncrementalCopyBlob": (
+        409,
+        "Source blob of a copy operation cannot be non-snapshot incremental copy blob.",
+    ),
+    "CorsPreflightFailure": (403, "CORS not enabled or no matching rule found for this request."),
     "Crc64Mismatch": (
         400,
         "The CRC64 value specified in the request did not match with the CRC64 value calculated by the "
         "server.",
+    ),
+    "EmptyMetadataKey": (400, "The key for one of the metadata key-value pairs is empty."),
+    "IncrementalCopyBlobMismatch": (
+        409,
+        "The specified source blob is different than the copy source of the existing incremental copy blob.",
+    ),
+    "IncrementalCopyOfEarlierSnapshotNotAllowed": (
+        409,
+        "The specified snapshot is earlier than the last snapshot copied into the incremental copy blob.",
+    ),
+    "IncrementalCopySourceMustBeSnapshot": (
+        409,
+        "The source for incremental copy request must be a snapshot.",
     ),
     "InternalError": (500, "Server encountered an internal error. Please try again after some time."),
     "InvalidAuthenticationInfo": (
@@ -63,7 +98,11 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "Authentication information is not given in the correct format. Check the value of Authorization "
         "header.",
     ),
+    "InvalidBlobOrBlock": (400, "The specified blob or block content is invalid."),
+    "InvalidBlobTier": (400, "The specified blob tier is invalid."),
     "InvalidBlobType": (409, "The blob type is invalid for this operation."),
+    "InvalidBlockId": (400, "The specified block ID is invalid. The block ID must be Base64-encoded."),
+    "InvalidBlockList": (400, "The specified block list is invalid."),
     "InvalidHeaderValue": (400, "The value for one of the HTTP headers is not in the correct format."),
     "InvalidMd5": (
         400,
@@ -77,8 +116,11 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     ),
     "InvalidRange": (416, "The range specified is invalid for the current size of the resource."),
     "InvalidResourceName": (400, "The specified resource name contains invalid characters."),
+    "InvalidSourceBlobType": (409, "The copy source blob type is invalid for this operation."),
+    "InvalidTags": (400, "The tags specified are invalid. It contains characters that are not permitted."),
     "InvalidUri": (400, "The requested URI does not represent any resource on the server."),
     "InvalidXmlDocument": (400, "XML specified is not syntactically valid."),
+    "InvalidXmlNodeValue": (400, "The value for one of the XML nodes is not in the correct format."),
     "KeyBasedAuthenticationNotPermitted": (
         403,
         "Key based authentication is not permitted on this storage account.",
@@ -87,6 +129,10 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     "LeaseIdMismatchWithBlobOperation": (
         412,
         "The lease ID specified did not match the lease ID for the blob.",
+    ),
+    "LeaseIdMismatchWithContainerOperation": (
+        412,
+        "The lease ID specified did not match the lease ID for the container.",
     ),
     "LeaseIdMismatchWithLeaseOperation": (
         409,
@@ -114,7 +160,9 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "A lease ID was specified, but the lease for the blob has expired.",
     ),
     "LeaseNotPresentWithBlobOperation": (412, "There is currently no lease on the blob."),
+    "LeaseNotPresentWithContainerOperation": (412, "There is currently no lease on the container."),
     "LeaseNotPresentWithLeaseOperation": (409, "There is currently no lease on the blob."),
+    "MaxBlobSizeConditionNotMet": (412, "The max blob size condition specified was not met."),
     "Md5Mismatch": (
         400,
         "The MD5 value specified in the request did not match with the MD5 value calculated by the server.",
@@ -131,8 +179,19 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "header.",
     ),
     "NoPendingCopyOperation": (409, "There is currently no pending copy operation."),
+    "NotImplemented": (501, "The requested operation is not implemented on the specified resource."),
+    "OperationNotAllowedOnIncrementalCopyBlob": (
+        409,
+        "The specified operation is not allowed on an incremental copy blob.",
+    ),
     "OperationTimedOut": (500, "Operation could not be completed within the permitted time."),
     "OutOfRangeInput": (400, "One of the request inputs is out of range."),
+    "PendingCopyOperation": (409, "There is currently a pending copy operation."),
+    "PreviousSnapshotCannotBeNewer": (
+        400,
+        "The prevsnapshot query parameter value cannot be newer than snapshot query parameter value.",
+    ),
+    "PreviousSnapshotNotFound": (409, "The previous snapshot is not found."),
     "RequestBodyTooLarge": (413, "The request body is too large and exceeds the maximum permissible limit."),
     "ResourceNotFound": (404, "The specified resource does not exist."),
     "SequenceNumberConditionNotMet": (412, "The sequence number condition specified was not met."),
@@ -142,10 +201,12 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "sequence number.",
     ),
     "ServerBusy": (503, "The server is busy."),
+    "SnapshotsPresent": (409, "This operation is not permitted because the blob has snapshots."),
     "SourceConditionNotMet": (
         412,
         "The source condition specified using HTTP conditional header(s) is not met.",
     ),
+    "TagsTooLarge": (400, "The tags specified exceed the maximum permissible limit."),
     "TargetConditionNotMet": (
         412,
         "The target condition specified using HTTP conditional header(s) is not met.",
@@ -176,11 +237,8 @@ def invalid_parameter(name: str, value: str) -> AzureError:
 
 
 def unsupported(operation: str) -> AzureError:
-    """An operation that this Blob service does not offer, by its name in Azure's documentation.
-
-    A status that no SDK retries: 501 would make clients wait half a minute before they say it.
-    """
-    return AzureError(400, "UnsupportedOperation", f"This stamp's Blob service does not support {operation}.")
+    """An operation that this Blob service does not offer, by its name in Azure's documentation."""
+    return fault("NotImplemented", f"This stamp does not offer {operation}.")
 
 
 def no_space() -> AzureError:

@@ -1,7 +1,7 @@
-"""Leases on blobs: pure functions from a lease and the time to the next lease.
+"""Leases on blobs and containers: pure functions from a lease and the time to the next lease.
 
 A lease is stored as the facts that its holder caused; its state follows from the clock.
-REST: Lease Blob, 2021-12-02.
+REST: Lease Blob; Lease Container, 2021-12-02.
 """
 
 from __future__ import annotations
@@ -95,7 +95,14 @@ def break_(lease: Lease | None, period: int | None, now: datetime) -> tuple[Leas
     return replace(lease, breaks=now + timedelta(seconds=wait)), wait
 
 
-def check(lease: Lease | None, lease_id: str | None, now: datetime, *, write: bool) -> None:
+def check(
+    lease: Lease | None,
+    lease_id: str | None,
+    now: datetime,
+    *,
+    write: bool,
+    what: Literal["Blob", "Container"] = "Blob",
+) -> None:
     """Raise 412 unless a request with `lease_id` (None: it has none) may go on."""
     locked = lease is not None and lease.locks(now)
     if lease_id is None:
@@ -103,9 +110,9 @@ def check(lease: Lease | None, lease_id: str | None, now: datetime, *, write: bo
             raise faults.fault("LeaseIdMissing")
         return
     if lease is None:
-        raise faults.fault("LeaseNotPresentWithBlobOperation")
+        raise faults.fault(f"LeaseNotPresentWith{what}Operation")
     if lease.id != lease_id:
-        raise faults.fault("LeaseIdMismatchWithBlobOperation")
+        raise faults.fault(f"LeaseIdMismatchWith{what}Operation")
     if not locked:
         raise faults.fault("LeaseLost")
 

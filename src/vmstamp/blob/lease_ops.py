@@ -1,41 +1,64 @@
-"""The REST operation Lease Blob: acquire, renew, change, release, break. REST: Lease Blob, 2021-12-02."""
+"""The REST operations Lease Blob and Lease Container: acquire, renew, change, release, break."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from vmstamp.blob import conditions, faults, lease
 from vmstamp.blob.blob_replies import validators
-from vmstamp.blob.blob_requests import lease_id
+from vmstamp.blob.blob_requests import check_tags, lease_id
 from vmstamp.blob.lease import Lease
-from vmstamp.blob.records import Blob
+from vmstamp.blob.records import Blob, Container
 from vmstamp.blob.request import Reply, Request
 from vmstamp.blob.store import BlobStore
 
+Leased = tuple[int, Lease | None, dict[str, str]]
+
 
 def lease_blob(store: BlobStore, request: Request) -> Reply:
-    """Lease Blob: acquire, renew, change, release, break."""
-    action = request.required_header("x-ms-lease-action").lower()
-    steps = {"acquire": _acquire, "renew": _renew, "change": _change, "release": _release, "break": _break}
-    if action not in steps:
-        raise faults.invalid_header("x-ms-lease-action", action)
+    """Lease Blob."""
+    step = _step(request)
     wanted = conditions.parse_conditions(request.headers)
     status, headers = 200, dict[str, str]()
 
     def apply(blob: Blob) -> Blob:
         nonlocal status
         conditions.check(wanted, blob.etag, blob.last_modified, read=False)
-        status, found, more = steps[action](store, request, blob.lease)
+        check_tags(request, blob)
+        status, found, more = step(store, request, blob.lease)
         headers.update(more)
         return replace(blob, lease=found)
 
-    blob = store.update_blob(request.address.ref, apply, touch=False)
+    blob = store.update_blob(request.ref, apply, touch=False)
     return Reply(status, {**validators(blob), **headers})
 
 
-Leased = tuple[int, Lease | None, dict[str, str]]
+def lease_container(store: BlobStore, request: Request) -> Reply:
+    """Lease Container."""
+    step = _step(request)
+    wanted = conditions.parse_conditions(request.headers)
+    status, headers = 200, dict[str, str]()
+
+    def apply(container: Container) -> Container:
+        nonlocal status
+        conditions.check(wanted, container.etag, container.last_modified, read=False)
+        status, found, more = step(store, request, container.lease)
+        headers.update(more)
+        return replace(container, lease=found)
+
+    container = store.update_container(*request.address[:2], apply, touch=False)
+    return Reply(status, {**validators(container), **headers})
+
+
+def _step(request: Request) -> Callable[[BlobStore, Request, Lease | None], Leased]:
+    action = request.required_header("x-ms-lease-action").lower()
+    if action not in _STEPS:
+        raise faults.invalid_header("x-ms-lease-action", action)
+    return _STEPS[action]
 
 
 def _acquire(store: BlobStore, request: Request, held: Lease | None) -> Leased:
@@ -68,6 +91,15 @@ def _release(store: BlobStore, request: Request, held: Lease | None) -> Leased:
 def _break(store: BlobStore, request: Request, held: Lease | None) -> Leased:
     new, seconds = lease.break_(held, request.number("x-ms-lease-break-period"), store.now())
     return 202, new, {"x-ms-lease-time": str(seconds)}
+
+
+_STEPS: Final = {
+    "acquire": _acquire,
+    "renew": _renew,
+    "change": _change,
+    "release": _release,
+    "break": _break,
+}
 
 
 def _own_lease_id(request: Request) -> str:

@@ -5,17 +5,30 @@ An operation that the service does not offer is refused by its name in the REST 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
-from vmstamp.blob import auth, blob_ops, container_ops, faults, lease_ops
-from vmstamp.blob.request import Grant, Reply, Request, parse_address
+from vmstamp.blob import (
+    auth,
+    blob_ops,
+    block_ops,
+    container_ops,
+    copy_ops,
+    faults,
+    lease_ops,
+    page_ops,
+    service_ops,
+    tag_ops,
+)
+from vmstamp.blob.copies import Copies
+from vmstamp.blob.copy_ops import Opener
+from vmstamp.blob.request import Grant, Reply, Request
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
 
 SMALL_BODY: Final = 2**20  # bytes; documents of XML
+LARGE_BODY: Final = 16 * 2**20  # bytes; a list of all blocks
 Run = Callable[[BlobStore, Request], Reply]
 
 
@@ -23,8 +36,9 @@ Run = Callable[[BlobStore, Request], Reply]
 class Operation:
     """`permissions`: any of these letters of a SAS lets it run, "" none does: it needs an account key.
 
-    `resource` is the letter of an account SAS's `srt`; `body` the largest body in bytes. `remakes` what a
-    managed disk's blob does not take: its size and its being are the disk's.
+    `resource` is the letter of an account SAS's `srt`; `body` the largest body in bytes. `snapshots`: whether
+    it takes a snapshot. `remakes` what a managed disk's blob does not take: its size and its being are the
+    disk's.
     """
 
     name: str
@@ -32,13 +46,27 @@ class Operation:
     permissions: str
     resource: str
     body: int = 0
+    snapshots: bool = False
     remakes: bool = False
 
 
-_SERVICE: Final = {
+Table = Mapping[tuple[str, str], Operation]
+
+_INFORMATION: Final = Operation(
+    "Get Account Information", service_ops.get_account_information, "rwdlacup", "sco"
+)
+_SERVICE: Final[Table] = {
     ("GET", "list"): Operation("List Containers", container_ops.list_containers, "l", "s"),
+    ("GET", "properties"): Operation("Get Blob Service Properties", service_ops.get_properties, "r", "s"),
+    ("PUT", "properties"): Operation(
+        "Set Blob Service Properties", service_ops.set_properties, "w", "s", SMALL_BODY, remakes=True
+    ),
+    ("POST", "userdelegationkey"): Operation(
+        "Get User Delegation Key", service_ops.get_user_delegation_key, "", "s", SMALL_BODY
+    ),
+    ("GET", "blobs"): Operation("Find Blobs by Tags", tag_ops.find_blobs, "f", "s"),
 }
-_CONTAINER: Final = {
+_CONTAINER: Final[Table] = {
     ("PUT", ""): Operation("Create Container", container_ops.create_container, "cw", "c", remakes=True),
     ("DELETE", ""): Operation("Delete Container", container_ops.delete_container, "d", "c", remakes=True),
     ("GET", ""): Operation("Get Container Properties", container_ops.get_container, "r", "c"),
@@ -53,66 +81,72 @@ _CONTAINER: Final = {
     ("PUT", "acl"): Operation(
         "Set Container ACL", container_ops.set_container_acl, "", "c", SMALL_BODY, remakes=True
     ),
+    ("PUT", "lease"): Operation("Lease Container", lease_ops.lease_container, "wd", "c", remakes=True),
     ("GET", "list"): Operation("List Blobs", container_ops.list_blobs, "l", "c"),
+    ("GET", "blobs"): Operation("Find Blobs by Tags in Container", tag_ops.find_blobs, "f", "c"),
 }
-_BLOB: Final = {
-    ("GET", ""): Operation("Get Blob", blob_ops.get_blob, "r", "o"),
-    ("HEAD", ""): Operation("Get Blob Properties", blob_ops.get_blob, "r", "o"),
-    ("DELETE", ""): Operation("Delete Blob", blob_ops.delete_blob, "d", "o", remakes=True),
-    ("GET", "pagelist"): Operation("Get Page Ranges", blob_ops.get_page_ranges, "r", "o"),
-    ("GET", "metadata"): Operation("Get Blob Metadata", blob_ops.get_metadata, "r", "o"),
-    ("HEAD", "metadata"): Operation("Get Blob Metadata", blob_ops.get_metadata, "r", "o"),
+_BLOB: Final[Table] = {
+    ("GET", ""): Operation("Get Blob", blob_ops.get_blob, "r", "o", snapshots=True),
+    ("HEAD", ""): Operation("Get Blob Properties", blob_ops.get_blob, "r", "o", snapshots=True),
+    ("DELETE", ""): Operation("Delete Blob", blob_ops.delete_blob, "d", "o", snapshots=True, remakes=True),
+    ("PUT", "undelete"): Operation("Undelete Blob", blob_ops.undelete_blob, "w", "o", remakes=True),
+    ("GET", "pagelist"): Operation("Get Page Ranges", page_ops.get_page_ranges, "r", "o", snapshots=True),
+    ("GET", "metadata"): Operation("Get Blob Metadata", blob_ops.get_metadata, "r", "o", snapshots=True),
+    ("HEAD", "metadata"): Operation("Get Blob Metadata", blob_ops.get_metadata, "r", "o", snapshots=True),
     ("PUT", "metadata"): Operation("Set Blob Metadata", blob_ops.set_metadata, "w", "o"),
     ("PUT", "properties"): Operation("Set Blob Properties", blob_ops.set_properties, "w", "o", remakes=True),
+    ("PUT", "snapshot"): Operation("Snapshot Blob", blob_ops.snapshot_blob, "wc", "o", remakes=True),
+    ("PUT", "tier"): Operation("Set Blob Tier", blob_ops.set_tier, "w", "o", snapshots=True, remakes=True),
+    ("GET", "tags"): Operation("Get Blob Tags", tag_ops.get_tags, "t", "o", snapshots=True),
+    ("PUT", "tags"): Operation("Set Blob Tags", tag_ops.set_tags, "t", "o", SMALL_BODY, snapshots=True),
     ("PUT", "lease"): Operation("Lease Blob", lease_ops.lease_blob, "wd", "o", remakes=True),
-    ("PUT", "copy"): Operation("Abort Copy Blob", blob_ops.abort_copy, "w", "o"),
+    ("GET", "blocklist"): Operation("Get Block List", block_ops.get_block_list, "r", "o", snapshots=True),
+    ("PUT", "blocklist"): Operation(
+        "Put Block List", block_ops.put_block_list, "cw", "o", LARGE_BODY, remakes=True
+    ),
+    ("PUT", "seal"): Operation("Append Blob Seal", block_ops.seal_append_blob, "wa", "o", remakes=True),
 }
 _PAGES: Final = {
-    "update": Operation("Put Page", blob_ops.update_pages, "w", "o", blob_ops.MAXIMUM_PAGES),
-    "clear": Operation("Clear Pages", blob_ops.clear_pages, "w", "o"),
+    "update": Operation("Put Page", page_ops.update_pages, "w", "o", page_ops.MAXIMUM_PAGES),
+    "clear": Operation("Clear Pages", page_ops.clear_pages, "w", "o"),
+}
+_BODIES: Final[Table] = {
+    ("PUT", "block"): Operation(
+        "Put Block", block_ops.put_block, "cw", "o", block_ops.MAXIMUM_BLOCK, remakes=True
+    ),
+    ("PUT", "appendblock"): Operation(
+        "Append Block", block_ops.append_block, "wa", "o", block_ops.MAXIMUM_BLOCK, remakes=True
+    ),
 }
 _MAKES: Final = {
-    "PageBlob": Operation("Put Blob", blob_ops.put_page_blob, "cw", "o", remakes=True),
+    "PageBlob": Operation("Put Blob", page_ops.put_page_blob, "cw", "o", remakes=True),
     "BlockBlob": Operation(
-        "Put Blob", blob_ops.put_block_blob, "cw", "o", blob_ops.MAXIMUM_BLOCK_BLOB, remakes=True
+        "Put Blob", block_ops.put_block_blob, "cw", "o", block_ops.MAXIMUM_BLOCK, remakes=True
     ),
+    "AppendBlob": Operation("Put Blob", block_ops.put_append_blob, "cw", "o", remakes=True),
 }
 # What the REST reference has and this service does not, by the query's `comp`.
 _UNSUPPORTED: Final = {
-    "account": "Get Account Information",
-    "appendblock": "Append Block",
     "batch": "Blob Batch",
-    "block": "Put Block",
-    "blocklist": "Put Block List and Get Block List",
-    "blobs": "Find Blobs by Tags",
     "expiry": "Set Blob Expiry",
     "immutabilityPolicies": "Set Immutability Policy",
-    "incrementalcopy": "Incremental Copy Blob",
     "legalhold": "Set Legal Hold",
-    "properties": "service properties",
     "query": "Query Blob Contents",
-    "seal": "Append Blob Seal",
-    "snapshot": "Snapshot Blob",
+    "rename": "Rename Container",
     "stats": "Get Blob Service Stats",
-    "tags": "blob tags",
-    "tier": "Set Blob Tier",
-    "undelete": "undelete",
-    "userdelegationkey": "Get User Delegation Key",
+    "undelete": "Restore Container",
 }
 # Headers that change what an operation does, and parameters that name what is never there.
 _UNSUPPORTED_HEADERS: Final = {
-    "x-ms-access-tier": "access tiers",
-    "x-ms-copy-source-authorization": "copy sources opened by a bearer token",
     "x-ms-encryption-key": "customer-provided encryption keys",
     "x-ms-encryption-scope": "encryption scopes",
-    "x-ms-if-tags": "conditions on blob tags",
     "x-ms-immutability-policy-until-date": "immutability policies",
     "x-ms-legal-hold": "legal holds",
-    "x-ms-source-if-tags": "conditions on blob tags",
+    "x-ms-rehydrate-priority": "the archive tier",
+    "x-ms-source-if-tags": "conditions on the tags of a source",
     "x-ms-structured-body": "structured message bodies",
-    "x-ms-tags": "blob tags",
 }
-_UNSUPPORTED_PARAMETERS: Final = {"snapshot": "snapshots of blobs", "versionid": "versions of blobs"}
+_UNSUPPORTED_PARAMETERS: Final = {"versionid": "versions of blobs"}
 
 
 class Operations:
@@ -125,57 +159,73 @@ class Operations:
         verify_token: auth.VerifyToken | None = None,
     ) -> None:
         self._store = store
-        self._authorities = frozenset(authorities)
         self._verify_token = verify_token
+        self.copies = Copies(store)
+        open_source = Opener(store, frozenset(authorities), self._authenticate)
+        copying = copy_ops.Copying(self.copies, open_source)
+        self._from_url: Mapping[tuple[str, str], Operation] = {
+            ("PUT", "page"): Operation("Put Page From URL", copying.put_page, "w", "o"),
+            ("PUT", "block"): Operation("Put Block From URL", copying.put_block, "cw", "o", remakes=True),
+            ("PUT", "appendblock"): Operation(
+                "Append Block From URL", copying.append_block, "wa", "o", remakes=True
+            ),
+            ("PUT", "incrementalcopy"): Operation(
+                "Incremental Copy Blob", copying.incremental_copy, "cw", "o", remakes=True
+            ),
+            ("PUT", ""): Operation("Copy Blob", copying.copy_blob, "cw", "o", remakes=True),
+        }
+        self._put_blob_from_url = Operation("Put Blob From URL", copying.put_blob, "cw", "o", remakes=True)
+        self._abort = Operation("Abort Copy Blob", copying.abort_copy, "w", "o", remakes=True)
 
     def find(self, request: Request) -> Operation:
         """The operation of a request. Raises AzureError that names what is not supported."""
         comp, scope = request.query.get("comp", ""), request.query.get("restype", "")
-        if request.method == "OPTIONS":
-            raise faults.unsupported("CORS")
-        _refuse_extras(request)
-        if request.address.blob:
-            found = self._find_for_blob(request, comp)
-        elif request.address.container and scope == "container":
-            found = _CONTAINER.get((request.method, comp))
-        elif not request.address.container:
-            found = None if scope else _SERVICE.get((request.method, comp))
-        else:
-            raise faults.fault("InvalidQueryParameterValue", "restype=container is missing.")
+        for names, table in (
+            (request.headers, _UNSUPPORTED_HEADERS),
+            (request.query, _UNSUPPORTED_PARAMETERS),
+        ):
+            for name in table.keys() & names.keys():
+                if names[name]:
+                    raise faults.unsupported(table[name])
+        found = self._find(request, comp, scope)
         if found is not None:
+            if request.query.get("snapshot") and not found.snapshots:
+                raise faults.invalid_parameter("snapshot", request.query["snapshot"])
             return found
-        name = _UNSUPPORTED.get("account" if scope == "account" else comp)
-        if name is None and not comp:
+        name = _UNSUPPORTED.get(comp, "")
+        if not name and not comp:
             raise faults.fault("UnsupportedHttpVerb")
-        raise faults.unsupported(name or f"comp={comp}")
+        raise faults.unsupported(name or f"comp={comp} with {request.method}")
+
+    def _find(self, request: Request, comp: str, scope: str) -> Operation | None:
+        asked = (request.method, comp)
+        if scope == "account" and comp == "properties" and request.method in ("GET", "HEAD"):
+            return _INFORMATION
+        if request.address.blob:
+            return self._find_for_blob(request, comp)
+        if request.address.container:
+            if scope != "container":
+                raise faults.fault("InvalidQueryParameterValue", "restype=container is missing.")
+            return _CONTAINER.get(asked)
+        wanted = "" if comp in ("list", "blobs") else "service"
+        return _SERVICE.get(asked) if scope == wanted else None
 
     def _find_for_blob(self, request: Request, comp: str) -> Operation | None:
-        if (request.method, comp) == ("PUT", "page"):
-            if request.header("x-ms-copy-source"):
-                raise faults.unsupported("Put Page From URL")
-            wanted = request.required_header("x-ms-page-write").lower()
-            if wanted not in _PAGES:
-                raise faults.invalid_header("x-ms-page-write", wanted)
-            return _PAGES[wanted]
-        if (request.method, comp) == ("PUT", ""):
-            return self._find_maker(request)
-        return _BLOB.get((request.method, comp))
-
-    def _find_maker(self, request: Request) -> Operation:
-        kind = request.header("x-ms-blob-type")
-        if request.header("x-ms-copy-source"):
-            if kind:
-                raise faults.unsupported("Put Blob From URL")
-            if request.header("x-ms-requires-sync").lower() == "true":
-                raise faults.unsupported("Copy Blob From URL")
-            return Operation("Copy Blob", self._copy, "cw", "o", remakes=True)
-        if not kind:
-            raise faults.missing_header("x-ms-blob-type")
-        if kind == "AppendBlob":
-            raise faults.unsupported("append blobs")
-        if kind not in _MAKES:
-            raise faults.invalid_header("x-ms-blob-type", kind)
-        return _MAKES[kind]
+        asked = (request.method, comp)
+        if request.header("x-ms-copy-source") and asked in self._from_url:
+            made = request.header("x-ms-blob-type")
+            if asked == ("PUT", "") and made:
+                if made != "BlockBlob":
+                    raise faults.invalid_header("x-ms-blob-type", made)
+                return self._put_blob_from_url
+            return self._from_url[asked]
+        if asked == ("PUT", "page"):
+            return _chosen(_PAGES, "x-ms-page-write", request.required_header("x-ms-page-write").lower())
+        if asked == ("PUT", ""):
+            return _chosen(_MAKES, "x-ms-blob-type", request.required_header("x-ms-blob-type"))
+        if asked == ("PUT", "copy"):
+            return self._abort
+        return _BODIES.get(asked) or _BLOB.get(asked)
 
     def authorize(self, request: Request, operation: Operation) -> Request:
         """The request with what it may do. Raises AzureError when that is not enough."""
@@ -183,11 +233,11 @@ class Operations:
         grant = request.grant
         if grant.everything:
             return request
-        if grant.by == "account SAS" and operation.resource not in grant.resources:
+        if grant.by == "account SAS" and not set(operation.resource) & set(grant.resources):
             raise faults.fault("AuthorizationResourceTypeMismatch")
         if not set(operation.permissions) & set(grant.permissions):
             raise _not_allowed(grant)
-        if grant.by == "service SAS" and operation.resource != "o" and operation.permissions != "l":
+        if grant.by == "service SAS" and not _fits_service_sas(operation):
             raise faults.fault("AuthorizationFailure")
         account = self._store.get_account(request.address.account)
         if account.hidden and operation.remakes:
@@ -203,63 +253,20 @@ class Operations:
         grant = auth.authenticate(request, account, container, self._store.now(), self._verify_token)
         return replace(request, grant=grant)
 
-    def _copy(self, store: BlobStore, request: Request) -> Reply:
-        return blob_ops.copy_blob(store, request, self._open_source(request))
-
-    def _open_source(self, request: Request) -> Request:
-        """The authorised read of a copy's source: by its SAS, by public access, or in the same account."""
-        try:
-            parts = urlsplit(request.header("x-ms-copy-source"))
-        except ValueError:
-            raise faults.invalid_header("x-ms-copy-source", "not a URL") from None
-        if _service(parts.netloc) not in {_service(request.host), *self._authorities}:
-            raise faults.unsupported(f"Copy Blob from another service ({parts.scheme}://{parts.netloc})")
-        source = Request(
-            method="GET",
-            raw_path=parts.path,
-            raw_query=parts.query,
-            query=parse_query(parts.query),
-            headers={},
-            address=parse_address(parts.netloc, parts.path),
-            scheme=parts.scheme,
-            host=parts.netloc,
-            client=request.client,
-        )
-        if not source.address.blob:
-            raise faults.invalid_header("x-ms-copy-source", source.url)
-        _refuse_extras(source)
-        if request.grant.everything and source.address.account == request.address.account:
-            return source
-        try:
-            source = self._authenticate(source)
-        except AzureError as error:
-            raise AzureError(error.status, "CannotVerifyCopySource", error.message) from error
-        if not source.grant.everything and "r" not in source.grant.permissions:
-            raise AzureError(403, "CannotVerifyCopySource", "The source's SAS does not allow to read it.")
-        return source
-
     def run(self, request: Request, operation: Operation) -> Reply:
         """Do it. Blocks. Raises AzureError."""
         return operation.run(self._store, request)
 
 
-def parse_query(raw: str) -> dict[str, str]:
-    """Query parameters by lower-case name; "+" stays what it is, as in signatures."""
-    parts = (part.partition("=") for part in raw.split("&") if part)
-    return {unquote(name).lower(): unquote(value) for name, _, value in parts}
+def _chosen(table: Mapping[str, Operation], header: str, value: str) -> Operation:
+    if value not in table:
+        raise faults.invalid_header(header, value)
+    return table[value]
 
 
-def _refuse_extras(request: Request) -> None:
-    for names, table in ((request.headers, _UNSUPPORTED_HEADERS), (request.query, _UNSUPPORTED_PARAMETERS)):
-        for name, what in table.items():
-            if names.get(name):
-                raise faults.unsupported(what)
-
-
-def _service(host: str) -> str:
-    """A host, with its port, without the account that host style puts first."""
-    account, mark, suffix = host.partition(".blob.")
-    return suffix if mark and "." not in account else host
+def _fits_service_sas(operation: Operation) -> bool:
+    """A service SAS opens blobs, and of a container its lists; nothing of the container itself."""
+    return "o" in operation.resource or operation.permissions in ("l", "f")
 
 
 def _not_allowed(grant: Grant) -> AzureError:

@@ -12,27 +12,62 @@ from vmstamp.db import Row
 
 PAGE_BLOB: Final = "PageBlob"
 BLOCK_BLOB: Final = "BlockBlob"
-BlobType = Literal["PageBlob", "BlockBlob"]
+APPEND_BLOB: Final = "AppendBlob"
+BlobType = Literal["PageBlob", "BlockBlob", "AppendBlob"]
+CopyStatus = Literal["pending", "success", "aborted", "failed"]
 PublicAccess = Literal["", "blob", "container"]
 
 
 class BlobRef(NamedTuple):
-    """The full name of a blob."""
+    """The full name of a blob, or of one of its snapshots."""
 
     account: str
     container: str
     name: str
+    snapshot: str = ""
+
+    @property
+    def base(self) -> BlobRef:
+        """The blob itself."""
+        return self._replace(snapshot="")
+
+
+@dataclass(frozen=True)
+class CorsRule:
+    """Which web pages of other origins may ask what. REST: Set Blob Service Properties."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    allowed_headers: tuple[str, ...]
+    exposed_headers: tuple[str, ...]
+    max_age: int  # seconds
+
+
+@dataclass(frozen=True)
+class ServiceProperties:
+    """What an account's Blob service was told. `retention_days`: how long deleted blobs are kept, or 0."""
+
+    cors: tuple[CorsRule, ...] = ()
+    retention_days: int = 0
+    default_version: str = ""
 
 
 @dataclass(frozen=True)
 class Account:
-    """A storage account with its two keys (base64). `hidden`: the stamp's own, reached by SAS only."""
+    """A storage account with its two keys (base64). `hidden`: the stamp's own, reached by SAS only.
+
+    `delegation_secret` (base64) is what its user delegation keys are made of.
+    """
 
     name: str
     key1: str
     key2: str
     hidden: bool
     created: datetime
+    sku: str = "Standard_LRS"
+    kind: str = "StorageV2"
+    delegation_secret: str = ""
+    properties: ServiceProperties = ServiceProperties()
 
 
 @dataclass(frozen=True)
@@ -54,6 +89,7 @@ class Container:
     metadata: dict[str, str] = field(default_factory=dict)
     public_access: PublicAccess = ""
     policies: tuple[AccessPolicy, ...] = ()
+    lease: Lease | None = None
 
 
 @dataclass(frozen=True)
@@ -70,17 +106,29 @@ class HttpHeaders:
 
 @dataclass(frozen=True)
 class CopyState:
-    """How a blob came from another one; copies inside a stamp are complete when they are answered."""
+    """How a blob came, or comes, from another one. A copy inside a stamp is complete when it is answered."""
 
     id: str
     source: str  # a URL, without its SAS
-    progress: str  # "copied/total" in bytes
-    completed: datetime
+    copied: int  # bytes
+    total: int
+    completed: datetime | None
+    status: CopyStatus = "success"
+    description: str = ""  # why it failed
+    snapshot: str = ""  # of an incremental copy: the destination's newest snapshot
+
+    @property
+    def progress(self) -> str:
+        return f"{self.copied}/{self.total}"
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob as it is now. `content` names the file with its bytes; `size` is in bytes."""
+    """A blob, or a snapshot, as it is now. `content` names the file with its bytes; `size` is in bytes.
+
+    `lineage` stays the same until the blob is overwritten as a whole: it tells whether a snapshot is of this
+    blob or of one that had its name before.
+    """
 
     ref: BlobRef
     type: BlobType
@@ -94,10 +142,68 @@ class Blob:
     sequence_number: int = 0
     lease: Lease | None = None
     copy: CopyState | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    lineage: str = ""
+    tier: str = ""  # "": none was set, which is Hot
+    appended: int = 0  # committed blocks of an append blob
+    append_sealed: bool = False
+    incremental: bool = False  # made by Incremental Copy Blob: only its snapshots are read
+    deleted: datetime | None = None  # soft-deleted
+    expires: datetime | None = None  # when a soft-deleted one is gone for good
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is the destination of a copy that goes on."""
+        return self.copy is not None and self.copy.status == "pending"
+
+    def awaits(self, begun: Blob) -> bool:
+        """Whether it still waits for the copy with which `begun` was made."""
+        mine, its = self.copy, begun.copy
+        return self.is_pending and mine is not None and its is not None and mine.id == its.id
+
+
+class Block(NamedTuple):
+    """A block of a block blob: its id (base64) and its size in bytes."""
+
+    id: str
+    size: int
 
 
 def account_of(row: Row) -> Account:
-    return Account(row["name"], row["key1"], row["key2"], bool(row["hidden"]), _time(row["created"]))
+    document = json.loads(row["document"])
+    properties = document.get("properties", {})
+    rules = tuple(
+        CorsRule(
+            tuple(rule["origins"]),
+            tuple(rule["methods"]),
+            tuple(rule["allowed_headers"]),
+            tuple(rule["exposed_headers"]),
+            rule["max_age"],
+        )
+        for rule in properties.get("cors", ())
+    )
+    return Account(
+        row["name"],
+        row["key1"],
+        row["key2"],
+        bool(row["hidden"]),
+        _time(row["created"]),
+        document.get("sku", Account.sku),
+        document.get("kind", Account.kind),
+        document.get("delegation_secret", ""),
+        ServiceProperties(rules, properties.get("retention_days", 0), properties.get("default_version", "")),
+    )
+
+
+def account_document(account: Account) -> str:
+    return _json(
+        {
+            "sku": account.sku,
+            "kind": account.kind,
+            "delegation_secret": account.delegation_secret,
+            "properties": asdict(account.properties),
+        }
+    )
 
 
 def container_of(row: Row) -> Container:
@@ -116,6 +222,7 @@ def container_of(row: Row) -> Container:
         document["metadata"],
         document["public_access"],
         policies,
+        _lease_of(document.get("lease")),
     )
 
 
@@ -125,15 +232,15 @@ def container_document(container: Container) -> str:
             "metadata": container.metadata,
             "public_access": container.public_access,
             "policies": [asdict(policy) for policy in container.policies],
+            "lease": None if container.lease is None else asdict(container.lease),
         }
     )
 
 
 def blob_of(row: Row) -> Blob:
     document = json.loads(row["document"])
-    lease, copy = document["lease"], document["copy"]
     return Blob(
-        BlobRef(row["account"], row["container"], row["name"]),
+        BlobRef(row["account"], row["container"], row["name"], row["snapshot"]),
         row["type"],
         row["size"],
         row["content"],
@@ -143,25 +250,52 @@ def blob_of(row: Row) -> Blob:
         document["metadata"],
         HttpHeaders(**document["headers"]),
         document["sequence_number"],
-        None
-        if lease is None
-        else Lease(lease["id"], lease["seconds"], _find_time(lease["until"]), _find_time(lease["breaks"])),
-        None
-        if copy is None
-        else CopyState(copy["id"], copy["source"], copy["progress"], _time(copy["completed"])),
+        _lease_of(document["lease"]),
+        _copy_of(document["copy"]),
+        document.get("tags", {}),
+        document.get("lineage", ""),
+        document.get("tier", ""),
+        document.get("appended", 0),
+        document.get("append_sealed", False),
+        document.get("incremental", False),
+        _find_time(row["deleted"]),
+        _find_time(row["expires"]),
     )
 
 
 def blob_document(blob: Blob) -> str:
-    return _json(
-        {
-            "metadata": blob.metadata,
-            "headers": asdict(blob.headers),
-            "sequence_number": blob.sequence_number,
-            "lease": None if blob.lease is None else asdict(blob.lease),
-            "copy": None if blob.copy is None else asdict(blob.copy),
-        }
-    )
+    document = {
+        "metadata": blob.metadata,
+        "headers": asdict(blob.headers),
+        "sequence_number": blob.sequence_number,
+        "lease": None if blob.lease is None else asdict(blob.lease),
+        "copy": None if blob.copy is None else asdict(blob.copy),
+        "lineage": blob.lineage,
+    }
+    rare = {
+        "tags": blob.tags,
+        "tier": blob.tier,
+        "appended": blob.appended,
+        "append_sealed": blob.append_sealed,
+        "incremental": blob.incremental,
+    }
+    return _json(document | {name: value for name, value in rare.items() if value})
+
+
+def _lease_of(document: dict[str, Any] | None) -> Lease | None:
+    if document is None:
+        return None
+    until, breaks = (_find_time(document[name]) for name in ("until", "breaks"))
+    return Lease(document["id"], document["seconds"], until, breaks)
+
+
+def _copy_of(document: dict[str, Any] | None) -> CopyState | None:
+    if document is None:
+        return None
+    if "progress" in document:  # as version 1 of the schema kept it
+        copied, total = document.pop("progress").split("/")
+        document |= {"copied": int(copied), "total": int(total)}
+    return CopyState(**document | {"completed": _find_time(document["completed"])})
 
 
 def time_text(time: datetime) -> str:
@@ -174,7 +308,7 @@ def _time(text: str) -> datetime:
 
 
 def _find_time(text: str | None) -> datetime | None:
-    return None if text is None else _time(text)
+    return _time(text) if text else None
 
 
 def _json(document: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from vmstamp.blob import faults
 from vmstamp.blob.records import Blob, BlobRef
+from vmstamp.identity import Bearer
 
 _RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)")
 ROOT: Final = "$root"
@@ -27,10 +28,6 @@ class Address(NamedTuple):
     account: str
     container: str
     blob: str
-
-    @property
-    def ref(self) -> BlobRef:
-        return BlobRef(*self)
 
 
 def parse_address(host: str, raw_path: str) -> Address:
@@ -55,12 +52,13 @@ class Grant:
     """What a request may do. `everything`: by an account key or a token. `permissions`: letters, as in `sp`.
 
     `resources` are the letters of an account SAS's `srt`; "" for a service SAS or public access.
-    `by` is "key", "token", "account SAS", "service SAS" or "public".
+    `by` is "key", "token", "account SAS", "service SAS" or "public". `bearer`: whose the token is.
     """
 
     by: str
     permissions: str = ""
     resources: str = ""
+    bearer: Bearer | None = None
 
     @property
     def everything(self) -> bool:
@@ -84,9 +82,20 @@ class Request:
     grant: Grant = field(default_factory=lambda: Grant("public"))
 
     @property
+    def ref(self) -> BlobRef:
+        """The blob, or the snapshot of it, that is asked for."""
+        return BlobRef(*self.address, self.query.get("snapshot", ""))
+
+    @property
     def url(self) -> str:
         """The URL without its query."""
         return f"{self.scheme}://{self.host}{self.raw_path}"
+
+    @property
+    def endpoint(self) -> str:
+        """The account's own URL, as the request addressed it."""
+        path_style = ".blob." not in self.host
+        return f"{self.scheme}://{self.host}/" + (f"{self.address.account}/" if path_style else "")
 
     def header(self, name: str) -> str:
         return self.headers.get(name, "")
@@ -108,18 +117,8 @@ class Request:
 
     def range(self) -> tuple[int, int | None] | None:
         """The half-open range of x-ms-range or Range, its end None when open; None when there is none."""
-        for name in ("x-ms-range", "range"):
-            value = self.headers.get(name, "")
-            if not value:
-                continue
-            match = _RANGE.fullmatch(value.strip())
-            if match is None:
-                raise faults.invalid_header(name, value)
-            start, last = int(match[1]), match[2]
-            if last and int(last) < start:
-                raise faults.invalid_header(name, value)
-            return start, int(last) + 1 if last else None
-        return None
+        name = "x-ms-range" if self.headers.get("x-ms-range") else "range"
+        return parse_range(name, self.headers.get(name, ""))
 
     def metadata(self) -> dict[str, str]:
         start = "x-ms-meta-"
@@ -140,6 +139,25 @@ class Reply:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | Stream = b""
+
+
+def parse_query(raw: str) -> dict[str, str]:
+    """Query parameters by lower-case name; "+" stays what it is, as in signatures."""
+    parts = (part.partition("=") for part in raw.split("&") if part)
+    return {unquote(name).lower(): unquote(value) for name, _, value in parts}
+
+
+def parse_range(name: str, value: str) -> tuple[int, int | None] | None:
+    """The half-open range in a header's value, its end None when open; None for no value."""
+    if not value:
+        return None
+    match = _RANGE.fullmatch(value.strip())
+    if match is None:
+        raise faults.invalid_header(name, value)
+    start, last = int(match[1]), match[2]
+    if last and int(last) < start:
+        raise faults.invalid_header(name, value)
+    return start, int(last) + 1 if last else None
 
 
 def http_time(time: datetime) -> str:

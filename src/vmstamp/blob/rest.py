@@ -21,10 +21,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from vmstamp.blob import documents, faults
+from vmstamp.blob import documents, faults, service_ops
 from vmstamp.blob.auth import VerifyToken
-from vmstamp.blob.operations import Operation, Operations, parse_query
-from vmstamp.blob.request import Reply, Request, Stream, parse_address
+from vmstamp.blob.operations import Operation, Operations
+from vmstamp.blob.request import Reply, Request, Stream, parse_address, parse_query
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
 
@@ -86,7 +86,15 @@ class _Door:
         request_id = str(uuid.uuid4())
         sender = _Sender(scope["method"], send, _common_headers(headers, request_id))
         try:
-            await self._serve(_request(scope, headers), receive, sender)
+            request = _request(scope, headers)
+            _check_version(request)
+            if request.method == "OPTIONS":
+                reply = await self._run(lambda: service_ops.preflight(self._store, request))
+                await sender.send(reply.status, reply.headers, b"")
+                return
+            if "origin" in headers:
+                sender.add(await self._run(lambda: service_ops.cors_headers(self._store, request)))
+            await self._serve(request, receive, sender)
         except AzureError as error:
             await sender.fail(error)
         except _Gone:
@@ -143,6 +151,10 @@ class _Sender:
         self._send: Callable[[Message], Awaitable[None]] = send
         self._common = common
         self._begun = False
+
+    def add(self, headers: dict[str, str]) -> None:
+        """Headers that the reply carries too, be it an error."""
+        self._common |= headers
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         self._begun = True
@@ -213,11 +225,17 @@ def _common_headers(headers: dict[str, str], request_id: str) -> dict[str, str]:
     return common
 
 
+def _check_version(request: Request) -> None:
+    version = request.header("x-ms-version")
+    if version and not _VERSION.fullmatch(version):
+        raise faults.invalid_header("x-ms-version", version)
+
+
 def _body_length(request: Request, operation: Operation) -> int:
     """The length of the request's body in bytes. Raises 411 and 413."""
     length = request.number("content-length")
     if length is None:
-        if request.header("transfer-encoding") or (operation.body and request.method == "PUT"):
+        if request.header("transfer-encoding") or (operation.body and request.method in ("PUT", "POST")):
             raise faults.fault("MissingContentLengthHeader")
         return 0
     if length > operation.body and operation.body:

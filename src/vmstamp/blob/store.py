@@ -5,13 +5,15 @@ The page table is the truth: what it does not list reads as zeros, whatever the 
 What a crash (kill -9 at any instant) leaves, by the order of effects:
 
     write     bytes first, row second     a crash leaves bytes that no row lists: `recover` punches them out
+    append    bytes first, row second     a crash leaves a file too long: `recover` cuts it
     clear     row first, hole second      a crash leaves the same
     grow      file first, row second      a crash leaves a file too long: `recover` cuts it
     shrink    row first, file second      a crash leaves the same
     create    file first, row second      a crash leaves a file without a row: `recover` deletes it
     delete    row first, file second      a crash leaves the same
 
-So whatever was answered is there afterwards, and nothing else is seen.
+So whatever was answered is there afterwards, and nothing else is seen. After a loss of power that holds for
+what was answered before the last flush; `flush` says what flushes.
 
 A content is *sealed* when a second blob shares it or a virtual machine reads its file: it is never
 written again. The next write to a blob gives the blob a copy of its own first.
@@ -30,24 +32,29 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from vmstamp.blob import faults, lease, pages, sas, tables
-from vmstamp.blob.blobs import PAGE, Blobs, Check, replace_blob, unchecked
+from vmstamp.blob.blobs import PAGE, Check, Position, unchecked
+from vmstamp.blob.blocks import UNCOMMITTED_KEPT
 from vmstamp.blob.content import data_ranges
-from vmstamp.blob.records import Account, Blob, BlobRef, Container, CopyState
+from vmstamp.blob.records import PAGE_BLOB, Account, Blob, BlobRef, Container, CopyState, blob_of
+from vmstamp.blob.snapshots import Snapshots
+from vmstamp.blob.sources import Source
+from vmstamp.blob.tags import Expression, matches
 from vmstamp.extents import Extents
 
-__all__ = ["PAGE", "Account", "Blob", "BlobRef", "BlobStore", "Check", "Container"]
+__all__ = ["PAGE", "Account", "Blob", "BlobRef", "BlobStore", "Check", "Container", "Position"]
 
 log = logging.getLogger("vmstamp.blob")
 
 
-class BlobStore(Blobs):
+class BlobStore(Snapshots):
     """The blobs of one stamp, and what its virtual machines, disks and images need of them.
 
     Thread-safe; every method may block on the disk. Raises AzureError with the Blob service's own codes; no
@@ -57,7 +64,11 @@ class BlobStore(Blobs):
     def recover(self) -> None:
         """Make files and rows agree; to be called before anything else uses the store."""
         with self._db.write() as connection:
-            connection.execute("DELETE FROM content WHERE id NOT IN (SELECT content FROM blob)")
+            tables.delete_expired(connection, self.now())
+            tables.delete_staged_before(connection, self.now() - UNCOMMITTED_KEPT)
+            tables.delete_all_unused(connection)
+            for blob in tables.pending_copies(connection):
+                tables.put_blob(connection, self._interrupted(blob))
             rows = connection.execute("SELECT id, size, sealed FROM content").fetchall()
         known = {row["id"] for row in rows}
         for name in self._contents.names() - known:
@@ -72,6 +83,76 @@ class BlobStore(Blobs):
                     "the content file %s is gone: its blob cannot be read", self._contents.path(row["id"])
                 )
 
+    def _interrupted(self, blob: Blob) -> Blob:
+        why = "500 InternalError The server ended before the copy did. Begin it anew."
+        copy = blob.copy and replace(blob.copy, status="failed", description=why, completed=self.now())
+        return replace(blob, copy=copy)
+
+    def find_tagged(
+        self, account: str, container: str, expression: Expression, start: tuple[str, str], count: int
+    ) -> list[Blob]:
+        """Blobs whose tags an expression fits, by container and name from `start` on, at most `count`.
+
+        `container` "" is all of them; `@container` in the expression stands for the container's name.
+        """
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT * FROM blob WHERE account = ?1 AND (?2 = '' OR container = ?2) AND snapshot = '' "
+                "AND deleted = '' AND (container, name) >= (?3, ?4) AND document -> '$.tags' IS NOT NULL "
+                "ORDER BY container, name",
+                (account, container, *start),
+            )
+            found = (blob_of(row) for row in rows)
+            fitting = (
+                blob for blob in found if matches(expression, blob.tags | {"@container": blob.ref.container})
+            )
+            return list(islice(fitting, count))
+
+    # -- copies from foreign sources, piece by piece (`copies`)
+
+    def begin_copy(
+        self, ref: BlobRef, source: Source, copy: CopyState, change: Callable[[Blob], Blob], check: Check
+    ) -> Blob:
+        """The destination of a copy that is to go on; only a page blob has its full size at once."""
+        new = self._new_blob(ref, source.type, source.size if source.type == PAGE_BLOB else 0)
+        new = change(
+            replace(
+                new,
+                copy=copy,
+                metadata=source.metadata,
+                headers=source.headers,
+                sequence_number=source.sequence_number,
+            )
+        )
+        return self._put(new, check, lambda: self._contents.create(new.content, source.size), [], source.size)
+
+    def write_copied(self, begun: Blob, offset: int, data: bytes) -> None:
+        """Bytes of a copy. Raises 409 NoPendingCopyOperation when it has been ended meanwhile."""
+        with self._locks.shared(begun.ref), self._space():
+            if not self.get_blob(*begun.ref).awaits(begun):
+                raise faults.fault("NoPendingCopyOperation")
+            self._contents.write(begun.content, offset, data)
+            with self._db.write() as connection:
+                pages.add(connection, begun.content, offset, offset + len(data))
+
+    def finish_copy(self, begun: Blob) -> None:
+        """Give the destination its size; its copy is to be called successful next."""
+        total = begun.copy.total if begun.copy is not None else 0
+        self.update_blob(begun.ref, lambda blob: replace(blob, size=total) if blob.awaits(begun) else blob)
+
+    def empty(self, ref: BlobRef, copy_id: str) -> None:
+        """Leave nothing of a copy that did not succeed."""
+        content = uuid.uuid4().hex
+        with self._locks.exclusive(ref), self._making(content):
+            self._contents.create(content, 0)
+            with self._db.write() as connection:
+                blob = self._get(connection, ref)
+                if blob.copy is None or blob.copy.id != copy_id:
+                    raise faults.fault("NoPendingCopyOperation")
+                tables.insert_content(connection, content, 0)
+                unused = self._place(connection, blob, replace(blob, content=content, size=0))
+        self._remove_files(unused)
+
     # -- what virtual machines, disks and images need
 
     def share(
@@ -82,15 +163,15 @@ class BlobStore(Blobs):
         overwrite: bool = False,
         check: Check = unchecked,
         source_check: Check = unchecked,
-        metadata: dict[str, str] | None = None,
+        change: Callable[[Blob], Blob] = lambda blob: blob,
         copied_from: str = "",
     ) -> Blob:
         """A new blob with the source's bytes, in a time that does not depend on their number.
 
-        The two share one content until one of them is written. With `copied_from`, a URL, the new blob
-        says that it is a copy. Raises 409 BlobAlreadyExists unless `overwrite`.
+        The two share one content until one of them is written. `change` gives the new blob other properties;
+        with `copied_from`, a URL, it says that it is a copy. Raises 409 BlobAlreadyExists unless `overwrite`.
         """
-        with self._exclusive_both(source, destination):
+        with self._exclusive_both(source.base, destination):
             self._seal(source)
             with self._space(), self._db.write() as connection:
                 origin = self._get(connection, source)
@@ -98,26 +179,29 @@ class BlobStore(Blobs):
                 old = self._check_place_in(connection, destination, check)
                 if old is not None and not overwrite:
                     raise faults.fault("BlobAlreadyExists")
-                new = self._shared(origin, destination, metadata, copied_from)
+                new = change(self._shared(origin, destination, copied_from))
                 new = new if old is None else replace(new, lease=old.lease)
-                unused = replace_blob(connection, old, new)
+                unused = self._place(connection, old, new)
+                unused += tables.delete_unused(connection, tables.delete_staged(connection, destination))
             self._remove_files(unused)
         return new
 
-    def _shared(self, origin: Blob, ref: BlobRef, metadata: dict[str, str] | None, copied_from: str) -> Blob:
+    def _shared(self, origin: Blob, ref: BlobRef, copied_from: str) -> Blob:
         now = self.now()
         copy = None
         if copied_from:
-            copy = CopyState(str(uuid.uuid4()), copied_from, f"{origin.size}/{origin.size}", now)
+            copy = CopyState(str(uuid.uuid4()), copied_from, origin.size, origin.size, now)
         return replace(
             origin,
             ref=ref,
             etag=self.new_etag(),
             created=now,
             last_modified=now,
-            metadata=metadata or origin.metadata,
             lease=None,
             copy=copy,
+            tags={},
+            lineage=uuid.uuid4().hex,
+            incremental=False,
         )
 
     def content_path(self, ref: BlobRef) -> Path:
@@ -144,13 +228,14 @@ class BlobStore(Blobs):
                 os.close(descriptor)
             with self._db.write() as connection:
                 blob = self._get(connection, ref)
-                tables.insert_content(connection, content, size)
+                generation = tables.content_generation(connection, blob.content) + 1
+                tables.insert_content(connection, content, size, generation)
                 for start, end in held:
-                    pages.add(connection, content, start, end)
+                    pages.add(connection, content, start, end, generation)
                 new = replace(
                     blob, content=content, size=size, etag=self.new_etag(), last_modified=self.now()
                 )
-                unused = replace_blob(connection, blob, new)
+                unused = self._place(connection, blob, new)
         self._remove_files(unused)
         path.unlink(missing_ok=True)
 

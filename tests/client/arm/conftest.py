@@ -32,7 +32,7 @@ from vmstamp.arm import rest
 from vmstamp.arm.compute.host import DiskPlan, Outcome, VmPlan
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
-from vmstamp.blob.store import BlobStore
+from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.disk.footer import make_footer
 from vmstamp.errors import AzureError
@@ -140,10 +140,11 @@ class Arm:
             self.storage.storage_accounts.begin_create("rg", account, body).result()
         if self.store.find_container(account, "vhds") is None:
             self.store.create_container(account, "vhds")
-        self.store.create_page_blob(account, "vhds", name, size + 512)
-        self.store.write_pages(account, "vhds", name, 0, mark.ljust(512, b"\0"))
+        ref = BlobRef(account, "vhds", name)
+        self.store.create_page_blob(ref, size + 512)
+        self.store.write_pages(ref, 0, mark.ljust(512, b"\0"))
         footer = make_footer(size, uuid.uuid4(), datetime.now(UTC))
-        self.store.write_pages(account, "vhds", name, size, footer)
+        self.store.write_pages(ref, size, footer)
         return f"{ENDPOINT}/{account}/vhds/{name}"
 
     def image(self, name: str = "image1", **properties: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from vmstamp.blob.store import BlobRef
 from vmstamp.disk.footer import make_footer
 
 MIB, GIB = 2**20, 2**30
@@ -31,7 +32,7 @@ def error_of(call: Any) -> Any:
 
 def bytes_of(arm: Any, url: str, offset: int, length: int) -> bytes:
     account, container, name = url.split("?")[0].removeprefix("http://127.0.0.1:10000/").split("/", 2)
-    return bytes(arm.store.read(account, container, name, offset, length))
+    return bytes(arm.store.read(BlobRef(account, container, name), offset, length))
 
 
 def test_empty_disk_is_created_grown_and_deleted(arm: Any) -> None:
@@ -66,7 +67,8 @@ def test_disk_is_uploaded_and_its_footer_checked(arm: Any) -> None:
     assert error.code == "InvalidVhd" and "conectix" in error.message
     arm.compute.disks.begin_grant_access("rg", "disk1", {"access": "Write", "durationInSeconds": 60}).result()
     account = sas.access_sas.removeprefix("http://127.0.0.1:10000/").split("/")[0]
-    arm.store.write_pages(account, "disk", "abcd", size, make_footer(size, uuid.uuid4(), datetime.now(UTC)))
+    footer = make_footer(size, uuid.uuid4(), datetime.now(UTC))
+    arm.store.write_pages(BlobRef(account, "disk", "abcd"), size, footer)
     arm.compute.disks.begin_revoke_access("rg", "disk1").result()
     assert arm.compute.disks.get("rg", "disk1").properties.disk_state == "Unattached"
 
@@ -112,7 +114,7 @@ def test_blob_of_another_region_is_refused(arm: Any) -> None:
 
 def test_blob_that_is_no_vhd_is_refused(arm: Any) -> None:
     url = arm.vhd("account1", "a.vhd")
-    arm.store.clear_pages("account1", "vhds", "a.vhd", MIB, 512)
+    arm.store.clear_pages(BlobRef("account1", "vhds", "a.vhd"), MIB, 512)
     error = error_of(lambda: create(arm, createOption="Import", sourceUri=url))
     assert error.code == "InvalidVhd" and "cookie value" in error.message
 

@@ -9,6 +9,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.blob.store import BlobRef
 
 MIB, GIB = 2**20, 2**30
 
@@ -172,7 +173,7 @@ def test_blob_based_vm_is_captured_to_the_system_container(arm: Any) -> None:
     assert error.message == "Capture operation cannot be completed because the VM is not generalized."
     arm.host.write(plan_of(arm, vm), 0, 0, b"data of the guest")
     machines.begin_deallocate("rg", "vm1").result()
-    assert arm.store.read("account1", "vhds", "vm1-data.vhd", 0, 17) == b"data of the guest"
+    assert arm.store.read(BlobRef("account1", "vhds", "vm1-data.vhd"), 0, 17) == b"data of the guest"
     machines.generalize("rg", "vm1")
     template = machines.begin_capture("rg", "vm1", body).result().as_dict()
     disk = template["resources"][0]["properties"]["storageProfile"]["osDisk"]
@@ -183,7 +184,7 @@ def test_blob_based_vm_is_captured_to_the_system_container(arm: Any) -> None:
     )
     assert template["parameters"]["vmSize"]["defaultValue"] == "Standard_B1ms"
     data = f"Microsoft.Compute/Images/captured/pre-dataDisk-0.{vm.properties.vm_id}.vhd"
-    assert arm.store.read("account1", "system", data, 0, 17) == b"data of the guest"
+    assert arm.store.read(BlobRef("account1", "system", data), 0, 17) == b"data of the guest"
     error = error_of(lambda: machines.begin_capture("rg", "vm1", body))
     assert error.code == "TargetDiskBlobAlreadyExists"
     machines.begin_capture("rg", "vm1", {**body, "overwriteVhds": True}).result()
@@ -368,7 +369,7 @@ def test_disks_stay_unless_they_are_to_be_deleted(arm: Any) -> None:
     read = {"access": "Read", "durationInSeconds": 60}
     sas = arm.compute.disks.begin_grant_access("rg", left[0].name, read).result().access_sas
     account = sas.removeprefix("http://127.0.0.1:10000/").split("/")[0]
-    assert arm.store.read(account, "disk", "abcd", 0, 4) == b"kept"
+    assert arm.store.read(BlobRef(account, "disk", "abcd"), 0, 4) == b"kept"
     body = arm.vm_body(arm.image(), arm.nic("nic2"))
     body["properties"]["storageProfile"]["osDisk"]["deleteOption"] = "Delete"
     body["properties"]["networkProfile"]["networkInterfaces"][0]["properties"]["deleteOption"] = "Delete"
@@ -417,7 +418,7 @@ def test_serial_log_is_a_blob_to_be_read(arm: Any) -> None:
     account, container, name = (
         data.serial_console_log_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/").split("/", 2)
     )
-    assert arm.store.read(account, container, name, 0, 13) == b"Linux version"
+    assert arm.store.read(BlobRef(account, container, name), 0, 13) == b"Linux version"
 
 
 def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:

@@ -7,9 +7,8 @@ import pytest
 from azure.storage.blob import generate_account_sas, generate_blob_sas, generate_container_sas
 
 from vmstamp.blob import auth, sas
-from vmstamp.blob.operations import parse_query
 from vmstamp.blob.records import AccessPolicy, Account, Container
-from vmstamp.blob.request import Request, parse_address
+from vmstamp.blob.request import Request, parse_address, parse_query
 from vmstamp.errors import AzureError
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
@@ -92,7 +91,7 @@ FIELDS = {
     "si": "id",
     "sip": "10.0.0.1",
     "spr": "https",
-    "sr": "b",
+    "sr": "bs",
     "snapshot": "snap",
     "ses": "scope",
     "rscc": "cc",
@@ -112,10 +111,10 @@ TAIL = "cc\ncd\nce\ncl\nct"
     [
         ("2015-04-05", ""),
         ("2018-03-28", ""),
-        ("2018-11-09", "b\nsnap\n"),
-        ("2020-10-02", "b\nsnap\n"),
-        ("2020-12-06", "b\nsnap\nscope\n"),
-        ("2026-02-06", "b\nsnap\nscope\n"),
+        ("2018-11-09", "bs\nsnap\n"),
+        ("2020-10-02", "bs\nsnap\n"),
+        ("2020-12-06", "bs\nsnap\nscope\n"),
+        ("2026-02-06", "bs\nsnap\nscope\n"),
     ],
 )
 def test_a_service_sas_signs_what_its_version_says(version: str, between: str) -> None:

@@ -32,12 +32,12 @@ def store(database: Database, tmp_path: Path) -> BlobStore:
     store = BlobStore(database, tmp_path / "content")
     store.create_account("acct")
     store.create_container("acct", "vhds")
-    store.create_page_blob(*A, SIZE)
+    store.create_page_blob(A, SIZE)
     return store
 
 
 def whole(store: BlobStore, ref: BlobRef) -> bytes:
-    return store.read(*ref, 0, store.get_blob(*ref).size)
+    return store.read(ref, 0, store.get_blob(*ref).size)
 
 
 def files(tmp_path: Path) -> set[str]:
@@ -54,7 +54,7 @@ steps = st.lists(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_a_blob_behaves_as_an_array_of_bytes(store: BlobStore, tmp_path: Path, steps: list[Step]) -> None:
-    store.create_page_blob(*A, SIZE)
+    store.create_page_blob(A, SIZE)
     model, data = bytearray(SIZE), Extents()
     frozen: dict[BlobRef, bytes] = {}
     for number, (what, first, count) in enumerate(steps):
@@ -65,20 +65,20 @@ def test_a_blob_behaves_as_an_array_of_bytes(store: BlobStore, tmp_path: Path, s
             frozen[copy] = bytes(model)
         elif what == "resize":
             size = (first + 1) * PAGE
-            store.resize(*A, size)
+            store.resize(A, size)
             model = model[:size] + bytes(max(0, size - len(model)))
             data = data.intersect(Extents([(0, size)]))
         elif start < end and what == "write":
             piece = os.urandom(end - start)
-            store.write_pages(*A, start, piece)
+            store.write_pages(A, start, piece)
             model[start:end] = piece
             data = data.union(Extents([(start, end)]))
         elif start < end:
-            store.clear_pages(*A, start, end - start)
+            store.clear_pages(A, start, end - start)
             model[start:end] = bytes(end - start)
             data = data.subtract(Extents([(start, end)]))
     assert whole(store, A) == model
-    assert store.page_ranges(*A) == list(data)
+    assert store.page_ranges(A) == list(data)
     assert store.content_path(A).read_bytes() == model
     assert all(whole(store, ref) == content for ref, content in frozen.items())
 
@@ -101,7 +101,7 @@ def test_the_page_table_is_a_set_of_bytes(database: Database, steps: list[tuple[
 
 
 def test_bytes_that_no_row_lists_are_zero_after_recovery(store: BlobStore, tmp_path: Path) -> None:
-    store.write_pages(*A, PAGE, b"a" * PAGE)
+    store.write_pages(A, PAGE, b"a" * PAGE)
     content = store.get_blob(*A).content
     with (tmp_path / "content" / content).open("r+b") as file:
         file.write(b"x" * PAGE)
@@ -120,10 +120,10 @@ def test_recovery_removes_files_that_no_blob_names(store: BlobStore, tmp_path: P
 
 
 def test_a_share_takes_no_bytes_until_one_is_written(store: BlobStore, tmp_path: Path) -> None:
-    store.write_pages(*A, 0, b"a" * PAGE)
+    store.write_pages(A, 0, b"a" * PAGE)
     store.share(A, B)
     assert len(files(tmp_path)) == 1
-    store.write_pages(*B, PAGE, b"b" * PAGE)
+    store.write_pages(B, PAGE, b"b" * PAGE)
     assert len(files(tmp_path)) == 2
     assert whole(store, A)[: 2 * PAGE] == b"a" * PAGE + bytes(PAGE)
     assert whole(store, B)[: 2 * PAGE] == b"a" * PAGE + b"b" * PAGE
@@ -141,7 +141,7 @@ def test_a_write_ends_however_often_its_blob_is_sealed(store: BlobStore) -> None
         sealer.start()
     try:
         for page in range(64):
-            store.write_pages(*A, page * PAGE, b"w" * PAGE)
+            store.write_pages(A, page * PAGE, b"w" * PAGE)
     finally:
         done.set()
         for sealer in sealers:
@@ -151,7 +151,7 @@ def test_a_write_ends_however_often_its_blob_is_sealed(store: BlobStore) -> None
 
 def test_a_file_that_was_given_out_is_never_written(store: BlobStore) -> None:
     path = store.content_path(A)
-    store.write_pages(*A, 0, b"n" * PAGE)
+    store.write_pages(A, 0, b"n" * PAGE)
     assert path != store.content_path(A)
     assert whole(store, A)[:PAGE] == b"n" * PAGE
 
@@ -173,17 +173,17 @@ def test_a_sparse_file_becomes_the_content(store: BlobStore, tmp_path: Path) -> 
     store.replace_content(A, path)
     assert not path.exists()
     assert store.get_blob(*A).size == 2**20
-    assert store.page_ranges(*A) == [Extent(2**19, 2**19 + 4096)]
-    store.write_pages(*A, 0, b"w" * PAGE)
+    assert store.page_ranges(A) == [Extent(2**19, 2**19 + 4096)]
+    store.write_pages(A, 0, b"w" * PAGE)
     assert whole(store, A)[2**19 : 2**19 + 4096] == b"d" * 4096
 
 
 def test_a_reader_never_gets_zeros_for_bytes_that_were_replaced(store: BlobStore) -> None:
-    store.write_pages(*A, 0, b"a" * PAGE)
+    store.write_pages(A, 0, b"a" * PAGE)
     with store.reader(store.get_blob(*A)) as read:
         assert read(0, PAGE) == b"a" * PAGE
         store.content_path(A)
-        store.write_pages(*A, PAGE, b"b" * PAGE)
+        store.write_pages(A, PAGE, b"b" * PAGE)
         with pytest.raises(AzureError) as caught:
             read(0, PAGE)
         assert (caught.value.status, caught.value.code) == (503, "ServerBusy")
@@ -203,7 +203,7 @@ def test_containers_are_listed_page_by_page(store: BlobStore) -> None:
 
 
 def test_an_existing_blob_is_not_shared_over(store: BlobStore) -> None:
-    store.create_page_blob(*B, PAGE)
+    store.create_page_blob(B, PAGE)
     with pytest.raises(AzureError) as caught:
         store.share(A, B)
     assert (caught.value.status, caught.value.code) == (409, "BlobAlreadyExists")
@@ -212,9 +212,9 @@ def test_an_existing_blob_is_not_shared_over(store: BlobStore) -> None:
 @pytest.mark.parametrize(("offset", "length"), [(1, 512), (0, 100), (SIZE, 512), (SIZE - 512, 1024)])
 def test_pages_outside_or_across_are_refused(store: BlobStore, offset: int, length: int) -> None:
     with pytest.raises(AzureError) as caught:
-        store.write_pages(*A, offset, bytes(length))
+        store.write_pages(A, offset, bytes(length))
     assert (caught.value.status, caught.value.code) == (416, "InvalidPageRange")
-    assert store.page_ranges(*A) == []
+    assert store.page_ranges(A) == []
 
 
 def test_a_lease_of_the_stamp_keeps_others_out(store: BlobStore) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,44 @@ def test_connections_of_ended_threads_are_closed(tmp_path: Path) -> None:
         thread.join()
     assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
     database.close()
+
+
+def test_a_database_of_the_first_schema_is_brought_to_the_current_one(path: Path) -> None:
+    old = """
+        CREATE TABLE account (name TEXT PRIMARY KEY, key1 TEXT NOT NULL, key2 TEXT NOT NULL,
+            hidden INTEGER NOT NULL DEFAULT 0, created TEXT NOT NULL) STRICT;
+        CREATE TABLE container (account TEXT NOT NULL REFERENCES account(name) ON DELETE CASCADE,
+            name TEXT NOT NULL, etag TEXT NOT NULL, last_modified TEXT NOT NULL, document TEXT NOT NULL,
+            PRIMARY KEY (account, name)) STRICT;
+        CREATE TABLE content (id TEXT PRIMARY KEY, size INTEGER NOT NULL,
+            sealed INTEGER NOT NULL DEFAULT 0) STRICT;
+        CREATE TABLE page (content TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+            start INTEGER NOT NULL, end INTEGER NOT NULL, PRIMARY KEY (content, start)) STRICT, WITHOUT ROWID;
+        CREATE TABLE blob (account TEXT NOT NULL, container TEXT NOT NULL, name TEXT NOT NULL,
+            type TEXT NOT NULL, content TEXT NOT NULL REFERENCES content(id), size INTEGER NOT NULL,
+            etag TEXT NOT NULL, created TEXT NOT NULL, last_modified TEXT NOT NULL, document TEXT NOT NULL,
+            PRIMARY KEY (account, container, name),
+            FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE) STRICT;
+        CREATE INDEX blob_by_content ON blob (content);
+        INSERT INTO account VALUES ('a', 'k', 'k', 0, '2026-01-01T00:00:00.000000+00:00');
+        INSERT INTO container VALUES ('a', 'c', 'e', '2026-01-01T00:00:00.000000+00:00', '{}');
+        INSERT INTO content VALUES ('x', 1024, 1);
+        INSERT INTO page VALUES ('x', 512, 1024);
+        INSERT INTO blob VALUES ('a', 'c', 'b', 'PageBlob', 'x', 1024, 'e', 't', 't', '{}');
+        PRAGMA user_version = 1;
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(old)
+    with closing(Database(path)) as database, closing(Database(path.with_name("new.db"))) as new:
+        with database.read() as connection, new.read() as fresh:
+            assert tuple(connection.execute("SELECT name, snapshot, content FROM blob").fetchone()) == (
+                *("b", "", "x"),
+            )
+            assert tuple(connection.execute("SELECT start, end, generation FROM page").fetchone()) == (
+                *(512, 1024, 0),
+            )
+            for table in ("account", "content", "page", "blob", "block", "staged_block"):
+                columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY name"
+                assert [tuple(row) for row in connection.execute(columns)] == [
+                    tuple(row) for row in fresh.execute(columns)
+                ]

@@ -54,14 +54,14 @@ class Vhds:
             return
         self._make_room(ref)
         footer = make_footer(size, uuid.UUID(unique_id), self._now())
-        self.store.create_page_blob(*ref, size + FOOTER_SIZE)
-        self.store.write_pages(*ref, size, footer)
+        self.store.create_page_blob(ref, size + FOOTER_SIZE)
+        self.store.write_pages(ref, size, footer)
 
     def create_upload(self, ref: BlobRef, length: int) -> None:
         """An empty blob of `length` bytes for a client to fill, footer and all. Idempotent."""
         if not self.exists(ref):
             self._make_room(ref)
-            self.store.create_page_blob(*ref, length)
+            self.store.create_page_blob(ref, length)
 
     def copy(self, source: BlobRef, target: BlobRef) -> None:
         """A new VHD with the source's bytes, shared until one of the two is written. Idempotent."""
@@ -80,9 +80,9 @@ class Vhds:
         if old >= size:
             return
         footer = make_footer(size, uuid.UUID(unique_id), self._now())
-        self.store.resize(*ref, size + FOOTER_SIZE)
-        self.store.write_pages(*ref, size, footer)
-        self.store.clear_pages(*ref, old, FOOTER_SIZE)
+        self.store.resize(ref, size + FOOTER_SIZE)
+        self.store.write_pages(ref, size, footer)
+        self.store.clear_pages(ref, old, FOOTER_SIZE)
 
     def adopt(self, ref: BlobRef, path: Path) -> None:
         """Take a sparse file as the VHD's new content; the file is the store's from now on."""
@@ -122,7 +122,7 @@ class Vhds:
         url = self.url(ref)
         if length < MIB + FOOTER_SIZE:
             raise vhd_size_invalid(url, length - FOOTER_SIZE)
-        data = self.store.read(*ref, length - FOOTER_SIZE, FOOTER_SIZE)
+        data = self.store.read(ref, length - FOOTER_SIZE, FOOTER_SIZE)
         if data[:8] != b"conectix":
             raise AzureError(
                 400,
@@ -185,7 +185,7 @@ class Vhds:
         """Put a text into a block blob of the hidden diagnostics account; a URL that reads it for a while."""
         ref = BlobRef(DIAGNOSTICS, _log_container(vm_id), f"{name}.{vm_id}.serialconsole.log")
         self._make_room(ref)
-        self.store.put_block_blob(*ref, data, "text/plain; charset=utf-8")
+        self.store.put_block_blob(ref, data, "text/plain; charset=utf-8")
         return self.read_url(ref, seconds)
 
     def delete_log(self, vm_id: str) -> None:
