@@ -225,7 +225,7 @@ def test_what_is_not_offered_is_named_and_not_retried(service: BlobService) -> N
     ):
         with pytest.raises(HttpResponseError, match=name) as caught:
             call()
-        assert refusal(caught.value) == (501, "NotImplemented")
+        assert caught.value.status_code == 501
 
 
 def test_the_asynchronous_client_works_too(service: BlobService) -> None:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vmstamp.blob import pages, tables
@@ -15,6 +15,7 @@ span = st.tuples(st.integers(0, COUNT - 1), st.integers(1, 12)).map(lambda s: (s
 step = st.tuples(st.sampled_from(["add", "add", "remove", "seal"]), span)
 
 
+@settings(deadline=None)
 @given(st.lists(step, max_size=40))
 def test_the_table_holds_what_a_list_of_pages_holds(steps: list[tuple[str, tuple[int, int]]]) -> None:
     database = Database(Path(":memory:"))

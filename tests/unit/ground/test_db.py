@@ -162,16 +162,17 @@ def test_a_database_of_the_first_schema_is_brought_to_the_current_one(path: Path
     """
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(old)
-    with closing(Database(path)) as database, closing(Database(path.with_name("new.db"))) as new:
-        with database.read() as connection, new.read() as fresh:
-            assert tuple(connection.execute("SELECT name, snapshot, content FROM blob").fetchone()) == (
-                *("b", "", "x"),
-            )
-            assert tuple(connection.execute("SELECT start, end, generation FROM page").fetchone()) == (
-                *(512, 1024, 0),
-            )
-            for table in ("account", "content", "page", "blob", "block", "staged_block"):
-                columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY name"
-                assert [tuple(row) for row in connection.execute(columns)] == [
-                    tuple(row) for row in fresh.execute(columns)
-                ]
+    with (
+        closing(Database(path)) as database,
+        closing(Database(path.with_name("new.db"))) as new,
+        database.read() as connection,
+        new.read() as fresh,
+    ):
+        blob = connection.execute("SELECT name, snapshot, content FROM blob").fetchone()
+        assert tuple(blob) == ("b", "", "x")
+        page = connection.execute("SELECT start, end, generation FROM page").fetchone()
+        assert tuple(page) == (512, 1024, 0)
+        for table in ("account", "content", "page", "blob", "block", "staged_block"):
+            columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY name"
+            found = [tuple(row) for row in connection.execute(columns)]
+            assert found == [tuple(row) for row in fresh.execute(columns)]
