@@ -8,7 +8,8 @@ Form of the file:
     title, reason             a heading and sentences of docs/sdk-tests.md
     run = false               they are not even run: they would take too long or too much room
     errors                    regular expressions; `tests.sdk.retake` puts a failure whose text has one here
-    [group.tests]             by file, the names of its tests without their class
+    names                     the same for a test's id
+    [group.tests]             by file, its tests as pytest names them
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import re
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,22 +26,27 @@ from typing import Any, Final
 from tests.sdk.suite import Outcome
 
 FILE: Final = Path(__file__).with_name("expected.toml")
-_CLASS: Final = re.compile(r"^Test\w+::")
 _HEAD: Final = "# How the Azure SDK's own tests go; written by `python -m tests.sdk.retake --write`.\n"
 
 
 @dataclass(frozen=True)
 class Group:
-    """`tests` are FILE::NAME. `errors` are regular expressions."""
+    """`tests` are ids, FILE::CLASS::NAME. `errors` and `names` are regular expressions."""
 
     title: str
     reason: str
     tests: frozenset[str] = frozenset()
     errors: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     run: bool = True
 
-    def fits(self, reason: str) -> bool:
-        return any(re.search(error, reason) for error in self.errors)
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return self.errors + self.names
+
+    def fits(self, id: str, reason: str) -> bool:
+        by_error = any(re.search(error, reason) for error in self.errors)
+        return by_error or any(re.search(pattern, id) for pattern in self.names)
 
 
 @dataclass(frozen=True)
@@ -58,29 +64,12 @@ class Expected:
         return frozenset().union(*(group.tests for group in self.groups if not group.run))
 
 
-def by_name(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    """Outcomes by FILE::NAME. Raises ValueError when two classes of a file have a test of one name."""
-    named: dict[str, Outcome] = {}
-    for outcome in outcomes:
-        name = short_name(outcome.id)
-        if name in named:
-            raise ValueError(f"two tests are {name}: {named[name].id} and {outcome.id}")
-        named[name] = outcome
-    return named
+def passed_by_file(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
+    return dict(Counter(id.split("::")[0] for id, found in outcomes.items() if found.outcome == "passed"))
 
 
-def short_name(id: str) -> str:
-    """FILE::NAME of pytest's FILE::CLASS::NAME; a name's parameters may have "::"."""
-    file, _, rest = id.partition("::")
-    return f"{file}::{_CLASS.sub('', rest)}"
-
-
-def passed_by_file(named: Mapping[str, Outcome]) -> dict[str, int]:
-    return dict(Counter(name.split("::")[0] for name, found in named.items() if found.outcome == "passed"))
-
-
-def skipped_by_reason(named: Mapping[str, Outcome]) -> dict[str, int]:
-    skips = (found.reason for found in named.values() if found.outcome == "skipped")
+def skipped_by_reason(outcomes: Mapping[str, Outcome]) -> dict[str, int]:
+    skips = (found.reason for found in outcomes.values() if found.outcome == "skipped")
     return dict(Counter(reason.removeprefix("Skipped: ") for reason in skips))
 
 
@@ -92,8 +81,14 @@ def load(file: Path = FILE) -> Expected:
 
 def _group(table: dict[str, Any]) -> Group:
     tests = {f"{file}::{name}" for file, names in table.get("tests", {}).items() for name in names}
-    errors = tuple(table.get("errors", ()))
-    return Group(table["title"], table["reason"], frozenset(tests), errors, table.get("run", True))
+    return Group(
+        table["title"],
+        table["reason"],
+        frozenset(tests),
+        tuple(table.get("errors", ())),
+        tuple(table.get("names", ())),
+        table.get("run", True),
+    )
 
 
 def dump(expected: Expected) -> str:
@@ -110,8 +105,9 @@ def _dump_group(group: Group) -> str:
     lines = ["[[group]]", f"title = {_quote(group.title)}", f"reason = {_quote(group.reason)}"]
     if not group.run:
         lines.append("run = false")
-    if group.errors:
-        lines.append(f"errors = [{', '.join(map(_quote, group.errors))}]")
+    for key, patterns in (("errors", group.errors), ("names", group.names)):
+        if patterns:
+            lines.append(f"{key} = [{', '.join(map(_quote, patterns))}]")
     lines.append("[group.tests]")
     files = defaultdict(list)
     for test in sorted(group.tests):

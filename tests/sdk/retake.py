@@ -1,10 +1,11 @@
-"""Runs the SDK's tests and says where expected.toml is wrong: `python -m tests.sdk.retake [--write]`.
+"""Runs the SDK's tests and says where expected.toml is wrong: `python -m tests.sdk.retake`.
 
-Prints tests that are listed and pass, and failures that are not listed, by the text of their error; those
-that fit a group's `errors` name the group. With --write the list is made anew: tests that pass leave it,
-failures that fit a group enter it, counts and docs/sdk-tests.md follow. What fits no group stays unlisted:
-give it to a group by hand, or mend the server. `--outcomes FILE` keeps the outcomes; `--from FILE` takes
-them from there instead of running.
+Prints tests that are listed and do not fail, and failures that are not listed, by the text of their error
+and the group whose `errors` or `names` they fit. With --write the list is made anew: every failure goes to
+the first group that it fits, else stays in the one where it is by hand; counts and docs/sdk-tests.md follow.
+What has no group stays unlisted: give it to one by hand, or mend the server. `--outcomes FILE` keeps the
+outcomes; `--from FILE` takes them from there instead of running. WORDS are pytest's and choose what runs: a
+file, or `-k EXPRESSION` after `--`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import argparse
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.sdk import report, source, suite
-from tests.sdk.expected import FILE, Expected, Group, by_name, dump, load, passed_by_file, skipped_by_reason
+from tests.sdk.expected import FILE, Expected, Group, dump, load, passed_by_file, skipped_by_reason
 from tests.sdk.suite import Outcome
 
-Named = Mapping[str, Outcome]
+Outcomes = Mapping[str, Outcome]
 
 
 def main() -> None:
@@ -29,57 +30,62 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write expected.toml and docs/sdk-tests.md")
     parser.add_argument("--outcomes", type=Path, help="keep the outcomes in this file")
     parser.add_argument("--from", dest="source", type=Path, help="take the outcomes from this file")
+    parser.add_argument("words", nargs="*", help="what runs, in pytest's words; by default everything")
     options = parser.parse_args()
+    if options.write and options.words:
+        parser.error("--write takes everything")
     source.fetch()
     expected = load()
-    outcomes = _read(options.source) if options.source else list(suite.run(expected.not_run).values())
+    outcomes = _read(options.source) if options.source else suite.run(expected.not_run, options.words)
     if options.outcomes:
-        options.outcomes.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    named = by_name(outcomes)
-    print(describe(expected, named))
+        options.outcomes.write_text(json.dumps([asdict(outcome) for outcome in outcomes.values()], indent=1))
+    print(describe(expected, outcomes, options.words))
     if options.write:
-        made = remade(expected, named)
+        made = remade(expected, outcomes)
         FILE.write_text(dump(made))
         report.FILE.write_text(report.page(made))
 
 
-def _read(file: Path) -> list[Outcome]:
-    return [Outcome(**outcome) for outcome in json.loads(file.read_text())]
+def _read(file: Path) -> dict[str, Outcome]:
+    return {table["id"]: Outcome(**table) for table in json.loads(file.read_text())}
 
 
-def failures(named: Named) -> dict[str, Outcome]:
-    return {name: found for name, found in named.items() if found.outcome == "failed"}
+def failures(outcomes: Outcomes) -> dict[str, Outcome]:
+    return {name: found for name, found in outcomes.items() if found.outcome == "failed"}
 
 
-def remade(expected: Expected, named: Named) -> Expected:
-    """The list as these outcomes have it; failures that are in no group and fit none are left out."""
-    failed = failures(named)
-    unlisted = failed.keys() - expected.failing
-    added = defaultdict(set)
-    for name in unlisted:
-        group = find_group(expected, failed[name].reason)
+def remade(expected: Expected, outcomes: Outcomes) -> Expected:
+    """The list as these outcomes have it; failures that have no group are left out."""
+    members = defaultdict(set)
+    for id, found in failures(outcomes).items():
+        group = find_group(expected, id, found.reason)
         if group is not None:
-            added[group.title].add(name)
-    groups = [
-        replace(group, tests=frozenset((group.tests & failed.keys()) | added[group.title]))
-        if group.run
-        else group
+            members[group.title].add(id)
+    groups = tuple(
+        replace(group, tests=frozenset(members[group.title])) if group.run else group
         for group in expected.groups
-    ]
-    return Expected(tuple(groups), passed_by_file(named), skipped_by_reason(named))
+    )
+    return Expected(groups, passed_by_file(outcomes), skipped_by_reason(outcomes))
 
 
-def find_group(expected: Expected, reason: str) -> Group | None:
-    return next((group for group in expected.groups if group.fits(reason)), None)
+def find_group(expected: Expected, id: str, reason: str) -> Group | None:
+    """The group that a failure fits, or the one without patterns that lists it."""
+    by_pattern = (group for group in expected.groups if group.fits(id, reason))
+    by_hand = (group for group in expected.groups if id in group.tests and not group.patterns)
+    return next(by_pattern, next(by_hand, None))
 
 
-def describe(expected: Expected, named: Named) -> str:
-    failed = failures(named)
-    lines = [f"{sum(passed_by_file(named).values())} pass, {len(failed)} fail of {len(named)}"]
-    lines += [f"listed, but does not fail: {name}" for name in sorted(expected.failing - failed.keys())]
+def describe(expected: Expected, outcomes: Outcomes, words: Collection[str] = ()) -> str:
+    """Where the list is wrong; `words` were given when only a part of the tests ran."""
+    failed = failures(outcomes)
+    lines = [f"{sum(passed_by_file(outcomes).values())} pass, {len(failed)} fail of {len(outcomes)}"]
+    better = (expected.failing & outcomes.keys()) - failed.keys()
+    lines += [f"listed, but {outcomes[name].outcome}: {name}" for name in sorted(better)]
+    if not words:
+        lines += [f"listed, but not there: {name}" for name in sorted(expected.failing - outcomes.keys())]
     kinds = defaultdict(list)
     for name in sorted(failed.keys() - expected.failing):
-        group = find_group(expected, failed[name].reason)
+        group = find_group(expected, name, failed[name].reason)
         kinds[(group.title if group else "no group", _kind(failed[name].reason))].append(name)
     for (title, kind), names in sorted(kinds.items(), key=lambda item: (item[0][0], -len(item[1]))):
         lines += [f"{len(names)} not listed ({title}): {kind}", *(f"    {name}" for name in names)]

@@ -31,29 +31,26 @@ class Outcome:
 def run(left_out: Collection[str] = (), words: Iterable[str] = ()) -> dict[str, Outcome]:
     """Run the suite, or what pytest's `words` choose of it; outcomes by id. Takes minutes.
 
-    `left_out` are tests that are not run, as FILE::NAME without the class.
+    `left_out` are the ids of tests that are not run.
 
     Raises RuntimeError when pytest itself fails, TimeoutExpired past LIMIT.
     """
     with tempfile.TemporaryDirectory(prefix="vmstamp-sdk-") as directory:
         root = Path(directory)
         with live.serving(root) as environment:
-            return _run(root, environment, left_out, list(words))
+            # pytest's own --deselect takes whatever begins so.
+            environment["VMSTAMP_SDK_LEFT_OUT"] = json.dumps(sorted(left_out))
+            return _run(root, environment, list(words))
 
 
-def _run(
-    root: Path, environment: dict[str, str], left_out: Collection[str], words: list[str]
-) -> dict[str, Outcome]:
+def _run(root: Path, environment: dict[str, str], words: list[str]) -> dict[str, Outcome]:
     report = root / "outcomes.jsonl"
     report.touch()
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-c", str(SHIM / "pytest.ini"), *_OPTIONS, *words],
         cwd=source.tests(),
-        env=kept
-        | environment
-        | {"PYTHONPATH": str(SHIM), "VMSTAMP_SDK_OUTCOMES": str(report)}
-        | {"VMSTAMP_SDK_LEFT_OUT": json.dumps(sorted(left_out))},
+        env=kept | environment | {"PYTHONPATH": str(SHIM), "VMSTAMP_SDK_OUTCOMES": str(report)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

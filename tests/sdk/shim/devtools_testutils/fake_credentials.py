@@ -1,13 +1,11 @@
-"""Credentials that open nothing."""
+"""Credentials that open nothing: their tokens have expired, so that each try asks for a new one."""
 
-import time
+import base64
 from typing import Any, Final
 
 from azure.core.credentials import AccessToken
 
-STORAGE_ACCOUNT_FAKE_KEY: Final = (
-    "NzhL3hKZbJBuJ2484dPTR+xF30kYaWSSCbs2BzLgVVI1woqeST/1IgqaLm6QAOTxtGvxctSNbIR/1hW8yH+bJg=="
-)
+STORAGE_ACCOUNT_FAKE_KEY: Final = base64.b64encode(b"opens nothing").decode()
 
 
 class FakeTokenCredential:
@@ -16,4 +14,4 @@ class FakeTokenCredential:
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         self.get_token_count += 1
-        return AccessToken("YOU SHALL NOT PASS", int(time.time()) + 3600)
+        return AccessToken("YOU SHALL NOT PASS", 0)

@@ -1,6 +1,5 @@
-"""The credential that opens nothing, for asynchronous clients."""
+"""The credential that opens nothing, for asynchronous clients; see fake_credentials."""
 
-import time
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +12,7 @@ class AsyncFakeCredential:
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         self.get_token_count += 1
-        return AccessToken("YOU SHALL NOT PASS", int(time.time()) + 3600)
+        return AccessToken("YOU SHALL NOT PASS", 0)
 
     async def close(self) -> None:
         pass

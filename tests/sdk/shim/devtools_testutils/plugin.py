@@ -9,16 +9,13 @@ import asyncio
 import inspect
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from . import wire
-
-_CLASS: Final = re.compile(r"^Test\w+::")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,18 +38,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     left_out = frozenset(json.loads(os.environ.get("VMSTAMP_SDK_LEFT_OUT", "[]")))
-    left = [item for item in items if _short_name(item.nodeid) in left_out]
-    items[:] = [item for item in items if item not in left]
-    config.hook.pytest_deselected(items=left)
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+    items[:] = [item for item in items if item.nodeid not in left_out]
     for item in items:
         if item.get_closest_marker("playback_test_only"):
             item.add_marker(pytest.mark.skip(reason="needs a recording of Azure, which is not published"))
-
-
-def _short_name(nodeid: str) -> str:
-    """FILE::NAME without the class between them."""
-    file, _, rest = nodeid.partition("::")
-    return f"{file}::{_CLASS.sub('', rest)}"
 
 
 @pytest.hookimpl(tryfirst=True)
