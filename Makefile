@@ -1,5 +1,5 @@
 # Each target is enough on a fresh Debian 12, Debian 13 or Ubuntu 24.04: it sets up what is missing first.
-.PHONY: setup demo test lint unit boot bench fuzz requirements clean
+.PHONY: setup demo test lint unit sdk sdk-source boot bench fuzz requirements clean
 
 BIN := .venv/bin
 
@@ -10,7 +10,7 @@ setup:
 	@tools/setup.sh
 
 # Guests run in one process of their own at a time: two files of boot tests side by side.
-test: setup lint
+test: setup lint sdk-source
 	$(BIN)/pytest --ignore=tests/boot
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
@@ -21,6 +21,13 @@ lint: setup
 
 unit: setup
 	$(BIN)/pytest tests/unit tests/contract tests/golden
+
+# The Azure SDK's own tests against our Blob service. Their source distribution is fetched once, into .sdk.
+sdk: setup sdk-source
+	$(BIN)/pytest tests/sdk
+
+sdk-source: setup
+	@$(BIN)/python -m tests.sdk.source
 
 boot: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
@@ -46,4 +53,4 @@ requirements: setup
 	    --output-file bench/requirements.txt bench/requirements.in
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build
+	rm -rf .venv .sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis build
