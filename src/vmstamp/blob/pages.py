@@ -29,8 +29,8 @@ class _Row(NamedTuple):
 
 def _touching(connection: Connection, content: str, start: int, end: int) -> list[_Row]:
     """The rows that overlap [start, end) or touch its ends."""
-    before = connection.execute(_BEFORE, (content, start)).fetchall()
-    inside = connection.execute(_INSIDE, (content, start, end)).fetchall()
+    before = connection.execute(_BEFORE, (content, start - 1)).fetchall()
+    inside = connection.execute(_INSIDE, (content, start - 1, end)).fetchall()
     return [_Row(*row) for row in (*before, *inside) if row[1] >= start]
 
 
