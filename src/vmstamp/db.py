@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +34,7 @@ class Database:
         self._path = path
         self._local = threading.local()
         self._writer = threading.RLock()
+        self._ended: list[Callable[[], None]] = []  # of the one transaction that there is
         self._opened: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._opening = threading.Lock()
         try:
@@ -104,7 +105,16 @@ class Database:
             except BaseException:
                 connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+            else:
+                connection.execute("COMMIT")
+            finally:
+                ended, self._ended = self._ended, []
+                for function in ended:
+                    function()
+
+    def when_ended(self, function: Callable[[], None]) -> None:
+        """Call `function` when this thread's transaction has been committed or rolled back."""
+        self._ended.append(function)
 
     def close(self) -> None:
         """Close every thread's connection; the database must not be used afterwards."""

@@ -26,6 +26,8 @@ INSERT INTO blob (account, container, name, type, content, size, etag, created, 
     SELECT account, container, name, type, content, size, etag, created, last_modified, document FROM blob_1;
 DROP TABLE blob_1;
 CREATE INDEX blob_by_content ON blob (content);
+CREATE VIEW blob_content AS
+    SELECT blob.*, content.sealed, content.generation FROM blob JOIN content ON content.id = blob.content;
 
 CREATE TABLE block (
     content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,

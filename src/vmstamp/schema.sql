@@ -57,6 +57,8 @@ CREATE TABLE blob (
     FOREIGN KEY (account, container) REFERENCES container(account, name) ON DELETE CASCADE
 ) STRICT;
 CREATE INDEX blob_by_content ON blob (content);
+CREATE VIEW blob_content AS
+    SELECT blob.*, content.sealed, content.generation FROM blob JOIN content ON content.id = blob.content;
 
 -- The committed blocks of a content, in their order.
 CREATE TABLE block (

@@ -21,15 +21,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from vmstamp import __version__, settings
 from vmstamp.arm import rest as arm_rest
 from vmstamp.blob import rest as blob_rest
+from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.errors import StampError, VmstampError
 from vmstamp.identity import Certificates, Subscription, Tokens, load_certificates, load_subscription
 from vmstamp.paths import Home
@@ -84,8 +86,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             blob = blob_rest.app(stamp.blobs, hosts, tokens.verify)
             doors = [
                 _door(front, arm_socket, certificates),
-                _door(blob, blob_socket, None),
-                _door(blob, blob_tls_socket, certificates),
+                _door(blob, blob_socket, None, BlobProtocol),
+                _door(blob, blob_tls_socket, certificates, BlobProtocol),
             ]
             document = _endpoint_document(subscription, certificates, stamp)
             document |= {"arm": arm_base, "blob": blob_base}
@@ -144,10 +146,15 @@ def _authority(listener: socket.socket) -> str:
 Door = tuple[uvicorn.Server, socket.socket]
 
 
-def _door(app: Starlette, listener: socket.socket, certificates: Certificates | None) -> Door:
+def _door(
+    app: ASGIApp,
+    listener: socket.socket,
+    certificates: Certificates | None,
+    protocol: type[asyncio.Protocol] | Literal["h11"] = "h11",
+) -> Door:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=protocol,
         ws="none",
         lifespan="off",
         log_level="warning",

@@ -14,6 +14,7 @@ import uvicorn
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
 
+from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
@@ -84,7 +85,11 @@ def serving(root: Path) -> Iterator[BlobService]:
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     config = uvicorn.Config(
-        app(store, verify_token=verify_token), http="h11", log_level="warning", lifespan="off", ws="none"
+        app(store, verify_token=verify_token),
+        http=BlobProtocol,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

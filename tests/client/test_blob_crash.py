@@ -23,13 +23,14 @@ SERVER = """
 import socket, sys
 from pathlib import Path
 import uvicorn
+from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobStore
 from vmstamp.db import Database
 root = Path(sys.argv[1])
 store = BlobStore(Database(root / "stamp.db"), root / "content")
 store.recover()
-config = uvicorn.Config(app(store), http="h11", ws="none", lifespan="off", log_level="warning")
+config = uvicorn.Config(app(store), http=BlobProtocol, ws="none", lifespan="off", log_level="warning")
 uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[2]))])
 """
 

@@ -221,7 +221,7 @@ def test_what_is_not_offered_is_named_and_not_retried(service: BlobService) -> N
         (lambda: blob.set_legal_hold(True), "legal holds"),
         (lambda: blob.query_blob("SELECT * FROM BlobStorage").readall(), "Query Blob Contents"),
         (lambda: blob.set_standard_blob_tier("Archive"), "archive tier"),
-        (lambda: blob.get_blob_properties(version_id="2026-01-01T00:00:00.0000000Z"), "versions of blobs"),
+        (lambda: blob.download_blob(version_id="2026-01-01T00:00:00.0000000Z"), "versions of blobs"),
     ):
         with pytest.raises(HttpResponseError, match=name) as caught:
             call()

@@ -25,8 +25,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.blob.records import Account
 from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobStore
@@ -82,11 +83,11 @@ def serving(root: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _running(service: Starlette, pair: _Pair) -> Iterator[int]:
+def _running(service: ASGIApp, pair: _Pair) -> Iterator[int]:
     """Serve over HTTPS on a thread; yields the port."""
     config = uvicorn.Config(
         service,
-        http="h11",
+        http=BlobProtocol,
         log_level="warning",
         lifespan="off",
         ws="none",

@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar, cast
 
 from vmstamp.blob import faults, tables
 from vmstamp.blob.content import ContentDirectory
 from vmstamp.blob.records import AccessPolicy, Account, Container, PublicAccess, account_of
-from vmstamp.db import Database
+from vmstamp.db import Connection, Database
 from vmstamp.errors import AzureError
+
+T = TypeVar("T")
 
 MAXIMUM_POLICIES: Final = 5
 _UNIX_EPOCH_TICKS: Final = 621_355_968_000_000_000  # 100 ns since year 1, the unit of Azure's ETags
@@ -43,6 +46,9 @@ class Accounts:
         self._clock = clock
         self._ticks = 0
         self._ticks_lock = threading.Lock()
+        self._cache: dict[str | tuple[str, str], Any] = {}
+        self._cache_lock = threading.Lock()
+        self._changes = 0
 
     def now(self) -> datetime:
         return self._clock()
@@ -63,13 +69,41 @@ class Accounts:
             self._ticks = max(self._ticks + 1, _UNIX_EPOCH_TICKS + now // timedelta(microseconds=1) * 10)
             return self._ticks
 
+    # -- rows of accounts and containers, which every request asks for and few change
+
+    def _cached(self, key: str | tuple[str, str], find: Callable[[Connection], T]) -> T:
+        found = self._cache.get(key)
+        if found is None:
+            changes = self._changes
+            with self._db.read() as connection:
+                found = find(connection)
+            with self._cache_lock:
+                if found is not None and changes == self._changes:
+                    self._cache[key] = found
+        return cast(T, found)
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """A transaction that changes accounts or containers."""
+        try:
+            with self._db.write() as connection:
+                self._db.when_ended(self._forget)
+                yield connection
+        finally:
+            self._forget()  # for the rest of a transaction around this one
+
+    def _forget(self) -> None:
+        with self._cache_lock:
+            self._changes += 1
+            self._cache.clear()
+
     # -- accounts
 
     def create_account(self, name: str, *, hidden: bool = False) -> Account:
         """A new storage account with two keys. Raises 409 StorageAccountAlreadyTaken."""
         secret = _new_key()
         account = Account(name, _new_key(), _new_key(), hidden, self.now(), delegation_secret=secret)
-        with self._db.write() as connection:
+        with self._changing() as connection:
             if tables.find_account(connection, name) is not None:
                 raise AzureError(
                     409, "StorageAccountAlreadyTaken", f"The storage account named {name} is already taken."
@@ -78,8 +112,7 @@ class Accounts:
         return account
 
     def find_account(self, name: str) -> Account | None:
-        with self._db.read() as connection:
-            return tables.find_account(connection, name)
+        return self._cached(name, lambda connection: tables.find_account(connection, name))
 
     def get_account(self, name: str) -> Account:
         account = self.find_account(name)
@@ -95,7 +128,7 @@ class Accounts:
 
     def update_account(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Store what `change` makes of the account: keys, kind, service properties."""
-        with self._db.write() as connection:
+        with self._changing() as connection:
             found = tables.find_account(connection, name)
             if found is None:
                 raise faults.fault("ResourceNotFound", f"There is no storage account {name}.")
@@ -117,7 +150,7 @@ class Accounts:
     def delete_account(self, name: str) -> None:
         """Delete an account and all that is in it."""
         self.get_account(name)
-        with self._db.write() as connection:
+        with self._changing() as connection:
             contents = tables.contents_of(connection, name)
             connection.execute("DELETE FROM account WHERE name = ?", (name,))
             unused = tables.delete_unused(connection, contents)
@@ -136,15 +169,16 @@ class Accounts:
         """A new container. Raises 409 ContainerAlreadyExists."""
         container = Container(account, name, self.new_etag(), self.now(), metadata or {}, public_access)
         self.get_account(account)
-        with self._db.write() as connection:
+        with self._changing() as connection:
             if tables.find_container(connection, account, name) is not None:
                 raise faults.fault("ContainerAlreadyExists")
             tables.insert_container(connection, container)
         return container
 
     def find_container(self, account: str, name: str) -> Container | None:
-        with self._db.read() as connection:
-            return tables.find_container(connection, account, name)
+        return self._cached(
+            (account, name), lambda connection: tables.find_container(connection, account, name)
+        )
 
     def get_container(self, account: str, name: str) -> Container:
         container = self.find_container(account, name)
@@ -176,7 +210,7 @@ class Accounts:
 
         `touch`: the container counts as modified (a lease does not modify it).
         """
-        with self._db.write() as connection:
+        with self._changing() as connection:
             found = tables.find_container(connection, account, name)
             if found is None:
                 raise faults.fault("ContainerNotFound")
@@ -215,7 +249,7 @@ class Accounts:
         self, account: str, name: str, check: Callable[[Container], None] = lambda container: None
     ) -> None:
         """Delete a container and its blobs, at once."""
-        with self._db.write() as connection:
+        with self._changing() as connection:
             found = tables.find_container(connection, account, name)
             if found is None:
                 raise faults.fault("ContainerNotFound")

@@ -126,9 +126,9 @@ def strings_to_sign(request: Request, account: str, *, lite: bool = False) -> It
     if request.header("x-ms-date"):
         values[date] = ""
     head = "\n".join((request.method, *values)) + "\n"
-    for order in (_service_order, str):
+    for order in (_service_order, str.lower):
         names = sorted((name for name in request.headers if name.startswith("x-ms-")), key=order)
-        lines = "".join(f"{name}:{request.headers[name]}\n" for name in names)
+        lines = "".join(f"{name.lower()}:{request.headers[name]}\n" for name in names)
         for decode in (unquote, unquote_plus):
             resource = f"/{account}{request.raw_path}"
             yield head + lines + resource + _canonical_query(request.raw_query, decode, lite)
@@ -146,7 +146,7 @@ def _canonical_query(raw_query: str, decode: Callable[[str], str], lite: bool) -
 
 def _service_order(name: str) -> tuple[list[int], list[int]]:
     """The service sorts as if there were no hyphens; among equals, later hyphens come first."""
-    weights = [_ORDER.find(letter) for letter in name if letter != "-"]
+    weights = [_ORDER.find(letter) for letter in name.lower() if letter != "-"]
     return weights, [-place for place, letter in enumerate(name) if letter == "-"]
 
 

@@ -21,7 +21,7 @@ from vmstamp.blob.store import PAGE, BlobStore, Check
 _TIERS: Final = ("Hot", "Cool", "Cold")
 MAXIMUM_SEQUENCE: Final = 2**63 - 1
 _DIGEST_PIECE: Final = 256 * 1024  # bytes
-_METADATA_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
+_METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HTTP_HEADERS: Final = {
     "content_type": "content-type",
     "content_encoding": "content-encoding",

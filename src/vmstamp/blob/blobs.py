@@ -110,7 +110,7 @@ class Blobs(Accounts):
         name, snapshot = start or Position()
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT *, CASE snapshot WHEN '' THEN '~' ELSE snapshot END AS place FROM blob "
+                "SELECT *, CASE snapshot WHEN '' THEN '~' ELSE snapshot END AS place FROM blob_content "
                 "WHERE account = ? AND container = ? AND name >= ? AND substr(name, 1, ?) = ? "
                 "AND (name > ? OR place >= ?) AND (? OR snapshot = '' OR deleted != '') "
                 "AND (deleted = '' OR (? AND expires > ?)) ORDER BY name, place LIMIT ?",
@@ -277,7 +277,7 @@ class Blobs(Accounts):
         if not alone:
             with self._locks.shared(ref):
                 blob = self._check_pages(ref, offset, end, check)
-                if not self._is_sealed(blob.content):
+                if not blob.sealed:
                     return self._write(blob, offset, data)
         with self._locks.exclusive(ref):
             blob = self._check_pages(ref, offset, end, check)
@@ -290,8 +290,7 @@ class Blobs(Accounts):
                 self._contents.write(blob.content, offset, data)
                 with self._db.write() as connection:
                     now = self._get_same(connection, blob)
-                    generation = tables.content_generation(connection, blob.content)
-                    pages.add(connection, blob.content, offset, end, generation)
+                    pages.add(connection, blob.content, offset, end, now.generation)
                     new = replace(now, etag=self.new_etag(), last_modified=self.now())
                     tables.touch_blob(connection, new)
             except FileNotFoundError:
@@ -444,15 +443,10 @@ class Blobs(Accounts):
         now = self.find_blob(*blob.ref)
         return faults.fault("BlobNotFound" if now is None else "ServerBusy")
 
-    def _is_sealed(self, content: str) -> bool:
-        with self._db.read() as connection:
-            row = connection.execute("SELECT sealed FROM content WHERE id = ?", (content,)).fetchone()
-        return bool(row and row["sealed"])
-
     def _seal(self, ref: BlobRef) -> Blob:
         """Seal a blob's content; the caller holds the blob exclusively."""
         blob = self.get_blob(*ref)
-        if self._is_sealed(blob.content):
+        if blob.sealed:
             return blob
         if blob.content in self._stained:
             self._contents.truncate(blob.content, blob.size)
@@ -460,18 +454,17 @@ class Blobs(Accounts):
             self._stained.discard(blob.content)
         with self._db.write() as connection:
             connection.execute("UPDATE content SET sealed = 1 WHERE id = ?", (blob.content,))
-        return blob
+        return replace(blob, sealed=True)
 
     def _own_content(self, blob: Blob) -> Blob:
         """The blob with a content that may be written; the caller holds the blob exclusively."""
-        if not self._is_sealed(blob.content):
+        if not blob.sealed:
             return blob
-        new = replace(blob, content=uuid.uuid4().hex)
+        new = replace(blob, content=uuid.uuid4().hex, sealed=False, generation=blob.generation + 1)
         with self._making(new.content):
             self._contents.copy(blob.content, new.content, blob.size, self.content_ranges(blob))
             with self._db.write() as connection:
-                generation = tables.content_generation(connection, blob.content) + 1
-                tables.insert_content(connection, new.content, blob.size, generation)
+                tables.insert_content(connection, new.content, blob.size, new.generation)
                 pages.copy(connection, blob.content, new.content)
                 self._get_same(connection, blob)
                 unused = self._place(connection, blob, new)

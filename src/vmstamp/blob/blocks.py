@@ -203,8 +203,7 @@ class Blocks(Blobs):
                     self._contents.write(blob.content, offset, data)
                     with self._db.write() as connection:
                         now = self._get_same(connection, blob)
-                        generation = tables.content_generation(connection, blob.content)
-                        pages.add(connection, blob.content, offset, size, generation)
+                        pages.add(connection, blob.content, offset, size, now.generation)
                         connection.execute("UPDATE content SET size = ? WHERE id = ?", (size, blob.content))
                         new = replace(
                             now,

@@ -148,6 +148,8 @@ class Blob:
     appended: int = 0  # committed blocks of an append blob
     append_sealed: bool = False
     incremental: bool = False  # made by Incremental Copy Blob: only its snapshots are read
+    sealed: bool = False  # its content: never written again
+    generation: int = 0  # its content's
     deleted: datetime | None = None  # soft-deleted
     expires: datetime | None = None  # when a soft-deleted one is gone for good
 
@@ -258,6 +260,8 @@ def blob_of(row: Row) -> Blob:
         document.get("appended", 0),
         document.get("append_sealed", False),
         document.get("incremental", False),
+        bool(row["sealed"]),
+        row["generation"],
         _find_time(row["deleted"]),
         _find_time(row["expires"]),
     )

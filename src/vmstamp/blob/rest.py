@@ -1,8 +1,8 @@
 """The Blob service's door: HTTP in, operations on a pool of threads, replies and errors out.
 
-The order of things: the request's head is authorised before its body is read, and the body is read
-before the operation sees it. Bodies in flight are bounded in sum, so many writers wait instead of
-taking memory. Bodies of replies are read and sent piece by piece.
+The order of things: the request's head is authorised before its body is read, unless that is small, and the
+body is read before the operation sees it. Bodies in flight are bounded in sum, so many writers wait instead
+of taking memory. Bodies of replies are read and sent piece by piece.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from starlette.applications import Starlette
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vmstamp.blob import documents, faults, service_ops
 from vmstamp.blob.auth import VerifyToken
@@ -34,6 +32,7 @@ T = TypeVar("T")
 
 THREADS: Final = 12
 PIECE: Final = 1024 * 1024  # bytes of a reply's body that are in memory at once
+SMALL: Final = 64 * 1024  # bytes of a body that is read before anybody asks who sends it
 BODIES: Final = 64 * 2**20  # bytes of all requests' bodies in memory at once
 STALL: Final = 60  # seconds in which a body must go on: it holds memory that others wait for
 CURRENT_VERSION: Final = "2026-02-06"  # answered to a request that names none
@@ -42,15 +41,15 @@ _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def app(
     store: BlobStore, authorities: Collection[str] = (), verify_token: VerifyToken | None = None
-) -> Starlette:
-    """The application: path style (/ACCOUNT/CONTAINER/BLOB) and host style (ACCOUNT.blob.SUFFIX).
+) -> ASGIApp:
+    """The application, to be served by `protocol.BlobProtocol`.
 
+    Path style is /ACCOUNT/CONTAINER/BLOB, host style ACCOUNT.blob.SUFFIX/CONTAINER/BLOB.
     `authorities`: the hosts, with ports, by which a copy's source may name this service, beside the one
     that the copy's own request used. `verify_token` raises AzureError unless a bearer token is good; None:
     tokens are refused.
     """
-    door = _Door(store, Operations(store, authorities, verify_token))
-    return Starlette(routes=[Route("/{path:path}", door)])
+    return _Door(store, Operations(store, authorities, verify_token))
 
 
 class _Budget:
@@ -73,7 +72,7 @@ class _Budget:
 
 
 class _Door:
-    """The ASGI application behind the one route."""
+    """The ASGI application."""
 
     def __init__(self, store: BlobStore, operations: Operations) -> None:
         self._store = store
@@ -104,26 +103,32 @@ class _Door:
             await sender.fail(faults.fault("InternalError"))
 
     async def _serve(self, request: Request, receive: Receive, sender: _Sender) -> None:
-        operation, request = await self._run(lambda: self._admit(request))
+        operation = self._operations.find(request)
         length = _body_length(request, operation)
-        if length:
-            await self._budget.take(length)
-            try:
-                request = replace(request, body=await _read_body(receive, length))
-                reply = await self._run(lambda: self._operations.run(request, operation))
-            finally:
-                request = replace(request, body=b"")
-                await self._budget.give(length)
+        if length > SMALL:
+            request = await self._run(lambda: self._operations.authorize(request, operation))
+            reply = await self._run_with_body(request, operation, receive, length)
         else:
-            reply = await self._run(lambda: self._operations.run(request, operation))
+            body = await _read_body(receive, length) if length else b""
+            reply = await self._run(lambda: self._answer(replace(request, body=body), operation))
         if isinstance(reply.body, Stream):
             await self._stream(reply, reply.body, sender)
         else:
             await sender.send(reply.status, reply.headers, reply.body)
 
-    def _admit(self, request: Request) -> tuple[Operation, Request]:
-        operation = self._operations.find(request)
-        return operation, self._operations.authorize(request, operation)
+    def _answer(self, request: Request, operation: Operation) -> Reply:
+        return self._operations.run(self._operations.authorize(request, operation), operation)
+
+    async def _run_with_body(
+        self, request: Request, operation: Operation, receive: Receive, length: int
+    ) -> Reply:
+        await self._budget.take(length)
+        try:
+            request = replace(request, body=await _read_body(receive, length))
+            return await self._run(lambda: self._operations.run(request, operation))
+        finally:
+            request = replace(request, body=b"")
+            await self._budget.give(length)
 
     async def _stream(self, reply: Reply, stream: Stream, sender: _Sender) -> None:
         with ExitStack() as stack:

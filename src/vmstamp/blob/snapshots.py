@@ -46,13 +46,12 @@ class Snapshots(Blocks):
         Raises 409 BlobOverwritten when `since` is a snapshot of what had the blob's name before, and 400 when
         it is the later one.
         """
+        if since.lineage != blob.lineage:
+            raise faults.fault("BlobOverwritten")
+        if since.generation > blob.generation:
+            raise faults.fault("PreviousSnapshotCannotBeNewer")
         with self._db.read() as connection:
-            before, after = (tables.content_generation(connection, each.content) for each in (since, blob))
-            if since.lineage != blob.lineage:
-                raise faults.fault("BlobOverwritten")
-            if before > after:
-                raise faults.fault("PreviousSnapshotCannotBeNewer")
-            written = pages.ranges(connection, blob.content, start, end, since=before)
+            written = pages.ranges(connection, blob.content, start, end, since=since.generation)
             gone = without(
                 pages.ranges(connection, since.content, start, min(end, since.size)),
                 pages.ranges(connection, blob.content, start, end),

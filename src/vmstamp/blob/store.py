@@ -97,9 +97,9 @@ class BlobStore(Snapshots):
         """
         with self._db.read() as connection:
             rows = connection.execute(
-                "SELECT * FROM blob WHERE account = ?1 AND (?2 = '' OR container = ?2) AND snapshot = '' "
-                "AND deleted = '' AND (container, name) >= (?3, ?4) AND document -> '$.tags' IS NOT NULL "
-                "ORDER BY container, name",
+                "SELECT * FROM blob_content WHERE account = ?1 AND (?2 = '' OR container = ?2) "
+                "AND snapshot = '' AND deleted = '' AND (container, name) >= (?3, ?4) "
+                "AND document -> '$.tags' IS NOT NULL ORDER BY container, name",
                 (account, container, *start),
             )
             found = (blob_of(row) for row in rows)
@@ -228,7 +228,7 @@ class BlobStore(Snapshots):
                 os.close(descriptor)
             with self._db.write() as connection:
                 blob = self._get(connection, ref)
-                generation = tables.content_generation(connection, blob.content) + 1
+                generation = blob.generation + 1
                 tables.insert_content(connection, content, size, generation)
                 for start, end in held:
                     pages.add(connection, content, start, end, generation)

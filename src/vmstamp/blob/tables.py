@@ -91,7 +91,7 @@ def update_container(connection: Connection, container: Container) -> None:
 def find_blob(connection: Connection, ref: BlobRef, *, deleted: bool = False) -> Blob | None:
     """A blob or snapshot; with `deleted` also one that is soft-deleted."""
     row = connection.execute(
-        f"SELECT * FROM blob WHERE {_SAME_BLOB} AND (? OR deleted = '')", (*ref, deleted)
+        f"SELECT * FROM blob_content WHERE {_SAME_BLOB} AND (? OR deleted = '')", (*ref, deleted)
     ).fetchone()
     return None if row is None else blob_of(row)
 
@@ -99,7 +99,8 @@ def find_blob(connection: Connection, ref: BlobRef, *, deleted: bool = False) ->
 def snapshots(connection: Connection, ref: BlobRef, *, deleted: bool) -> list[Blob]:
     """The snapshots of a blob, oldest first: those that are soft-deleted, or those that are not."""
     rows = connection.execute(
-        f"SELECT * FROM blob WHERE {_SAME_NAME} AND snapshot != '' AND (deleted != '') = ? ORDER BY snapshot",
+        f"SELECT * FROM blob_content WHERE {_SAME_NAME} AND snapshot != '' AND (deleted != '') = ? "
+        "ORDER BY snapshot",
         (*ref[:3], deleted),
     )
     return [blob_of(row) for row in rows]
@@ -139,7 +140,7 @@ def delete_blob(connection: Connection, ref: BlobRef) -> None:
 
 def pending_copies(connection: Connection) -> list[Blob]:
     """The destinations of copies that had not ended."""
-    rows = connection.execute("SELECT * FROM blob WHERE document -> '$.copy.status' = '\"pending\"'")
+    rows = connection.execute("SELECT * FROM blob_content WHERE document -> '$.copy.status' = '\"pending\"'")
     return [blob_of(row) for row in rows.fetchall()]
 
 
@@ -158,11 +159,6 @@ def insert_content(connection: Connection, content: str, size: int, generation: 
     connection.execute(
         "INSERT INTO content (id, size, generation) VALUES (?, ?, ?)", (content, size, generation)
     )
-
-
-def content_generation(connection: Connection, content: str) -> int:
-    row = connection.execute("SELECT generation FROM content WHERE id = ?", (content,)).fetchone()
-    return 0 if row is None else int(row["generation"])
 
 
 def contents_of(connection: Connection, account: str, container: str | None = None) -> list[str]:
