@@ -84,7 +84,7 @@ def azcopy(directory: Path, more: Mapping[str, str] | None = None) -> Peer:
         "AZCOPY_DISABLE_SYSLOG": "true",
         "AZCOPY_CONCURRENCY_VALUE": "8",
     }
-    return Peer(find_peer("azcopy"), environment | (more or {}), directory / "log")
+    return Peer(find_peer("azcopy"), {**environment, **(more or {})}, directory / "log")
 
 
 def az(directory: Path, connection_string: str) -> Peer:
