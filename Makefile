@@ -1,5 +1,5 @@
 # Each target is enough on a fresh Debian 12, Debian 13 or Ubuntu 24.04: it sets up what is missing first.
-.PHONY: setup demo test lint unit sdk sdk-source boot bench fuzz requirements clean
+.PHONY: setup peers demo test lint unit sdk sdk-source boot bench fuzz requirements clean
 
 BIN := .venv/bin
 
@@ -9,8 +9,12 @@ demo: setup
 setup:
 	@tools/setup.sh
 
+# The foreign clients and servers that tests and bench ask: azcopy, az, Azurite.
+peers:
+	@tools/peers.sh
+
 # Guests run in one process of their own at a time: two files of boot tests side by side.
-test: setup lint sdk-source
+test: setup peers sdk-source lint
 	$(BIN)/pytest --ignore=tests/boot
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
@@ -33,7 +37,7 @@ boot: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
 # Readers to measure against come from bench/requirements.txt.
-bench: setup
+bench: setup peers
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r bench/requirements.txt
 	$(BIN)/python -m bench
 
@@ -43,7 +47,7 @@ fuzz: setup
 	    echo "fuzz: atheris cannot be installed here" >&2
 	nice $(BIN)/python -m fuzz --runs 10000
 
-# Exact versions with hashes of everything that pyproject.toml names.
+# Exact versions with hashes of everything that pyproject.toml names, and of the peers.
 requirements: setup
 	$(BIN)/pip-compile -q --all-extras --build-deps-for editable --allow-unsafe --generate-hashes --strip-extras \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
@@ -51,6 +55,11 @@ requirements: setup
 	$(BIN)/pip-compile -q --allow-unsafe --generate-hashes --strip-extras \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --output-file bench/requirements.txt bench/requirements.in
+	$(BIN)/pip-compile -q --allow-unsafe --generate-hashes --strip-extras \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file tools/peers/azure-cli.txt tools/peers/azure-cli.in
+	cd tools/peers && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true \
+	    --no-audit --no-fund
 
 clean:
-	rm -rf .venv .sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis build
+	rm -rf .venv .peers .sdk .mypy_cache .pytest_cache .ruff_cache .hypothesis build

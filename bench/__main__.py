@@ -1,7 +1,8 @@
 """Runs the measurements and prints a table; exit status 1 when a figure is over its limit.
 
 `python -m bench [NAME...] [--list] [--json] [--quick] [--disk-mib=N]`: `--quick` takes a third of the runs of
-`convert` and `read`. With a disk of N MiB these only show that they work: their limits are meant for 10 GiB.
+`convert`, `read` and `blob`. With a disk of N MiB these only show that they work: their limits are meant for
+the whole one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import vmstamp
-from bench import boot, command, convert, disks, read, upload
+from bench import blob, boot, command, convert, disks, read, upload
 from bench.figure import Figure
 from bench.scale import Scale, parse_scale
 
@@ -23,6 +24,7 @@ BENCHES: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "disks": lambda _: disks.measure(),
     "convert": convert.measure,
     "read": read.measure,
+    "blob": blob.measure,
     "upload": lambda _: upload.measure(),
     "boot": lambda _: boot.measure(),
 }

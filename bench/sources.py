@@ -39,21 +39,21 @@ def find_shortage(directory: Path, needed: int) -> Figure | None:
     )
 
 
-def scatter(path: Path, scale: Scale) -> None:
-    """Make a raw disk whose data lies in runs of 64 KiB to 1 MiB all over it, the same each time.
+def scatter(path: Path, scale: Scale, longest: int = LONGEST) -> None:
+    """Make a raw disk whose data lies in runs of 64 KiB to `longest` bytes all over it, the same each time.
 
     The gaps are drawn so that the data is spread over the whole disk. No two runs begin with the same bytes,
     and none compresses.
     """
     rng = random.Random(1)
-    noise = rng.randbytes(2 * LONGEST)
-    gap = (scale.size - scale.data) * (SHORTEST + LONGEST) // scale.data  # twice the mean
+    noise = rng.randbytes(2 * longest)
+    gap = (scale.size - scale.data) * (SHORTEST + longest) // scale.data  # twice the mean
     with path.open("wb") as file:
         file.truncate(scale.size)
         at = rng.randrange(gap) // GRAIN * GRAIN
         while at < scale.size:
-            length = min(rng.randrange(SHORTEST, LONGEST + GRAIN) // GRAIN * GRAIN, scale.size - at)
-            start = rng.randrange(LONGEST)
+            length = min(rng.randrange(SHORTEST, longest + GRAIN) // GRAIN * GRAIN, scale.size - at)
+            start = rng.randrange(longest)
             os.pwrite(file.fileno(), noise[start : start + length], at)
             at += length + rng.randrange(gap) // GRAIN * GRAIN
 

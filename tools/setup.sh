@@ -3,23 +3,13 @@
 # Says first what it will install; uses sudo only when not root; does nothing when all is in place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. tools/apt.sh
 
 venv=.venv
 mark=$venv/setup.sha256
-wanted() { grep -v '^#' tools/debian-packages.txt; }
-
-missing_packages() {
-    comm -23 <(wanted | sort) \
-        <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2>/dev/null | sed -n 's/^installed //p' | sort -u)
+wanted_packages() {
+    grep -v '^#' tools/debian-packages.txt
     python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
-}
-
-install_packages() {
-    local sudo=()
-    [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-    echo "setup: packages to install: $*"
-    "${sudo[@]}" apt-get update -q
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
 }
 
 install_venv() {
@@ -35,8 +25,7 @@ install_venv() {
 
 fingerprint() { { cat requirements.txt pyproject.toml; pwd; readlink -f "$(command -v python3)"; } | sha256sum; }
 
-command -v dpkg-query >/dev/null ||
-    { echo "setup: this script knows Debian and Ubuntu only; see tools/debian-packages.txt for what is needed" >&2; exit 1; }
-mapfile -t missing < <(missing_packages)
+require_dpkg
+mapfile -t missing < <(wanted_packages | missing_packages)
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 { [ -x $venv/bin/vmstamp ] && [ "$(fingerprint)" = "$(cat $mark 2>/dev/null)" ]; } || install_venv
