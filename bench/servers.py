@@ -15,7 +15,7 @@ from pathlib import Path
 from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
 from bench.command import VMSTAMP
-from vmstamp.blob.store import BlobStore
+from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.paths import Home
 from vmstamp.run import run, spawn
@@ -66,7 +66,7 @@ def ours(directory: Path, blobs: dict[str, Path]) -> Iterator[Server]:
     key = store.create_account(ACCOUNT).key1
     store.create_container(ACCOUNT, CONTAINER)
     for name, path in blobs.items():
-        ref = store.create_page_blob(ACCOUNT, CONTAINER, name, path.stat().st_size).ref
+        ref = store.create_page_blob(BlobRef(ACCOUNT, CONTAINER, name), path.stat().st_size).ref
         store.replace_content(ref, path)
     database.close()
     env = {"VMSTAMP_HOME": str(directory), "VMSTAMP_ARM_PORT": "0", "VMSTAMP_BLOB_PORT": "0"}

@@ -29,6 +29,14 @@ CREATE INDEX blob_by_content ON blob (content);
 CREATE VIEW blob_content AS
     SELECT blob.*, content.sealed, content.generation FROM blob JOIN content ON content.id = blob.content;
 
+CREATE TABLE cleared_page (
+    content     TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start       INTEGER NOT NULL,
+    end         INTEGER NOT NULL,
+    generation  INTEGER NOT NULL,
+    PRIMARY KEY (content, start)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE block (
     content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
     position  INTEGER NOT NULL,

@@ -60,6 +60,15 @@ CREATE INDEX blob_by_content ON blob (content);
 CREATE VIEW blob_content AS
     SELECT blob.*, content.sealed, content.generation FROM blob JOIN content ON content.id = blob.content;
 
+-- What was cleared in a content that was copied from a sealed one, with the generation of that; else as `page`.
+CREATE TABLE cleared_page (
+    content     TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start       INTEGER NOT NULL,
+    end         INTEGER NOT NULL,
+    generation  INTEGER NOT NULL,
+    PRIMARY KEY (content, start)
+) STRICT, WITHOUT ROWID;
+
 -- The committed blocks of a content, in their order.
 CREATE TABLE block (
     content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,

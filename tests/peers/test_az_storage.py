@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.blob_service import ACCOUNT, BlobService, ask, serving
 from tests.peers.programs import Peer, az, make_sparse, sha256
+from vmstamp.blob.store import BlobRef
 
 MIB = 2**20
 SIZE = 16 * MIB + 512
@@ -59,7 +60,7 @@ def new_container(service: BlobService, name: str) -> str:
 
 def stored_bytes(service: BlobService, where: str, name: str) -> bytes:
     size = service.store.get_blob(ACCOUNT, where, name).size
-    return service.store.read(ACCOUNT, where, name, 0, size)
+    return service.store.read(BlobRef(ACCOUNT, where, name), 0, size)
 
 
 def test_a_vhd_goes_up_as_a_page_blob_with_holes_and_comes_down_whole(
@@ -70,7 +71,7 @@ def test_a_vhd_goes_up_as_a_page_blob_with_holes_and_comes_down_whole(
     blob(tool, "upload", "-c", where, "-f", disk, "-n", "d/a.vhd", "--no-progress")
     found = service.store.get_blob(ACCOUNT, where, "d/a.vhd")
     assert (found.type, found.size) == ("PageBlob", SIZE)
-    assert list(service.store.page_ranges(ACCOUNT, where, "d/a.vhd")) == list(DATA)
+    assert list(service.store.page_ranges(BlobRef(ACCOUNT, where, "d/a.vhd"))) == list(DATA)
     assert stored_bytes(service, where, "d/a.vhd") == disk.read_bytes()
     back = tmp_path / "b.vhd"
     blob(tool, "download", "-c", where, "-n", "d/a.vhd", "-f", back, "--no-progress")
@@ -103,7 +104,7 @@ def test_upload_without_overwrite_keeps_the_blob_that_is_there(
     service: BlobService, tool: Peer, tmp_path: Path
 ) -> None:
     where = new_container(service, "kept")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"old")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"old")
     file = tmp_path / "a.txt"
     file.write_bytes(b"new")
     words = ("blob", "upload", "-c", where, "-f", str(file), "-n", "a.txt", "--no-progress")
@@ -119,10 +120,10 @@ def test_copy_start_within_the_account_keeps_bytes_and_holes(
     """The source by its URL: from an account's name az makes one of Azure's own hosts."""
     where = new_container(service, "copies")
     disk = make_sparse(tmp_path / "a.vhd", SIZE, *DATA)
-    service.store.create_page_blob(ACCOUNT, where, "a.vhd", SIZE)
+    service.store.create_page_blob(BlobRef(ACCOUNT, where, "a.vhd"), SIZE)
     for start, end in DATA:
         piece = disk.read_bytes()[start:end]
-        service.store.write_pages(ACCOUNT, where, "a.vhd", start, piece)
+        service.store.write_pages(BlobRef(ACCOUNT, where, "a.vhd"), start, piece)
     target = ("--destination-container", where, "--destination-blob", "b.vhd")
     started = blob(tool, "copy", "start", *target, "--source-uri", f"{service.url}/{where}/a.vhd")
     assert started["copy_status"] in ("pending", "success")
@@ -130,7 +131,7 @@ def test_copy_start_within_the_account_keeps_bytes_and_holes(
     assert shown["properties"]["copy"]["id"] == started["copy_id"]
     assert shown["properties"]["copy"]["progress"] == f"{SIZE}/{SIZE}"
     assert stored_bytes(service, where, "b.vhd") == disk.read_bytes()
-    assert list(service.store.page_ranges(ACCOUNT, where, "b.vhd")) == list(DATA)
+    assert list(service.store.page_ranges(BlobRef(ACCOUNT, where, "b.vhd"))) == list(DATA)
 
 
 def show_until_copied(tool: Peer, where: str, name: str, shows: int = 20) -> Any:
@@ -145,9 +146,9 @@ def show_until_copied(tool: Peer, where: str, name: str, shows: int = 20) -> Any
 
 def test_list_shows_names_types_metadata_and_prefixes(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "listed")
-    service.store.put_block_blob(ACCOUNT, where, "d/b &<c>.txt", b"12345", metadata={"k": "v"})
-    service.store.put_block_blob(ACCOUNT, where, "e.txt", b"")
-    service.store.create_page_blob(ACCOUNT, where, "a.vhd", 1024)
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "d/b &<c>.txt"), b"12345", metadata={"k": "v"})
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "e.txt"), b"")
+    service.store.create_page_blob(BlobRef(ACCOUNT, where, "a.vhd"), 1024)
     listed = blob(tool, "list", "-c", where, "--include", "m")
     found = [
         (
@@ -169,8 +170,8 @@ def test_list_shows_names_types_metadata_and_prefixes(service: BlobService, tool
 
 def test_show_gives_a_page_blobs_properties_and_ranges(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "shown")
-    service.store.create_page_blob(ACCOUNT, where, "a.vhd", 4096, sequence_number=7)
-    service.store.write_pages(ACCOUNT, where, "a.vhd", 512, bytes([1]) * 512)
+    service.store.create_page_blob(BlobRef(ACCOUNT, where, "a.vhd"), 4096, sequence_number=7)
+    service.store.write_pages(BlobRef(ACCOUNT, where, "a.vhd"), 512, bytes([1]) * 512)
     shown = blob(tool, "show", "-c", where, "-n", "a.vhd")
     properties = shown["properties"]
     assert (properties["contentLength"], properties["blobType"]) == (4096, "PageBlob")
@@ -180,7 +181,7 @@ def test_show_gives_a_page_blobs_properties_and_ranges(service: BlobService, too
 
 def test_exists_then_delete_then_exists_not(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "deleted")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"x")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"x")
     name = ("-c", where, "-n", "a.txt")
     assert blob(tool, "exists", *name) == {"exists": True}
     blob(tool, "delete", *name)
@@ -191,11 +192,11 @@ def test_exists_then_delete_then_exists_not(service: BlobService, tool: Peer) ->
 def test_a_snapshot_keeps_what_the_blob_had(service: BlobService, tool: Peer, tmp_path: Path) -> None:
     where = new_container(service, "snapshots")
     old, new = os.urandom(1024), os.urandom(1024)
-    service.store.create_page_blob(ACCOUNT, where, "a.vhd", 1024)
-    service.store.write_pages(ACCOUNT, where, "a.vhd", 0, old)
+    service.store.create_page_blob(BlobRef(ACCOUNT, where, "a.vhd"), 1024)
+    service.store.write_pages(BlobRef(ACCOUNT, where, "a.vhd"), 0, old)
     name = ("-c", where, "-n", "a.vhd")
     stamp = blob(tool, "snapshot", *name)["snapshot"]
-    service.store.write_pages(ACCOUNT, where, "a.vhd", 0, new)
+    service.store.write_pages(BlobRef(ACCOUNT, where, "a.vhd"), 0, new)
     blob(tool, "download", *name, "-f", tmp_path / "old", "--snapshot", stamp, "--no-progress")
     blob(tool, "download", *name, "-f", tmp_path / "new", "--no-progress")
     assert ((tmp_path / "old").read_bytes(), (tmp_path / "new").read_bytes()) == (old, new)
@@ -208,7 +209,7 @@ def test_a_snapshot_keeps_what_the_blob_had(service: BlobService, tool: Peer, tm
 
 def test_metadata_is_replaced_and_shown(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "metadata")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"x", metadata={"old": "1"})
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"x", metadata={"old": "1"})
     name = ("-c", where, "-n", "a.txt")
     blob(tool, "metadata", "update", *name, "--metadata", "a=1", "b=two words")
     assert blob(tool, "metadata", "show", *name) == {"a": "1", "b": "two words"}
@@ -231,7 +232,7 @@ def test_tags_are_uploaded_listed_and_conditions(service: BlobService, tool: Pee
 
 def test_a_blobs_lease_refuses_whoever_does_not_hold_it(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "leases")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"x")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"x")
     name = ("-c", where, "-b", "a.txt")
     lease = blob(tool, "lease", "acquire", *name, "--lease-duration", "-1")
     assert "LeaseIdMissing" in refusal(tool, "blob", "delete", "-c", where, "-n", "a.txt")
@@ -250,7 +251,7 @@ def test_a_blobs_lease_refuses_whoever_does_not_hold_it(service: BlobService, to
 def test_generated_sas_opens_one_blob_for_what_it_allows(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "sas")
     for name in ("a b.txt", "other.txt"):
-        service.store.put_block_blob(ACCOUNT, where, name, b"12345")
+        service.store.put_block_blob(BlobRef(ACCOUNT, where, name), b"12345")
     allowed = ("--permissions", "r", "--expiry", EXPIRY, "--content-type", "x/y")
     url = blob(tool, "generate-sas", "-c", where, "-n", "a b.txt", *allowed, "--full-uri")
     reply = ask("GET", url)
@@ -265,7 +266,7 @@ def test_generated_sas_opens_one_blob_for_what_it_allows(service: BlobService, t
 
 def test_generated_sas_by_a_stored_policy_ends_with_the_policy(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "policies")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"x")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"x")
     policy = ("-c", where, "-n", "readers")
     container(tool, "policy", "create", *policy, "--permissions", "r", "--expiry", EXPIRY)
     listed = container(tool, "policy", "list", "-c", where)
@@ -293,7 +294,7 @@ def test_a_container_is_made_once_listed_shown_and_deleted(service: BlobService,
 
 def test_set_permission_opens_blobs_to_everybody_and_closes_them(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "public")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"x")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"x")
     url, listing = f"{service.url}/{where}/a.txt", f"{service.url}/{where}?restype=container&comp=list"
     container(tool, "set-permission", "-n", where, "--public-access", "blob")
     assert container(tool, "show-permission", "-n", where) == {"publicAccess": "blob"}
@@ -311,7 +312,7 @@ def test_a_leased_container_is_deleted_only_with_its_lease(service: BlobService,
 
 def test_soft_delete_is_switched_on_and_a_blob_comes_back(service: BlobService, tool: Peer) -> None:
     where = new_container(service, "softly")
-    service.store.put_block_blob(ACCOUNT, where, "a.txt", b"12345")
+    service.store.put_block_blob(BlobRef(ACCOUNT, where, "a.txt"), b"12345")
     policy = ("service-properties", "delete-policy", "update")
     assert blob(tool, *policy, "--enable", "true", "--days-retained", "3")["days"] == 3
     try:

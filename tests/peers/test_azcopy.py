@@ -48,21 +48,21 @@ def held(service: BlobService, container: str, name: str, account: str = ACCOUNT
     """The blob's page ranges, half-open, as the store has them."""
     blob = service.store.get_blob(account, container, name)
     with service.store.reader(blob):
-        return [(start, end) for start, end in service.store.page_ranges(account, container, name)]
+        return [(start, end) for start, end in service.store.page_ranges(BlobRef(account, container, name))]
 
 
 def stored_bytes(service: BlobService, container: str, name: str, account: str = ACCOUNT) -> bytes:
     size = service.store.get_blob(account, container, name).size
-    return service.store.read(account, container, name, 0, size)
+    return service.store.read(BlobRef(account, container, name), 0, size)
 
 
 def put_disk(service: BlobService, container: str, name: str, path: Path) -> None:
     """A page blob with the bytes of a file whose data lies in DATA."""
-    service.store.create_page_blob(ACCOUNT, container, name, path.stat().st_size)
+    service.store.create_page_blob(BlobRef(ACCOUNT, container, name), path.stat().st_size)
     with path.open("rb") as file:
         for start, end in DATA:
             service.store.write_pages(
-                ACCOUNT, container, name, start, os.pread(file.fileno(), end - start, start)
+                BlobRef(ACCOUNT, container, name), start, os.pread(file.fileno(), end - start, start)
             )
 
 
@@ -131,7 +131,7 @@ def test_a_container_of_block_blobs_is_copied_to_another_account(
     source, target = new_container(service, "manyfrom"), new_container(service, "manyto", OTHER)
     contents = {"a.txt": b"a", "d/b.txt": b"", "d/c d.txt": os.urandom(3 * MIB)}
     for name, content in contents.items():
-        service.store.put_block_blob(ACCOUNT, source, name, content)
+        service.store.put_block_blob(BlobRef(ACCOUNT, source, name), content)
     tool.run(
         "copy",
         url(service, f"{source}/*"),
@@ -149,7 +149,7 @@ def test_sync_up_sends_what_is_new_and_deletes_what_is_gone(
     (tree / "d").mkdir(parents=True)
     (tree / "a.txt").write_bytes(b"new")
     (tree / "d" / "b.txt").write_bytes(b"b")
-    service.store.put_block_blob(ACCOUNT, container, "gone.txt", b"old")
+    service.store.put_block_blob(BlobRef(ACCOUNT, container, "gone.txt"), b"old")
     there = url(service, container)
     tool.run("sync", tree, there, "--from-to", "LocalBlob", "--delete-destination", "true")
     assert names(service, container) == ["a.txt", "d/b.txt"]
@@ -165,7 +165,7 @@ def test_sync_down_fetches_what_is_new_and_deletes_what_is_gone(
 ) -> None:
     container = new_container(service, "syncdown")
     for name, content in (("a.txt", b"a"), ("d/b.txt", b"b")):
-        service.store.put_block_blob(ACCOUNT, container, name, content)
+        service.store.put_block_blob(BlobRef(ACCOUNT, container, name), content)
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "gone.txt").write_bytes(b"old")
@@ -179,8 +179,8 @@ def test_sync_down_fetches_what_is_new_and_deletes_what_is_gone(
 
 def test_list_gives_every_blob_with_its_size_and_type(service: BlobService, tool: Peer) -> None:
     container = new_container(service, "listed")
-    service.store.put_block_blob(ACCOUNT, container, "d/e f.txt", b"12345")
-    service.store.create_page_blob(ACCOUNT, container, "a.vhd", 1024)
+    service.store.put_block_blob(BlobRef(ACCOUNT, container, "d/e f.txt"), b"12345")
+    service.store.create_page_blob(BlobRef(ACCOUNT, container, "a.vhd"), 1024)
     where = (url(service, container), "--location", "Blob", "--properties", "BlobType")
     done = tool.run("list", *where, "--machine-readable", "--output-type", "json")
     found = {item["Path"]: (item["ContentLength"], item["BlobType"]) for item in listed(done.text)}
@@ -190,7 +190,7 @@ def test_list_gives_every_blob_with_its_size_and_type(service: BlobService, tool
 def test_remove_takes_one_blob_then_a_directory_then_the_container(service: BlobService, tool: Peer) -> None:
     container = new_container(service, "removed")
     for name in ("a.txt", "b.txt", "d/c.txt", "d/e/f.txt"):
-        service.store.put_block_blob(ACCOUNT, container, name, b"x")
+        service.store.put_block_blob(BlobRef(ACCOUNT, container, name), b"x")
     tool.run("remove", url(service, f"{container}/a.txt"), "--from-to", "BlobTrash")
     assert names(service, container) == ["b.txt", "d/c.txt", "d/e/f.txt"]
     tool.run("remove", url(service, f"{container}/d"), "--from-to", "BlobTrash", "--recursive")
@@ -199,7 +199,7 @@ def test_remove_takes_one_blob_then_a_directory_then_the_container(service: Blob
 
 def test_remove_takes_a_blob_with_its_snapshots(service: BlobService, tool: Peer) -> None:
     container = new_container(service, "snapshots")
-    service.store.create_page_blob(ACCOUNT, container, "a.vhd", 1024)
+    service.store.create_page_blob(BlobRef(ACCOUNT, container, "a.vhd"), 1024)
     service.blob("a.vhd", container).create_snapshot()
     there = url(service, f"{container}/a.vhd")
     tool.run("remove", there, "--from-to", "BlobTrash", "--delete-snapshots", "include")
@@ -233,7 +233,7 @@ def test_a_managed_disk_is_filled_and_read_without_being_made(service: BlobServi
     ref = BlobRef("md-0123456789ab", "disk", "abcd")
     service.store.create_account(ref.account, hidden=True)
     service.store.create_container(ref.account, ref.container)
-    before = service.store.create_page_blob(*ref, SIZE)
+    before = service.store.create_page_blob(ref, SIZE)
     sas = service.store.sign_sas(
         ref, permissions="rw", start=None, expiry=datetime.now(UTC) + timedelta(hours=1), policy=None
     )
@@ -253,7 +253,7 @@ def test_a_managed_disk_of_another_size_is_refused(service: BlobService, tmp_pat
     ref = BlobRef("md-ba9876543210", "disk", "abcd")
     service.store.create_account(ref.account, hidden=True)
     service.store.create_container(ref.account, ref.container)
-    service.store.create_page_blob(*ref, 2 * MIB)
+    service.store.create_page_blob(ref, 2 * MIB)
     sas = service.store.sign_sas(
         ref, permissions="rw", start=None, expiry=datetime.now(UTC) + timedelta(hours=1), policy=None
     )

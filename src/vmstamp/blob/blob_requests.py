@@ -50,6 +50,9 @@ def check_blob(
     """
     wanted = conditions.parse_conditions(request.headers)
     identity = lease_id(request, "x-ms-lease-id") or None
+    if identity is not None and wanted.if_none_match == "*" and not read:
+        # As Azure answers: whoever shows the blob's lease may replace it in spite of this condition.
+        wanted = replace(wanted, if_none_match="")
 
     def check(blob: Blob | None) -> None:
         if blob is None:
@@ -82,7 +85,8 @@ def check_tags(request: Request, blob: Blob, code: str = "ConditionNotMet") -> N
 def new_check(store: BlobStore, request: Request, code: str = "") -> Check:
     """The check of what makes a blob: who may only create must not replace one."""
     check = check_blob(store, request, code=code or "ConditionNotMet")
-    only_if_absent = conditions.parse_conditions(request.headers).if_none_match == "*"
+    leased = bool(request.header("x-ms-lease-id"))
+    only_if_absent = conditions.parse_conditions(request.headers).if_none_match == "*" and not leased
 
     def check_new(blob: Blob | None) -> None:
         if blob is not None:

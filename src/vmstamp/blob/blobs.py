@@ -306,7 +306,7 @@ class Blobs(Accounts):
             blob = self._own_content(self._check_pages(ref, offset, offset + length, check))
             with self._space(), self._db.write() as connection:
                 now = self._get_same(connection, blob)
-                pages.remove(connection, blob.content, offset, offset + length)
+                pages.remove(connection, blob.content, offset, offset + length, blob.generation)
                 new = replace(now, etag=self.new_etag(), last_modified=self.now())
                 tables.touch_blob(connection, new)
             self._punch(blob.content, offset, offset + length)
@@ -332,7 +332,7 @@ class Blobs(Accounts):
             with self._space(), self._db.write() as connection:
                 now = self._get_same(connection, blob)
                 if size < blob.size:
-                    pages.remove(connection, blob.content, size, blob.size)
+                    pages.remove(connection, blob.content, size, blob.size, blob.generation)
                 connection.execute("UPDATE content SET size = ? WHERE id = ?", (size, blob.content))
                 new = replace(now, size=size, etag=self.new_etag(), last_modified=self.now())
                 tables.put_blob(connection, new)

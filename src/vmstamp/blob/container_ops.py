@@ -71,7 +71,11 @@ def get_container(store: BlobStore, request: Request) -> Reply:
     headers |= {f"x-ms-meta-{name}": value for name, value in container.metadata.items()}
     if request.query.get("comp") != "metadata":
         headers |= lease_headers(container.lease, store.now())
-        headers |= {"x-ms-has-immutability-policy": "false", "x-ms-has-legal-hold": "false"}
+        headers |= {
+            "x-ms-has-immutability-policy": "false",
+            "x-ms-has-legal-hold": "false",
+            "x-ms-immutable-storage-with-versioning-enabled": "false",
+        }
         if container.public_access:
             headers["x-ms-blob-public-access"] = container.public_access
     return Reply(200, headers)

@@ -39,6 +39,8 @@ from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
 
 MAXIMUM_SYNCHRONOUS: Final = 5000 * 2**20  # bytes of Put Blob From URL; REST: Put Blob From URL
+# What Azure answers where blocks and block blobs come from a URL whose conditions are not met.
+_UNVERIFIED: Final = "CannotVerifyCopySource"
 MAXIMUM_FOREIGN: Final = 256 * 2**20  # bytes that are moved while the client waits
 
 
@@ -52,8 +54,11 @@ class Opener:
         self._authorities = authorities
         self._authenticate = authenticate
 
-    def __call__(self, request: Request) -> Source:
-        """The source that a request names. Raises CannotVerifyCopySource, InvalidHeaderValue."""
+    def __call__(self, request: Request, *, trusting: bool = False) -> Source:
+        """The source that a request names. Raises CannotVerifyCopySource, InvalidHeaderValue.
+
+        `trusting`: who may do all in the destination's account needs no other proof for a source in it.
+        """
         url = request.required_header("x-ms-copy-source")
         proof = request.header("x-ms-copy-source-authorization")
         try:
@@ -65,9 +70,9 @@ class Opener:
             raise faults.invalid_header("x-ms-copy-source", "not a URL")
         if _service(parts.netloc) not in {_service(request.host), *self._authorities}:
             return sources.open_foreign(url, proof)
-        return self._open_own(request, url, proof)
+        return self._open_own(request, url, proof, trusting)
 
-    def _open_own(self, request: Request, url: str, proof: str) -> Source:
+    def _open_own(self, request: Request, url: str, proof: str, trusting: bool) -> Source:
         parts = urlsplit(url)
         source = Request(
             method="GET",
@@ -85,7 +90,9 @@ class Opener:
         if source.query.get("versionid"):
             raise faults.unsupported("versions of blobs")
         try:
-            self._check_access(request, source)
+            same = source.address.account == request.address.account
+            if not (trusting and same and request.grant.everything):
+                self._check_access(source)
             blob = self._store.get_blob(*source.ref)
         except AzureError as error:
             headers = {
@@ -97,9 +104,7 @@ class Opener:
             ) from error
         return self._own(blob, source)
 
-    def _check_access(self, request: Request, source: Request) -> None:
-        if request.grant.everything and source.address.account == request.address.account:
-            return
+    def _check_access(self, source: Request) -> None:
         grant = self._authenticate(source).grant
         if not grant.everything and "r" not in grant.permissions:
             raise AzureError(403, "CannotVerifyCopySource", "The source's SAS does not allow to read it.")
@@ -134,8 +139,8 @@ class Copying:
 
     def copy_blob(self, store: BlobStore, request: Request) -> Reply:
         """Copy Blob; with x-ms-requires-sync Copy Blob From URL."""
-        source = self._open(request)
         waits = request.header("x-ms-requires-sync").lower() == "true"
+        source = self._open(request, trusting=not waits)
         change = partial(_as_copy, request, source.type)
         check = new_check(store, request, code="TargetConditionNotMet")
         if source.ref is None:
@@ -171,7 +176,7 @@ class Copying:
 
     def incremental_copy(self, store: BlobStore, request: Request) -> Reply:
         """Incremental Copy Blob."""
-        source = self._open(request)
+        source = self._open(request, trusting=True)
         if source.ref is None:
             raise faults.unsupported("Incremental Copy Blob from another service")
         if not source.ref.snapshot:
@@ -199,11 +204,11 @@ class Copying:
                 request.ref,
                 overwrite=True,
                 check=check,
-                source_check=lambda found: _check_source(store, request, found, source),
+                source_check=lambda found: _check_source(store, request, found, source, _UNVERIFIED),
                 change=lambda blob: replace(blob, type=BLOCK_BLOB, sequence_number=0, **made),
             )
         else:
-            _check_source(store, request, None, source)
+            _check_source(store, request, None, source, _UNVERIFIED)
             data = source.read(0, source.size) if source.size else b""
             _check_digests(request, data)
             blob = store.put_block_blob(request.ref, data, check=check, **made)
@@ -246,7 +251,8 @@ class Copying:
             raise faults.invalid_header("Content-Length", request.header("content-length"))
         source = self._open(request)
         found = store.find_blob(*source.ref) if source.ref is not None else None
-        _check_source(store, request, found, source)
+        code = "SourceConditionNotMet" if "page" in request.query.get("comp", "") else _UNVERIFIED
+        _check_source(store, request, found, source, code)
         start, end = parse_range("x-ms-source-range", request.header("x-ms-source-range")) or (0, None)
         end = source.size if end is None else end
         if start > end or end > source.size:
@@ -260,12 +266,18 @@ class Copying:
         return data
 
 
-def _check_source(store: BlobStore, request: Request, blob: Blob | None, source: Source) -> None:
+def _check_source(
+    store: BlobStore,
+    request: Request,
+    blob: Blob | None,
+    source: Source,
+    code: str = "SourceConditionNotMet",
+) -> None:
     """The conditions on the source, as it is now."""
     wanted = conditions.parse_conditions(request.headers, "x-ms-source-")
     etag = source.etag if blob is None else blob.etag
     modified = source.last_modified if blob is None else blob.last_modified
-    conditions.check(wanted, etag or None, modified, read=False, code="SourceConditionNotMet")
+    conditions.check(wanted, etag or None, modified, read=False, code=code)
     if blob is not None and blob.incremental and not blob.ref.snapshot:
         raise faults.fault("CopySourceCannotBeIncrementalCopyBlob")
     if blob is not None:
@@ -274,13 +286,15 @@ def _check_source(store: BlobStore, request: Request, blob: Blob | None, source:
 
 def _as_copy(request: Request, kind: str, blob: Blob) -> Blob:
     """What a Copy Blob gives its destination beside the bytes."""
-    tier = access_tier(request, kind)
+    option = request.header("x-ms-copy-source-tag-option").upper()
+    if option not in ("", "REPLACE", "COPY"):
+        raise faults.invalid_header("x-ms-copy-source-tag-option", option)
     return replace(
         blob,
         metadata=blob_metadata(request) or blob.metadata,
-        tags=sent_tags(request),
-        tier=tier or blob.tier,
-        append_sealed=request.header("x-ms-seal-blob").lower() == "true",
+        tags=blob.tags if option == "COPY" else sent_tags(request),
+        tier=access_tier(request, kind) or blob.tier,
+        append_sealed=blob.append_sealed or request.header("x-ms-seal-blob").lower() == "true",
     )
 
 
@@ -293,9 +307,10 @@ def _block_blob_headers(request: Request, source: HttpHeaders) -> HttpHeaders:
 
 
 def _digest(request: Request, data: bytes) -> dict[str, str]:
+    digests = {"x-ms-content-crc64": crc64_text(data)}
     if request.header("x-ms-source-content-md5"):
-        return {"content-md5": md5_text(data)}
-    return {"x-ms-content-crc64": crc64_text(data)}
+        digests["content-md5"] = md5_text(data)
+    return digests
 
 
 def _check_digests(request: Request, data: bytes) -> None:

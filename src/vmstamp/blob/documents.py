@@ -86,6 +86,7 @@ def containers(
             _text(properties, "PublicAccess", container.public_access)
         _text(properties, "HasImmutabilityPolicy", "false")
         _text(properties, "HasLegalHold", "false")
+        _text(properties, "ImmutableStorageWithVersioningEnabled", "false")
         if metadata:
             _metadata(entry, container.metadata)
     _text(root, "NextMarker", next_marker)
@@ -385,6 +386,8 @@ def access_policies(policies: Sequence[AccessPolicy]) -> bytes:
     for policy in policies:
         entry = SubElement(root, "SignedIdentifier")
         _text(entry, "Id", policy.id)
+        if policy == AccessPolicy(policy.id):
+            continue
         values = SubElement(entry, "AccessPolicy")
         for name, time in (("Start", policy.start), ("Expiry", policy.expiry)):
             if time is not None:

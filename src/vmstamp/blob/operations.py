@@ -138,6 +138,8 @@ _UNSUPPORTED: Final = {
 }
 # Headers that change what an operation does, and parameters that name what is never there.
 _UNSUPPORTED_HEADERS: Final = {
+    "x-ms-access-tier-if-modified-since": "conditions on the time of a tier",
+    "x-ms-access-tier-if-unmodified-since": "conditions on the time of a tier",
     "x-ms-encryption-key": "customer-provided encryption keys",
     "x-ms-encryption-scope": "encryption scopes",
     "x-ms-immutability-policy-until-date": "immutability policies",

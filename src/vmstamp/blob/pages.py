@@ -1,4 +1,4 @@
-"""The page table: which ranges of a content hold data, as rows of SQLite.
+"""The page table: which ranges of a content hold data, and which were cleared, as rows of SQLite.
 
 Rows of one content are ascending and disjoint. Each carries the generation in which it was written last; rows
 that touch have different generations. Every function keeps it so and runs in the caller's transaction. The
@@ -7,18 +7,14 @@ cost is that of the rows touched, not of the table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final, Literal, NamedTuple
 
 from vmstamp.db import Connection
 from vmstamp.extents import Extent, merge
 
-_BEFORE = (
-    "SELECT start, end, generation FROM page WHERE content = ? AND start <= ? ORDER BY start DESC LIMIT 1"
-)
-_INSIDE = (
-    "SELECT start, end, generation FROM page WHERE content = ? AND start > ? AND start <= ? ORDER BY start"
-)
+Table = Literal["page", "cleared_page"]
 
 
 class _Row(NamedTuple):
@@ -27,47 +23,19 @@ class _Row(NamedTuple):
     generation: int
 
 
-def _touching(connection: Connection, content: str, start: int, end: int) -> list[_Row]:
-    """The rows that overlap [start, end) or touch its ends."""
-    before = connection.execute(_BEFORE, (content, start - 1)).fetchall()
-    inside = connection.execute(_INSIDE, (content, start - 1, end)).fetchall()
-    return [_Row(*row) for row in (*before, *inside) if row[1] >= start]
-
-
-def _replace(connection: Connection, content: str, old: list[_Row], new: list[_Row]) -> None:
-    gone = [row for row in old if row not in new]
-    if gone:
-        connection.executemany(
-            "DELETE FROM page WHERE content = ? AND start = ?", [(content, row.start) for row in gone]
-        )
-    if added := [row for row in new if row not in old]:
-        connection.executemany(
-            "INSERT INTO page (content, start, end, generation) VALUES (?, ?, ?, ?)",
-            [(content, *row) for row in added],
-        )
-
-
-def _outside(rows: list[_Row], start: int, end: int) -> list[_Row]:
-    """What is left of rows when [start, end) is taken out."""
-    left = [_Row(row.start, min(row.end, start), row.generation) for row in rows if row.start < start]
-    right = [_Row(max(row.start, end), row.end, row.generation) for row in rows if row.end > end]
-    return [*left, *right]
-
-
 def add(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> None:
     """[start, end) holds data of this generation now; `start` < `end`."""
-    old = _touching(connection, content, start, end)
-    same = [row for row in old if row.generation == generation]
-    low = min(start, *(row.start for row in same), start)
-    high = max(end, *(row.end for row in same), end)
-    others = _outside([row for row in old if row.generation != generation], start, end)
-    _replace(connection, content, old, [*others, _Row(low, high, generation)])
+    _add(connection, "page", content, start, end, generation)
+    if generation:
+        _remove(connection, "cleared_page", content, start, end)
 
 
-def remove(connection: Connection, content: str, start: int, end: int) -> None:
-    """[start, end) reads as zeros now; `start` < `end`."""
-    old = [row for row in _touching(connection, content, start, end) if row.start < end and row.end > start]
-    _replace(connection, content, old, _outside(old, start, end))
+def remove(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> None:
+    """[start, end) reads as zeros now; `start` < `end`. What held data was cleared in this generation."""
+    gone = list(_ranges(connection, "page", content, start, end)) if generation else []
+    _remove(connection, "page", content, start, end)
+    for low, high in gone:
+        _add(connection, "cleared_page", content, low, high, generation)
 
 
 def ranges(
@@ -77,24 +45,86 @@ def ranges(
 
     With `since` only what was written in a later generation than that.
     """
-    found = _rows(connection, content, start, end)
-    return merge(
-        (max(row[0], start), min(row[1], end))
-        for row in found
-        if row[1] > start and (since is None or row[2] > since)
-    )
+    return _ranges(connection, "page", content, start, end, since)
 
 
-def _rows(connection: Connection, content: str, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    before = connection.execute(_BEFORE, (content, start)).fetchall()
-    yield from before
-    yield from connection.execute(_INSIDE, (content, start, end - 1))
+def cleared(connection: Connection, content: str, start: int, end: int, since: int) -> Iterator[Extent]:
+    """What was cleared within [start, end) in a later generation than `since`, ascending and merged."""
+    return _ranges(connection, "cleared_page", content, start, end, since)
 
 
 def copy(connection: Connection, source: str, target: str) -> None:
     """Give an empty content the table of another one."""
-    connection.execute(
-        "INSERT INTO page (content, start, end, generation) "
-        "SELECT ?, start, end, generation FROM page WHERE content = ?",
-        (target, source),
+    for table in ("page", "cleared_page"):
+        connection.execute(
+            f"INSERT INTO {table} (content, start, end, generation) "
+            f"SELECT ?, start, end, generation FROM {table} WHERE content = ?",
+            (target, source),
+        )
+
+
+def _add(connection: Connection, table: Table, content: str, start: int, end: int, generation: int) -> None:
+    old = _touching(connection, table, content, start, end)
+    same = [row for row in old if row.generation == generation]
+    low = min(start, *(row.start for row in same), start)
+    high = max(end, *(row.end for row in same), end)
+    others = _outside([row for row in old if row.generation != generation], start, end)
+    _replace(connection, table, content, old, [*others, _Row(low, high, generation)])
+
+
+def _remove(connection: Connection, table: Table, content: str, start: int, end: int) -> None:
+    touching = _touching(connection, table, content, start, end)
+    old = [row for row in touching if row.start < end and row.end > start]
+    _replace(connection, table, content, old, _outside(old, start, end))
+
+
+def _outside(rows: list[_Row], start: int, end: int) -> list[_Row]:
+    """What is left of rows when [start, end) is taken out."""
+    left = [_Row(row.start, min(row.end, start), row.generation) for row in rows if row.start < start]
+    right = [_Row(max(row.start, end), row.end, row.generation) for row in rows if row.end > end]
+    return [*left, *right]
+
+
+def _replace(connection: Connection, table: Table, content: str, old: list[_Row], new: list[_Row]) -> None:
+    gone = [(content, row.start) for row in old if row not in new]
+    added = [(content, *row) for row in new if row not in old]
+    if gone:
+        connection.executemany(f"DELETE FROM {table} WHERE content = ? AND start = ?", gone)
+    if added:
+        connection.executemany(
+            f"INSERT INTO {table} (content, start, end, generation) VALUES (?, ?, ?, ?)", added
+        )
+
+
+def _touching(connection: Connection, table: Table, content: str, start: int, end: int) -> list[_Row]:
+    """The rows that overlap [start, end) or touch its ends."""
+    found = [*_before(connection, table, content, start), *_from(connection, table, content, start, end + 1)]
+    return [_Row(*row) for row in found if row[1] >= start]
+
+
+def _ranges(
+    connection: Connection, table: Table, content: str, start: int, end: int, since: int | None = None
+) -> Iterator[Extent]:
+    found = chain(_before(connection, table, content, start), _from(connection, table, content, start, end))
+    return merge(
+        (max(low, start), min(high, end))
+        for low, high, generation in found
+        if high > start and (since is None or generation > since)
     )
+
+
+_SELECT: Final = "SELECT start, end, generation FROM {} WHERE content = ?"
+
+
+def _before(connection: Connection, table: Table, content: str, start: int) -> list[tuple[int, int, int]]:
+    """The last row that begins before `start`."""
+    query = _SELECT.format(table) + " AND start < ? ORDER BY start DESC LIMIT 1"
+    return connection.execute(query, (content, start)).fetchall()
+
+
+def _from(
+    connection: Connection, table: Table, content: str, start: int, end: int
+) -> Iterable[tuple[int, int, int]]:
+    """The rows that begin in [start, end), as they are asked for."""
+    query = _SELECT.format(table) + " AND start >= ? AND start < ? ORDER BY start"
+    return connection.execute(query, (content, start, end))

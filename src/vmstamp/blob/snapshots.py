@@ -17,7 +17,7 @@ from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.blobs import Check, unchecked
 from vmstamp.blob.blocks import Blocks
 from vmstamp.blob.records import PAGE_BLOB, Blob, BlobRef, CopyState
-from vmstamp.extents import Extent, without
+from vmstamp.extents import Extent
 
 
 class Snapshots(Blocks):
@@ -52,10 +52,7 @@ class Snapshots(Blocks):
             raise faults.fault("PreviousSnapshotCannotBeNewer")
         with self._db.read() as connection:
             written = pages.ranges(connection, blob.content, start, end, since=since.generation)
-            gone = without(
-                pages.ranges(connection, since.content, start, min(end, since.size)),
-                pages.ranges(connection, blob.content, start, end),
-            )
+            gone = pages.cleared(connection, blob.content, start, end, since=since.generation)
             yield from merge_sorted(_marked(written, False), _marked(gone, True))
 
     def incremental_copy(

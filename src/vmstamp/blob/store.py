@@ -199,7 +199,6 @@ class BlobStore(Snapshots):
             last_modified=now,
             lease=None,
             copy=copy,
-            tags={},
             lineage=uuid.uuid4().hex,
             incremental=False,
         )

@@ -22,6 +22,7 @@ def test_the_table_holds_what_a_list_of_pages_holds(steps: list[tuple[str, tuple
     with database.write() as connection:
         tables.insert_content(connection, CONTENT, COUNT)
         model: list[int | None] = [None] * COUNT
+        cleared: list[int | None] = [None] * COUNT
         generation = 0
         for what, (start, end) in steps:
             if what == "seal":
@@ -29,10 +30,17 @@ def test_the_table_holds_what_a_list_of_pages_holds(steps: list[tuple[str, tuple
             elif what == "add":
                 pages.add(connection, CONTENT, start, end, generation)
                 model[start:end] = [generation] * (end - start)
+                cleared[start:end] = [None] * (end - start)
             else:
-                pages.remove(connection, CONTENT, start, end)
+                pages.remove(connection, CONTENT, start, end, generation)
+                for page in range(start, end):
+                    cleared[page] = generation if model[page] is not None else cleared[page]
                 model[start:end] = [None] * (end - start)
             assert table(connection) == model
+            gone = pages.cleared(connection, CONTENT, 0, COUNT, 0)
+            assert [page for extent in gone for page in range(*extent)] == [
+                page for page in range(COUNT) if cleared[page]
+            ]
             for since in (None, generation - 1):
                 assert found(connection, start, end, since) == [
                     page
