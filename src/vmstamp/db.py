@@ -112,6 +112,16 @@ class Database:
                 for function in ended:
                     function()
 
+    @contextmanager
+    def reserved(self) -> Iterator[bool]:
+        """Keep other threads' transactions out, if none is under way: whether that is so. Never waits."""
+        taken = self._writer.acquire(blocking=False)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._writer.release()
+
     def when_ended(self, function: Callable[[], None]) -> None:
         """Call `function` when this thread's transaction has been committed or rolled back."""
         self._ended.append(function)

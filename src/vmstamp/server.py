@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
@@ -92,7 +93,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             document = _endpoint_document(subscription, certificates, stamp)
             document |= {"arm": arm_base, "blob": blob_base}
             document["blob_https"] = f"https://{_authority(blob_tls_socket)}"
-            asyncio.run(_run(doors, lambda: _publish(home, document)))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_run(doors, lambda: _publish(home, document)))
         finally:
             home.endpoint.unlink(missing_ok=True)
             stamp.close()
@@ -159,6 +161,7 @@ def _door(
         lifespan="off",
         log_level="warning",
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=SHUTDOWN_GRACE,

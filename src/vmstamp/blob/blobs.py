@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.accounts import Accounts
 from vmstamp.blob.content import data_ranges
-from vmstamp.blob.locks import KeyLocks
+from vmstamp.blob.locks import KeyLocks, WouldWait
 from vmstamp.blob.records import (
     BLOCK_BLOB,
     PAGE_BLOB,
@@ -261,6 +261,17 @@ class Blobs(Accounts):
             tables.put_blob(connection, new)
         return new
 
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """What is done inside, by this thread, takes no longer than the disk does; else it raises WouldWait.
+
+        After that nothing has been changed.
+        """
+        with self._db.reserved() as free, self._locks.without_waiting():
+            if not free:
+                raise WouldWait
+            yield
+
     # -- bytes
 
     def write_pages(
@@ -288,11 +299,10 @@ class Blobs(Accounts):
         with self._space():
             try:
                 self._contents.write(blob.content, offset, data)
+                new = replace(blob, etag=self.new_etag(), last_modified=self.now())
                 with self._db.write() as connection:
-                    now = self._get_same(connection, blob)
-                    pages.add(connection, blob.content, offset, end, now.generation)
-                    new = replace(now, etag=self.new_etag(), last_modified=self.now())
                     tables.touch_blob(connection, new)
+                    pages.add(connection, blob.content, offset, end, blob.generation)
             except FileNotFoundError:
                 raise faults.fault("BlobNotFound") from None
             except BaseException:
@@ -304,11 +314,10 @@ class Blobs(Accounts):
         """Make whole pages zero and give their space back."""
         with self._locks.exclusive(ref):
             blob = self._own_content(self._check_pages(ref, offset, offset + length, check))
+            new = replace(blob, etag=self.new_etag(), last_modified=self.now())
             with self._space(), self._db.write() as connection:
-                now = self._get_same(connection, blob)
-                pages.remove(connection, blob.content, offset, offset + length, blob.generation)
-                new = replace(now, etag=self.new_etag(), last_modified=self.now())
                 tables.touch_blob(connection, new)
+                pages.remove(connection, blob.content, offset, offset + length, blob.generation)
             self._punch(blob.content, offset, offset + length)
         return new
 
@@ -460,6 +469,7 @@ class Blobs(Accounts):
         """The blob with a content that may be written; the caller holds the blob exclusively."""
         if not blob.sealed:
             return blob
+        self._locks.refuse_to_wait()
         new = replace(blob, content=uuid.uuid4().hex, sealed=False, generation=blob.generation + 1)
         with self._making(new.content):
             self._contents.copy(blob.content, new.content, blob.size, self.content_ranges(blob))

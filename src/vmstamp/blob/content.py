@@ -57,7 +57,7 @@ class ContentDirectory:
     def open(self, content: str, *, write: bool = False) -> int:
         """A descriptor that the caller closes; FileNotFoundError when the content is gone."""
         flags = os.O_RDWR if write else os.O_RDONLY
-        return os.open(self.path(content), flags | os.O_CLOEXEC)
+        return os.open(f"{self._directory}/{content}", flags | os.O_CLOEXEC)
 
     def write(self, content: str, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`; OSError (no space) may leave a part of it."""

@@ -25,12 +25,31 @@ class _State:
         return not (self.shared or self.exclusive or self.queue)
 
 
+class WouldWait(Exception):
+    """What was asked for is not free, and this thread does not wait (`KeyLocks.without_waiting`)."""
+
+
 class KeyLocks:
     """The locks of all keys; a key takes memory only while it is held or awaited."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
+        self._local = threading.local()
         self._states: dict[Hashable, _State] = {}
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """This thread gets WouldWait where it would have to wait for a key."""
+        self._local.hurried = True
+        try:
+            yield
+        finally:
+            self._local.hurried = False
+
+    def refuse_to_wait(self) -> None:
+        """Raise WouldWait in a thread that does not wait: what comes next takes long."""
+        if getattr(self._local, "hurried", False):
+            raise WouldWait
 
     @contextmanager
     def shared(self, key: Hashable) -> Iterator[None]:
@@ -59,6 +78,9 @@ class KeyLocks:
                 self._go_on(key, state)
 
     def _await_turn(self, state: _State, free: Callable[[], bool]) -> None:
+        if not state.queue and free():
+            return
+        self.refuse_to_wait()
         turn = object()
         state.queue.append(turn)
         self._condition.wait_for(lambda: state.queue[0] is turn and free())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from vmstamp.blob.lease import Lease
@@ -240,31 +241,32 @@ def container_document(container: Container) -> str:
 
 
 def blob_of(row: Row) -> Blob:
-    document = json.loads(row["document"])
     return Blob(
-        BlobRef(row["account"], row["container"], row["name"], row["snapshot"]),
-        row["type"],
-        row["size"],
-        row["content"],
-        row["etag"],
-        _time(row["created"]),
-        _time(row["last_modified"]),
-        document["metadata"],
-        HttpHeaders(**document["headers"]),
-        document["sequence_number"],
-        _lease_of(document["lease"]),
-        _copy_of(document["copy"]),
-        document.get("tags", {}),
-        document.get("lineage", ""),
-        document.get("tier", ""),
-        document.get("appended", 0),
-        document.get("append_sealed", False),
-        document.get("incremental", False),
-        bool(row["sealed"]),
-        row["generation"],
-        _find_time(row["deleted"]),
-        _find_time(row["expires"]),
+        ref=BlobRef(row["account"], row["container"], row["name"], row["snapshot"]),
+        type=row["type"],
+        size=row["size"],
+        content=row["content"],
+        etag=row["etag"],
+        created=_time(row["created"]),
+        last_modified=_time(row["last_modified"]),
+        sealed=bool(row["sealed"]),
+        generation=row["generation"],
+        deleted=_find_time(row["deleted"]),
+        expires=_find_time(row["expires"]),
+        **_parse_document(row["document"]),
     )
+
+
+@lru_cache(maxsize=256)
+def _parse_document(text: str) -> dict[str, Any]:
+    """The fields of a blob that its document has; writing pages leaves it as it is."""
+    fields = json.loads(text)
+    return {
+        **fields,
+        "headers": HttpHeaders(**fields["headers"]),
+        "lease": _lease_of(fields["lease"]),
+        "copy": _copy_of(fields["copy"]),
+    }
 
 
 def blob_document(blob: Blob) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
@@ -141,10 +143,11 @@ class Reply:
     body: bytes | Stream = b""
 
 
-def parse_query(raw: str) -> dict[str, str]:
+@lru_cache(maxsize=256)
+def parse_query(raw: str) -> Mapping[str, str]:
     """Query parameters by lower-case name; "+" stays what it is, as in signatures."""
     parts = (part.partition("=") for part in raw.split("&") if part)
-    return {unquote(name).lower(): unquote(value) for name, _, value in parts}
+    return MappingProxyType({unquote(name).lower(): unquote(value) for name, _, value in parts})
 
 
 def parse_range(name: str, value: str) -> tuple[int, int | None] | None:

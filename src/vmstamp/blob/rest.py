@@ -106,28 +106,33 @@ class _Door:
         operation = self._operations.find(request)
         length = _body_length(request, operation)
         if length > SMALL:
-            request = await self._run(lambda: self._operations.authorize(request, operation))
-            reply = await self._run_with_body(request, operation, receive, length)
+            reply = await self._answer_large(request, operation, receive, length)
         else:
-            body = await _read_body(receive, length) if length else b""
-            reply = await self._run(lambda: self._answer(replace(request, body=body), operation))
+            request = replace(request, body=await _read_body(receive, length)) if length else request
+            reply = await self._answer_small(request, operation)
         if isinstance(reply.body, Stream):
             await self._stream(reply, reply.body, sender)
         else:
             await sender.send(reply.status, reply.headers, reply.body)
 
-    def _answer(self, request: Request, operation: Operation) -> Reply:
-        return self._operations.run(self._operations.authorize(request, operation), operation)
+    async def _answer_small(self, request: Request, operation: Operation) -> Reply:
+        if operation.quick:
+            # Right here: a change of threads would take longer than the operation does.
+            reply = self._operations.find_answer(request, operation)
+            if reply is not None:
+                return reply
+        return await self._run(lambda: self._operations.answer(request, operation))
 
-    async def _run_with_body(
+    async def _answer_large(
         self, request: Request, operation: Operation, receive: Receive, length: int
     ) -> Reply:
+        admitted = await self._run(lambda: self._operations.authorize(request, operation))
         await self._budget.take(length)
         try:
-            request = replace(request, body=await _read_body(receive, length))
-            return await self._run(lambda: self._operations.run(request, operation))
+            whole = replace(admitted, body=await _read_body(receive, length))
+            return await self._run(lambda: self._operations.run(whole, operation))
         finally:
-            request = replace(request, body=b"")
+            whole = admitted
             await self._budget.give(length)
 
     async def _stream(self, reply: Reply, stream: Stream, sender: _Sender) -> None:

@@ -13,6 +13,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -28,6 +29,7 @@ DELEGATION_FIELDS: Final = ("skoid", "sktid", "skt", "ske", "sks", "skv", "skdut
 _OVERRIDES: Final = ("rscc", "rscd", "rsce", "rscl", "rsct")
 
 
+@lru_cache(maxsize=1024)
 def sign(key: str, text: str) -> str:
     """The HMAC-SHA256 of `text` with an account key, both in base64; "" when `key` is not base64."""
     try:
@@ -118,6 +120,7 @@ def _time(time: datetime | None) -> str:
     return "" if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@lru_cache(maxsize=1024)
 def parse_sas_time(text: str) -> datetime | None:
     """A time as SAS and stored access policies write it, in whole seconds; None for "". Raises ValueError."""
     if not text:

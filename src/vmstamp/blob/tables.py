@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from vmstamp.blob import faults
 from vmstamp.blob.records import (
     Account,
     Blob,
@@ -127,11 +128,13 @@ def put_blob(connection: Connection, blob: Blob) -> None:
 
 
 def touch_blob(connection: Connection, blob: Blob) -> None:
-    """Store that the blob's bytes were modified, and nothing else."""
-    connection.execute(
-        f"UPDATE blob SET etag = ?, last_modified = ? WHERE {_SAME_BLOB}",
-        (blob.etag, time_text(blob.last_modified), *blob.ref),
+    """Store that the blob's bytes were modified, nothing else. Raises 404 if it has this content no more."""
+    touched = connection.execute(
+        f"UPDATE blob SET etag = ?, last_modified = ? WHERE {_SAME_BLOB} AND content = ?",
+        (blob.etag, time_text(blob.last_modified), *blob.ref, blob.content),
     )
+    if touched.rowcount != 1:
+        raise faults.fault("BlobNotFound")
 
 
 def delete_blob(connection: Connection, ref: BlobRef) -> None:
