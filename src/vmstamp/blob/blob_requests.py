@@ -9,7 +9,7 @@ import uuid
 from dataclasses import replace
 from typing import Final
 
-from azure.storage.extensions import checksums
+from awscrt import checksums
 
 from vmstamp.blob import conditions, faults, lease, tags
 from vmstamp.blob.conditions import SequenceConditions
@@ -20,7 +20,6 @@ from vmstamp.blob.store import PAGE, BlobStore, Check
 
 _TIERS: Final = ("Hot", "Cool", "Cold")
 MAXIMUM_SEQUENCE: Final = 2**63 - 1
-_DIGEST_PIECE: Final = 256 * 1024  # bytes
 _METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 HTTP_HEADERS: Final = {
     "content_type": "content-type",
@@ -241,10 +240,7 @@ def check_digests(request: Request) -> tuple[str, str]:
 
 def crc64_text(data: bytes | bytearray) -> str:
     """CRC-64/NVME, little-endian, as the service writes it."""
-    value = 0
-    with memoryview(data) as view:
-        for start in range(0, len(view), _DIGEST_PIECE):  # the library takes bytes alone: small copies
-            value = checksums.crc64.compute(bytes(view[start : start + _DIGEST_PIECE]), value)
+    value: int = checksums.crc64nvme(data)
     return base64.b64encode(value.to_bytes(8, "little")).decode()
 
 

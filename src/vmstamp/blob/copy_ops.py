@@ -189,6 +189,7 @@ class Copying:
     def put_blob(self, store: BlobStore, request: Request) -> Reply:
         """Put Blob From URL: a block blob of what a source holds."""
         source = self._open(request)
+        digests = _whole_digests(request, source)
         if source.size > MAXIMUM_SYNCHRONOUS or (source.ref is None and source.size > MAXIMUM_FOREIGN):
             raise faults.fault("CannotVerifyCopySource", f"It has {source.size} bytes, too many.")
         check = new_check(store, request)
@@ -210,10 +211,9 @@ class Copying:
         else:
             _check_source(store, request, None, source, _UNVERIFIED)
             data = source.read(0, source.size) if source.size else b""
-            _check_digests(request, data)
             blob = store.put_block_blob(request.ref, data, check=check, **made)
         digest = {"content-md5": blob.headers.content_md5} if blob.headers.content_md5 else {}
-        return Reply(201, {**validators(blob), **ENCRYPTION, **digest})
+        return Reply(201, {**validators(blob), **ENCRYPTION, **digest, **digests})
 
     def put_page(self, store: BlobStore, request: Request) -> Reply:
         """Put Page From URL."""
@@ -289,12 +289,13 @@ def _as_copy(request: Request, kind: str, blob: Blob) -> Blob:
     option = request.header("x-ms-copy-source-tag-option").upper()
     if option not in ("", "REPLACE", "COPY"):
         raise faults.invalid_header("x-ms-copy-source-tag-option", option)
+    sealing = request.header("x-ms-seal-blob").lower()
     return replace(
         blob,
         metadata=blob_metadata(request) or blob.metadata,
         tags=blob.tags if option == "COPY" else sent_tags(request),
         tier=access_tier(request, kind) or blob.tier,
-        append_sealed=blob.append_sealed or request.header("x-ms-seal-blob").lower() == "true",
+        append_sealed=sealing == "true" if sealing else blob.append_sealed,
     )
 
 
@@ -311,6 +312,17 @@ def _digest(request: Request, data: bytes) -> dict[str, str]:
     if request.header("x-ms-source-content-md5"):
         digests["content-md5"] = md5_text(data)
     return digests
+
+
+def _whole_digests(request: Request, source: Source) -> dict[str, str]:
+    """The digests of all of a source, where the request tells what one has to be. Raises 400."""
+    if not (request.header("x-ms-source-content-md5") or request.header("x-ms-source-content-crc64")):
+        return {}
+    if source.size > MAXIMUM_FOREIGN:
+        raise faults.fault("CannotVerifyCopySource", f"It has {source.size} bytes, too many for a digest.")
+    data = source.read(0, source.size) if source.size else b""
+    _check_digests(request, data)
+    return _digest(request, data)
 
 
 def _check_digests(request: Request, data: bytes) -> None:

@@ -149,6 +149,17 @@ class _Door:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
+class _MetadataName(bytes):
+    """A header's name that stays as it is: the HTTP server turns all names into lower case."""
+
+    def lower(self) -> bytes:
+        return self
+
+
+def _name(name: str) -> bytes:
+    return _MetadataName(name.encode()) if name.startswith("x-ms-meta-") else name.encode()
+
+
 class _Gone(Exception):
     """The client went away before its request was complete."""
 
@@ -168,7 +179,7 @@ class _Sender:
 
     async def start(self, status: int, headers: dict[str, str]) -> None:
         self._begun = True
-        pairs = [(name.encode(), value.encode()) for name, value in (self._common | headers).items()]
+        pairs = [(_name(name), value.encode()) for name, value in (self._common | headers).items()]
         await self._send({"type": "http.response.start", "status": status, "headers": pairs})
 
     async def piece(self, data: bytes) -> None:
