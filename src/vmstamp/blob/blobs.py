@@ -272,6 +272,10 @@ class Blobs(Accounts):
                 raise WouldWait
             yield
 
+    def take_time(self) -> None:
+        """Say that what comes next takes long: raises WouldWait inside of `without_waiting`."""
+        self._locks.refuse_to_wait()
+
     # -- bytes
 
     def write_pages(
