@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 from vmstamp.db import Connection
-from vmstamp.extents import Extent, merge
+from vmstamp.extents import Extent
 
 Table = Literal["page", "cleared_page"]
 
@@ -106,11 +106,17 @@ def _ranges(
     connection: Connection, table: Table, content: str, start: int, end: int, since: int | None = None
 ) -> Iterator[Extent]:
     found = chain(_before(connection, table, content, start), _from(connection, table, content, start, end))
-    return merge(
-        (max(low, start), min(high, end))
-        for low, high, generation in found
-        if high > start and (since is None or generation > since)
-    )
+    low = high = start  # what is joined so far
+    for first, last, generation in found:
+        if last <= start or (since is not None and generation <= since):
+            continue
+        if first > high:
+            if low < high:
+                yield Extent(low, high)
+            low = first
+        high = last
+    if low < high:
+        yield Extent(low, min(high, end))
 
 
 _SELECT: Final = "SELECT start, end, generation FROM {} WHERE content = ?"
@@ -127,4 +133,6 @@ def _from(
 ) -> Iterable[tuple[int, int, int]]:
     """The rows that begin in [start, end), as they are asked for."""
     query = _SELECT.format(table) + " AND start >= ? AND start < ? ORDER BY start"
-    return connection.execute(query, (content, start, end))
+    cursor = connection.cursor()
+    cursor.row_factory = None  # plain tuples: there may be a hundred thousand
+    return cursor.execute(query, (content, start, end))
