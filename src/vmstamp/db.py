@@ -8,10 +8,11 @@ written by the kernel); a power loss may lose the last ones, never half of one (
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -111,6 +112,16 @@ class Database:
                 ended, self._ended = self._ended, []
                 for function in ended:
                     function()
+
+    def flush(self) -> None:
+        """Have every committed transaction on the disk before this returns; they are in the log first."""
+        for name in (f"{self._path}-wal", str(self._path)):
+            with suppress(FileNotFoundError):
+                descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     @contextmanager
     def reserved(self) -> Iterator[bool]:

@@ -37,6 +37,14 @@ CREATE TABLE cleared_page (
     PRIMARY KEY (content, start)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE redo (
+    number   INTEGER PRIMARY KEY,
+    content  TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start    INTEGER NOT NULL,
+    data     BLOB NOT NULL
+) STRICT;
+CREATE INDEX redo_by_content ON redo (content);
+
 CREATE TABLE block (
     content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
     position  INTEGER NOT NULL,

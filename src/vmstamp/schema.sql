@@ -69,6 +69,15 @@ CREATE TABLE cleared_page (
     PRIMARY KEY (content, start)
 ) STRICT, WITHOUT ROWID;
 
+-- Bytes that are to be written over data; a row is here until they are.
+CREATE TABLE redo (
+    number   INTEGER PRIMARY KEY,
+    content  TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,
+    start    INTEGER NOT NULL,
+    data     BLOB NOT NULL
+) STRICT;
+CREATE INDEX redo_by_content ON redo (content);
+
 -- The committed blocks of a content, in their order.
 CREATE TABLE block (
     content   TEXT NOT NULL REFERENCES content(id) ON DELETE CASCADE,

@@ -94,7 +94,10 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             document |= {"arm": arm_base, "blob": blob_base}
             document["blob_https"] = f"https://{_authority(blob_tls_socket)}"
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_run(doors, lambda: _publish(home, document)))
+                try:
+                    runner.run(_run(doors, lambda: _publish(home, document)))
+                finally:
+                    blob.close()
         finally:
             home.endpoint.unlink(missing_ok=True)
             stamp.close()

@@ -88,4 +88,5 @@ class Stamp:
         self.control_plane.close()
         self._host.close()
         self._fabric.close()
+        self.blobs.flush_all()
         self._db.close()

@@ -84,8 +84,9 @@ def serving(root: Path) -> Iterator[BlobService]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
+    door = app(store, verify_token=verify_token)
     config = uvicorn.Config(
-        app(store, verify_token=verify_token),
+        door,
         http=BlobProtocol,
         log_level="warning",
         lifespan="off",
@@ -100,5 +101,6 @@ def serving(root: Path) -> Iterator[BlobService]:
     finally:
         server.should_exit = True
         thread.join(10)
+        door.close()
         listener.close()
         database.close()

@@ -10,7 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -299,20 +299,45 @@ class Blobs(Accounts):
             return self._write(self._own_content(blob), offset, data)
 
     def _write(self, blob: Blob, offset: int, data: bytes | bytearray | memoryview) -> Blob:
-        end = offset + len(data)
+        new = replace(blob, etag=self.new_etag(), last_modified=self.now())
         with self._space():
             try:
-                self._contents.write(blob.content, offset, data)
-                new = replace(blob, etag=self.new_etag(), last_modified=self.now())
-                with self._db.write() as connection:
-                    tables.touch_blob(connection, new)
-                    pages.add(connection, blob.content, offset, end, blob.generation)
+                with self._db.read() as connection:
+                    over = pages.overlaps(connection, blob.content, offset, offset + len(data))
+                if over:
+                    self._write_over(new, offset, data)
+                else:
+                    self._contents.write(blob.content, offset, data)
+                    with self._db.write() as connection:
+                        self._list(connection, new, offset, offset + len(data))
             except FileNotFoundError:
                 raise faults.fault("BlobNotFound") from None
             except BaseException:
                 self._stained.add(blob.content)
                 raise
         return new
+
+    def _write_over(self, new: Blob, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write where there is data: a death in the middle must not leave a part of the new bytes."""
+        with self._db.write() as connection:
+            self._list(connection, new, offset, offset + len(data))
+            number = tables.insert_redo(connection, new.content, offset, data)
+        self._contents.write(new.content, offset, data)
+        with self._db.write() as connection:
+            tables.delete_redo(connection, number)
+
+    def _list(self, connection: Connection, new: Blob, start: int, end: int) -> None:
+        tables.touch_blob(connection, new)
+        pages.add(connection, new.content, start, end, new.generation)
+
+    def _redo(self, content: str | None = None) -> None:
+        """Write what was not written over yet: of one content, or of all."""
+        with self._db.read() as connection:
+            waiting = tables.find_redo(connection, content)
+        for number, target, start, data in waiting:
+            self._contents.write(target, start, data)
+            with self._db.write() as connection:
+                tables.delete_redo(connection, number)
 
     def clear_pages(self, ref: BlobRef, offset: int, length: int, *, check: Check = unchecked) -> Blob:
         """Make whole pages zero and give their space back."""
@@ -407,6 +432,20 @@ class Blobs(Accounts):
             buffer[start - offset : start - offset + len(piece)] = piece
         return bytes(buffer)
 
+    def flush(self, blob: Blob) -> None:
+        """Have a blob's bytes, and all that is committed, on the disk: they survive a loss of power.
+
+        Flush points are Snapshot Blob and Put Block List, for their blob, and the orderly stop, for all.
+        """
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            self._contents.flush(blob.content)
+        self._db.flush()
+
+    def flush_all(self) -> None:
+        """As `flush`, for every blob."""
+        self._contents.flush_all()
+        self._db.flush()
+
     # -- inside
 
     def _get(self, connection: Connection, ref: BlobRef) -> Blob:
@@ -462,6 +501,7 @@ class Blobs(Accounts):
         if blob.sealed:
             return blob
         if blob.content in self._stained:
+            self._redo(blob.content)
             self._contents.truncate(blob.content, blob.size)
             self._scrub(blob.content, blob.size)
             self._stained.discard(blob.content)

@@ -84,6 +84,8 @@ class Blocks(Blobs):
                 blob = self._check_place_in(connection, ref, check)
                 self._check_block_id(connection, ref, blob, block_id)
                 tables.insert_content(connection, content, len(data))
+                if data:
+                    pages.add(connection, content, 0, len(data))
                 block = Block(block_id, len(data))
                 freed = tables.put_staged(connection, ref, block, content, self.now())
                 unused = tables.delete_unused(connection, freed)
@@ -143,6 +145,7 @@ class Blocks(Blobs):
                     freed = tables.delete_staged(connection, ref)
                     unused = self._place(connection, now, new) + tables.delete_unused(connection, freed)
             self._remove_files(unused)
+        self.flush(new)
         return new
 
     def block_lists(self, ref: BlobRef, *, check: Check = unchecked) -> BlockLists:

@@ -1,8 +1,8 @@
 """Sparse files that hold the bytes of blobs: `content/<id>`, one file per content.
 
 A content's file has exactly the content's size. Which of its bytes count is the page table's business
-(`pages`); this module only moves bytes. The two kernel interfaces that Python lacks, hole punching and
-reflinks, are called here and nowhere else.
+(`pages`); this module only moves bytes. The kernel's interfaces that Python lacks (hole punching,
+reflinks, syncfs) are called here and nowhere else.
 """
 
 from __future__ import annotations
@@ -123,6 +123,31 @@ class ContentDirectory:
         except BaseException:
             self.remove(target)
             raise
+        finally:
+            os.close(descriptor)
+
+    def flush(self, content: str) -> None:
+        """Have a content's bytes and its name on the disk before this returns."""
+        descriptor = self.open(content)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def flush_all(self) -> None:
+        """Have all that was written to the file system of the contents on the disk before this returns."""
+        if not self._directory.is_dir():
+            return
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _libc.syncfs(descriptor) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
         finally:
             os.close(descriptor)
 

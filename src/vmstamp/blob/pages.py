@@ -48,6 +48,12 @@ def ranges(
     return _ranges(connection, "page", content, start, end, since)
 
 
+def overlaps(connection: Connection, content: str, start: int, end: int) -> bool:
+    """Whether any of [start, end) holds data."""
+    last = _before(connection, "page", content, end)
+    return bool(last) and last[0][1] > start
+
+
 def cleared(connection: Connection, content: str, start: int, end: int, since: int) -> Iterator[Extent]:
     """What was cleared within [start, end) in a later generation than `since`, ascending and merged."""
     return _ranges(connection, "cleared_page", content, start, end, since)

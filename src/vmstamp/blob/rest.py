@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from vmstamp.blob import documents, faults, service_ops
 from vmstamp.blob.auth import VerifyToken
@@ -41,7 +41,7 @@ _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 def app(
     store: BlobStore, authorities: Collection[str] = (), verify_token: VerifyToken | None = None
-) -> ASGIApp:
+) -> BlobApp:
     """The application, to be served by `protocol.BlobProtocol`.
 
     Path style is /ACCOUNT/CONTAINER/BLOB, host style ACCOUNT.blob.SUFFIX/CONTAINER/BLOB.
@@ -49,7 +49,7 @@ def app(
     that the copy's own request used. `verify_token` raises AzureError unless a bearer token is good; None:
     tokens are refused.
     """
-    return _Door(store, Operations(store, authorities, verify_token))
+    return BlobApp(store, Operations(store, authorities, verify_token))
 
 
 class _Budget:
@@ -71,7 +71,7 @@ class _Budget:
             self._condition.notify_all()
 
 
-class _Door:
+class BlobApp:
     """The ASGI application."""
 
     def __init__(self, store: BlobStore, operations: Operations) -> None:
@@ -79,6 +79,11 @@ class _Door:
         self._operations = operations
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="blob")
         self._budget = _Budget(BODIES)
+
+    def close(self) -> None:
+        """End the copies that go on: they have failed when the service is back."""
+        self._operations.copies.close()
+        self._pool.shutdown(wait=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1"): _text(value) for name, value in scope["headers"]}

@@ -38,6 +38,7 @@ class Snapshots(Blocks):
             with self._space(), self._db.write() as connection:
                 self._get_same(connection, blob)
                 tables.put_blob(connection, new)
+        self.flush(new)
         return new
 
     def changed_ranges(self, blob: Blob, since: Blob, start: int, end: int) -> Iterator[tuple[Extent, bool]]:

@@ -5,6 +5,7 @@ The page table is the truth: what it does not list reads as zeros, whatever the 
 What a crash (kill -9 at any instant) leaves, by the order of effects:
 
     write     bytes first, row second     a crash leaves bytes that no row lists: `recover` punches them out
+    over      row and bytes in the table `redo`, then the bytes in their place: `recover` writes them
     append    bytes first, row second     a crash leaves a file too long: `recover` cuts it
     clear     row first, hole second      a crash leaves the same
     grow      file first, row second      a crash leaves a file too long: `recover` cuts it
@@ -70,6 +71,7 @@ class BlobStore(Snapshots):
             for blob in tables.pending_copies(connection):
                 tables.put_blob(connection, self._interrupted(blob))
             rows = connection.execute("SELECT id, size, sealed FROM content").fetchall()
+        self._redo()
         known = {row["id"] for row in rows}
         for name in self._contents.names() - known:
             self._contents.remove(name)

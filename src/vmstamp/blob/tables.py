@@ -194,6 +194,29 @@ def delete_all_unused(connection: Connection) -> None:
     )
 
 
+def insert_redo(
+    connection: Connection, content: str, start: int, data: bytes | bytearray | memoryview
+) -> int:
+    """Keep bytes that are to be written; the number of the row."""
+    row = connection.execute(
+        "INSERT INTO redo (content, start, data) VALUES (?, ?, ?) RETURNING number", (content, start, data)
+    )
+    return int(row.fetchone()["number"])
+
+
+def delete_redo(connection: Connection, number: int) -> None:
+    connection.execute("DELETE FROM redo WHERE number = ?", (number,))
+
+
+def find_redo(connection: Connection, content: str | None = None) -> list[tuple[int, str, int, bytes]]:
+    """The number, content, start and bytes of what is to be written yet, oldest first."""
+    rows = connection.execute(
+        "SELECT number, content, start, data FROM redo WHERE ?1 IS NULL OR content = ?1 ORDER BY number",
+        (content,),
+    )
+    return [tuple(row) for row in rows]
+
+
 # -- blocks
 
 
