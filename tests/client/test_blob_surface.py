@@ -405,3 +405,14 @@ def delegation_key(service: BlobService) -> UserDelegationKey:
 def test_account_information_is_that_of_the_account(service: BlobService) -> None:
     found = service.client().get_account_information()
     assert (found["sku_name"], found["account_kind"]) == ("Standard_LRS", "StorageV2")
+
+
+def test_a_batch_deletes_many_and_says_which_it_could_not(service: BlobService) -> None:
+    container = service.client().create_container("batch")
+    for name in ("a", "b c", "d"):
+        container.upload_blob(name, b"x")
+    replies = list(container.delete_blobs("a", "missing", "b c", raise_on_any_failure=False))
+    assert [reply.status_code for reply in replies] == [202, 404, 202]
+    assert [blob.name for blob in container.list_blobs()] == ["d"]
+    container.set_standard_blob_tier_blobs("Cool", "d")
+    assert container.get_blob_client("d").get_blob_properties().blob_tier == "Cool"

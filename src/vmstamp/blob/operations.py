@@ -11,6 +11,7 @@ from typing import Final
 
 from vmstamp.blob import (
     auth,
+    batch_ops,
     blob_ops,
     block_ops,
     container_ops,
@@ -129,7 +130,6 @@ _MAKES: Final = {
 }
 # What the REST reference has and this service does not, by the query's `comp`.
 _UNSUPPORTED: Final = {
-    "batch": "Blob Batch",
     "expiry": "Set Blob Expiry",
     "immutabilityPolicies": "Set Immutability Policy",
     "legalhold": "Set Legal Hold",
@@ -179,6 +179,7 @@ class Operations:
             ("PUT", ""): Operation("Copy Blob", copying.copy_blob, "cw", "o", remakes=True),
         }
         self._put_blob_from_url = Operation("Put Blob From URL", copying.put_blob, "cw", "o", remakes=True)
+        self._batch = Operation("Blob Batch", self._run_batch, "rwdlacupt", "sco", LARGE_BODY)
         self._abort = Operation("Abort Copy Blob", copying.abort_copy, "w", "o", remakes=True)
 
     def find(self, request: Request) -> Operation:
@@ -205,6 +206,8 @@ class Operations:
         asked = (request.method, comp)
         if scope == "account" and comp == "properties" and request.method in ("GET", "HEAD"):
             return _INFORMATION
+        if asked == ("POST", "batch") and not request.address.blob:
+            return self._batch
         if request.address.blob:
             return self._find_for_blob(request, comp)
         if request.address.container:
@@ -230,6 +233,15 @@ class Operations:
         if asked == ("PUT", "copy"):
             return self._abort
         return _BODIES.get(asked) or _BLOB.get(asked)
+
+    def _run_batch(self, store: BlobStore, request: Request) -> Reply:
+        return batch_ops.run_batch(request, self._answer_in_batch)
+
+    def _answer_in_batch(self, request: Request) -> Reply:
+        operation = self.find(request)
+        if operation.name not in ("Delete Blob", "Set Blob Tier"):
+            raise faults.fault("InvalidInput", f"{operation.name} is no part of a batch.")
+        return self.answer(request, operation)
 
     def authorize(self, request: Request, operation: Operation) -> Request:
         """The request with what it may do. Raises AzureError when that is not enough."""
