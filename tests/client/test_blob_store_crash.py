@@ -24,7 +24,7 @@ PAGES = 64  # of a page blob, at most
 WORKERS = 3
 ROUNDS = int(os.environ.get("VMSTAMP_CRASH_ROUNDS", "1000"))
 SEED = int(os.environ.get("VMSTAMP_CRASH_SEED", "1"))
-LONGEST = 0.012  # seconds of a life, after its first operation
+LONGEST = 0.02  # seconds of a life, after its first operation
 
 
 @dataclass
@@ -222,7 +222,7 @@ def test_each_operation_happens_wholly_or_not_at_all(tmp_path: Path) -> None:
             if len(model.appended) > 2**18:  # another log, so that lives stay short
                 restart_log(tmp_path, worker)
                 models[worker].appended = b""
-    assert min(numbers) > ROUNDS / 4, "the lives did too little"
+    assert sum(numbers) > ROUNDS, "the lives did too little"
 
 
 def restart_log(root: Path, worker: int) -> None:

@@ -6,6 +6,7 @@ The bytes and the keys live in the blob room; here is the resource. Containers a
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from vmstamp.arm.catalog import Catalog
@@ -153,6 +154,8 @@ class StorageAccounts:
     def apply(self, resource: Resource, work: Work) -> Resource:
         if self._store.find_account(resource.name) is None:
             self._store.create_account(resource.name)
+        sku, kind = resource.document["sku"]["name"], resource.document["kind"]
+        self._store.update_account(resource.name, lambda found: replace(found, sku=sku, kind=kind))
         return resource
 
     def remove(self, resource: Resource, work: Work) -> None:

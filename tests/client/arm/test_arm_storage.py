@@ -30,6 +30,12 @@ def test_account_is_created_shown_and_deleted(arm: Any) -> None:
     assert arm.store.find_account("account1") is None
 
 
+def test_the_blob_service_tells_what_the_account_is(arm: Any) -> None:
+    create(arm, "account1", sku={"name": "Standard_GRS"}, kind="Storage")
+    found = arm.store.get_account("account1")
+    assert (found.sku, found.kind) == ("Standard_GRS", "Storage")
+
+
 def test_keys_are_listed_and_one_is_made_anew(arm: Any) -> None:
     create(arm)
     before = {
