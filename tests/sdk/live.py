@@ -110,7 +110,7 @@ def _enable_soft_delete(port: int, certificate: Path, account: Account) -> None:
     """What the suite's instructions ask of one account: its deleted blobs are kept for two days."""
     url = f"https://{HOST}:{port}/{account.name}"
     client = BlobServiceClient(url, account.key1, connection_verify=str(certificate), retry_total=0)
-    # A server without service properties runs the suite too; tests of soft delete fail there by themselves.
+
     with client, suppress(HttpResponseError):
         client.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=True, days=2))
 
