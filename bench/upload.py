@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.command import VMSTAMP
 from bench.figure import Figure, timed
+from bench.servers import peak_mib
 from vmstamp.run import Process, run, spawn
 
 GIB = 1 << 30
@@ -38,7 +39,7 @@ def measure() -> Iterator[Figure]:
         try:
             server = int(re.search(r'"pid":\s*(\d+)', (directory / "home" / "stamp.json").read_text())[1])  # type: ignore[index]
             seconds, command_peak = _upload(disk, directory / "upload.log", env)
-            server_peak = _peak_mib(server)
+            server_peak = peak_mib(server)
         finally:
             run([VMSTAMP, "down"], env=env)
     yield Figure("upload of 10 GiB with 2 GiB of data", seconds, "s", None, "one run, verified")
@@ -75,15 +76,5 @@ def _upload(disk: Path, log: Path, env: dict[str, str]) -> tuple[float, float]:
 
 def _watch(process: Process, peaks: list[float]) -> None:
     while process.poll() is None:
-        peaks.append(_peak_mib(process.pid))
+        peaks.append(peak_mib(process.pid))
         time.sleep(SAMPLE)
-
-
-def _peak_mib(pid: int) -> float:
-    """The highest resident size of a process so far; 0 when it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else 0.0

@@ -4,7 +4,7 @@ Its doors: `vmstamp.blob.store.BlobStore` for the stamp's own rooms (managed dis
 blobs of hidden accounts), and `vmstamp.blob.rest.app` for clients that speak Azure's Blob REST.
 
     store.py on snapshots.py on blocks.py               what is kept; store.py tells the crash rules
-      on blobs.py on accounts.py
+      on page_blobs.py on blobs.py on accounts.py
     records.py tables.py pages.py content.py locks.py   its values, rows, page tables, files and locks
     sources.py copies.py                                what copies read; copies that go on after their answer
     conditions.py lease.py auth.py sas.py tags.py       pure functions

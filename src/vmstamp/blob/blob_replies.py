@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from vmstamp.blob import lease
-from vmstamp.blob.blob_requests import HTTP_HEADERS
 from vmstamp.blob.lease import Lease
-from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, PAGE_BLOB, Blob, Container, CopyState
+from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, HTTP_HEADERS, PAGE_BLOB, Blob, Container, CopyState
 from vmstamp.blob.request import Request, http_time
 from vmstamp.blob.store import BlobStore
 

@@ -14,21 +14,13 @@ from awscrt import checksums
 from vmstamp.blob import conditions, faults, lease, tags
 from vmstamp.blob.conditions import SequenceConditions
 from vmstamp.blob.lease import Lease
-from vmstamp.blob.records import BLOCK_BLOB, Blob, HttpHeaders
+from vmstamp.blob.records import BLOCK_BLOB, HTTP_HEADERS, Blob, HttpHeaders
 from vmstamp.blob.request import Request
 from vmstamp.blob.store import PAGE, BlobStore, Check
 
 _TIERS: Final = ("Hot", "Cool", "Cold")
 MAXIMUM_SEQUENCE: Final = 2**63 - 1
 _METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-HTTP_HEADERS: Final = {
-    "content_type": "content-type",
-    "content_encoding": "content-encoding",
-    "content_language": "content-language",
-    "content_md5": "content-md5",
-    "cache_control": "cache-control",
-    "content_disposition": "content-disposition",
-}
 
 
 # -- checks

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from vmstamp.blob import faults, pages, tables
-from vmstamp.blob.blobs import Blobs, Check, unchecked
+from vmstamp.blob.blobs import Check, unchecked
+from vmstamp.blob.page_blobs import PageBlobs
 from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, Blob, BlobRef, Block, HttpHeaders
 from vmstamp.db import Connection
 from vmstamp.extents import Extent
@@ -34,7 +35,7 @@ class BlockLists(NamedTuple):
     uncommitted: tuple[Block, ...]
 
 
-class Blocks(Blobs):
+class Blocks(PageBlobs):
     """The blobs of one stamp with their blocks. Thread-safe."""
 
     def put_block_blob(

@@ -105,6 +105,17 @@ class HttpHeaders:
     content_disposition: str = ""
 
 
+# The name in HTTP of each field of HttpHeaders.
+HTTP_HEADERS: Final = {
+    "content_type": "content-type",
+    "content_encoding": "content-encoding",
+    "content_language": "content-language",
+    "content_md5": "content-md5",
+    "cache_control": "cache-control",
+    "content_disposition": "content-disposition",
+}
+
+
 @dataclass(frozen=True)
 class CopyState:
     """How a blob came, or comes, from another one. A copy inside a stamp is complete when it is answered."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from vmstamp.blob.records import BLOCK_BLOB, PAGE_BLOB, BlobRef, BlobType, HttpHeaders
+from vmstamp.blob.records import BLOCK_BLOB, HTTP_HEADERS, PAGE_BLOB, BlobRef, BlobType, HttpHeaders
 from vmstamp.errors import AzureError
 from vmstamp.extents import Extent
 
@@ -28,14 +28,6 @@ TIMEOUT: Final = 60.0  # seconds for one answer of a foreign service
 VERSION: Final = "2021-12-02"  # of the Blob service, asked of a foreign one
 _TYPES: Final = ("PageBlob", "BlockBlob", "AppendBlob")
 _SHOWN: Final = 200  # characters of a foreign service's message
-_HTTP_HEADERS: Final = {
-    "content_type": "content-type",
-    "content_encoding": "content-encoding",
-    "content_language": "content-language",
-    "content_md5": "content-md5",
-    "cache_control": "cache-control",
-    "content_disposition": "content-disposition",
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +80,7 @@ def open_foreign(url: str, authorization: str = "") -> Source:
         _time(headers.get("last-modified", "")),
         read,
         ranges,
-        HttpHeaders(**{name: headers.get(header, "") for name, header in _HTTP_HEADERS.items()}),
+        HttpHeaders(**{name: headers.get(header, "") for name, header in HTTP_HEADERS.items()}),
         {name[10:]: value for name, value in headers.items() if name.startswith("x-ms-meta-")},
         int(headers.get("x-ms-blob-sequence-number", "0")),
     )

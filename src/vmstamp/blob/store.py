@@ -41,9 +41,10 @@ from itertools import islice
 from pathlib import Path
 
 from vmstamp.blob import faults, lease, pages, sas, tables
-from vmstamp.blob.blobs import PAGE, Check, Position, unchecked
+from vmstamp.blob.blobs import Check, Position, unchecked
 from vmstamp.blob.blocks import UNCOMMITTED_KEPT
 from vmstamp.blob.content import data_ranges
+from vmstamp.blob.page_blobs import PAGE
 from vmstamp.blob.records import PAGE_BLOB, Account, Blob, BlobRef, Container, CopyState, blob_of
 from vmstamp.blob.snapshots import Snapshots
 from vmstamp.blob.sources import Source
