@@ -62,7 +62,7 @@ def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: 
     with (
         disk_access(arm, disk, "Write", UPLOAD_SECONDS) as url,
         open_blob(url) as blob,
-        report.bar(f"upload {name}") as bar,
+        report.transfer(f"upload {name}") as bar,
     ):
         done = upload_into(source, blob, progress=bar)
     report.say(f"uploaded disk {name}: {upload_text(done)}")

@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+if TYPE_CHECKING:
+    from vmstamp.transfer.progress import Moved
 
 Progress = Callable[[int, int], None]
 
@@ -31,6 +34,10 @@ class Reporter(Protocol):
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
         """A progress bar; the block gets a function of (done, total) bytes, callable from any thread."""
+
+    @contextmanager
+    def transfer(self, title: str) -> Iterator[Callable[[Moved], None]]:
+        """A transfer's bar, with its figures; the block gets a function callable from any thread."""
 
 
 class Tally:
@@ -80,6 +87,28 @@ class Console:
         with Bars(*columns, TransferSpeedColumn(), TimeRemainingColumn(), transient=True) as bars:
             task = bars.add_task(title, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
+
+    @contextmanager
+    def transfer(self, title: str) -> Iterator[Callable[[Moved], None]]:
+        if self.as_json or not sys.stdout.isatty():
+            yield lambda moved: None
+            return
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        with Bars(*columns, transient=True) as bars:
+            task = bars.add_task(title, total=None, figures="")
+            yield lambda moved: bars.update(
+                task, completed=moved.done, total=moved.total, figures=figures_text(moved)
+            )
 
     def result(self, document: Any, lines: Sequence[str] | str = ()) -> None:
         """The command's answer: `document` with --json, else `lines`."""
@@ -131,6 +160,15 @@ def bytes_text(count: int) -> str:
         value /= 1024
         units.pop(0)
     return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def figures_text(moved: Moved) -> str:
+    """The figures of a transfer under way, short: `40.0 GiB disk, 3.1 GiB data: 1.0 GiB sent`."""
+    kept = f", {bytes_text(moved.kept)} there before" if moved.kept else ""
+    return (
+        f"{bytes_text(moved.logical)} logical, {bytes_text(moved.data)} data: {bytes_text(moved.sent)} sent, "
+        f"{bytes_text(moved.skipped)} skipped{kept}"
+    )
 
 
 def seconds_text(seconds: float) -> str:

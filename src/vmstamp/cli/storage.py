@@ -139,7 +139,7 @@ def upload_disk(
 ) -> Uploaded:
     """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
     name = source.path.name if source.path else "a disk"
-    with report.bar(f"upload {name}") as progress:
+    with report.transfer(f"upload {name}") as progress:
         done = upload(source, blob, overwrite=overwrite, resume=resume, progress=progress)
     report.say(f"uploaded {name} as a fixed VHD: {upload_text(done)}")
     return done
