@@ -56,9 +56,7 @@ def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: 
     A disk of that name which still waits for its upload, with the right size, is filled. Raises AzureError,
     TransferError, DiskError, and VmstampError when there is another disk of that name.
     """
-    disk = arm.resource_id(group, DISKS, check_name("disk", name))
-    size = FixedVhd(source).size
-    _ensure_disk(arm, group, disk, source, size)
+    disk = ensure_disk_for(arm, group, name, source)
     with (
         disk_access(arm, disk, "Write", UPLOAD_SECONDS) as url,
         open_blob(url) as blob,
@@ -67,6 +65,16 @@ def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: 
         done = upload_into(source, blob, progress=bar)
     report.say(f"uploaded disk {name}: {upload_text(done)}")
     return DiskMade(arm.get(disk), done)
+
+
+def ensure_disk_for(arm: ArmClient, group: str, name: str, source: Disk) -> str:
+    """The id of the managed disk `name`, which waits for the upload of `source`; made when it is not there.
+
+    Raises AzureError, and VmstampError when there is another disk of that name.
+    """
+    disk = arm.resource_id(group, DISKS, check_name("disk", name))
+    _ensure_disk(arm, group, disk, source, FixedVhd(source).size)
+    return disk
 
 
 def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:

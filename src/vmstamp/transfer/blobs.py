@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from azure.core.credentials import AzureNamedKeyCredential
+from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
 from vmstamp.errors import TransferError
-from vmstamp.extents import Extents
+from vmstamp.extents import Extent, Extents
 
 # The SDK waits 15, 18, 24 s between its tries; an interactive command should know sooner.
 RETRIES: dict[str, Any] = {
@@ -71,11 +72,34 @@ def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
     )
 
 
-def open_blob(url: str, *, key: str | None = None) -> BlobClient:
-    """A client of one blob, by the account's key, its URL's SAS, or anonymous. Nothing is sent yet."""
+def open_blob(url: str, *, key: str | None = None, token: TokenCredential | None = None) -> BlobClient:
+    """A client of one blob, or of the snapshot that its URL names. Nothing is sent yet.
+
+    By the account's `key`, a `token` of Microsoft Entra, its URL's SAS, or anonymous.
+    """
     address = parse_blob_url(url)
-    credential = AzureNamedKeyCredential(address.account, key) if key else None
-    return BlobClient.from_blob_url(url, credential=credential, read_timeout=IDLE_TIMEOUT, **RETRIES)
+    named = AzureNamedKeyCredential(address.account, key) if key else None
+    return BlobClient.from_blob_url(url, credential=named or token, read_timeout=IDLE_TIMEOUT, **RETRIES)
+
+
+def has_sas(url: str) -> bool:
+    """Whether the URL carries a SAS; one with `?snapshot=` alone does not."""
+    return "sig" in parse_qs(urlsplit(url).query)
+
+
+def default_token() -> TokenCredential:
+    """azure-identity's DefaultAzureCredential: environment, workload or managed identity, az, azd, ...
+
+    Imported when it is needed: it is heavy, and an extra. Raises TransferError when it is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise TransferError(
+            "signing in to Azure needs azure-identity, which is not installed",
+            hint="pip install 'vmstamp[azure]'; or append a SAS to the URL, or pass --account-key",
+        ) from error
+    return DefaultAzureCredential()
 
 
 def explain(error: AzureError, doing: str, url: str) -> TransferError:
@@ -113,3 +137,19 @@ def page_ranges(blob: BlobClient) -> Extents:
     """The ranges of a page blob that hold data."""
     pages = blob.list_page_ranges(results_per_page=10_000)
     return Extents((int(page.start or 0), int(page.end or 0) + 1) for page in pages if not page.cleared)
+
+
+def fetch_range(blob: BlobClient, span: Extent, etag: str | None) -> bytes:
+    """The bytes of `span`, at most 4 MiB, while the blob has that ETag; the service's MD5 of them is checked.
+
+    Raises the SDK's AzureError. Spec: REST, Get Blob, x-ms-range-get-content-md5.
+    """
+    data = blob.download_blob(
+        span.start,
+        span.length,
+        max_concurrency=1,
+        validate_content=True,
+        etag=etag,
+        match_condition=MatchConditions.IfNotModified,
+    ).readall()
+    return bytes(data)

@@ -33,17 +33,17 @@ def check_size(size: int, url: str) -> None:
         )
 
 
-def look(blob: BlobClient, doing: str) -> BlobProperties | None:
+def look(blob: BlobClient, doing: str, *, container_comes: bool = False) -> BlobProperties | None:
     """The blob that is there; refused before the first byte: no container, wrong credential.
 
     A SAS without the read permission cannot look; then Put Blob's own condition decides. `doing` is what
-    errors say ("uploading to").
+    errors say ("uploading to"). `container_comes`: a container that is not there will be made.
     """
     try:
         return blob.get_blob_properties()
     except ResourceNotFoundError as error:
         # HEAD has no body; the code comes in x-ms-error-code.
-        if error_code(error) == "ContainerNotFound":
+        if error_code(error) == "ContainerNotFound" and not container_comes:
             raise explain(error, doing, blob.url) from error
         return None
     except HttpResponseError as error:

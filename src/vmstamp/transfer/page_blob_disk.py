@@ -10,14 +10,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobClient, BlobType
 
 from vmstamp.disk.base import Disk
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents, merge
-from vmstamp.transfer.blobs import explain, page_ranges, without_sas
+from vmstamp.transfer.blobs import explain, fetch_range, page_ranges, without_sas
 from vmstamp.transfer.plan import FOOTER_LENGTH
 
 BLOCK = 1024 * 1024  # bytes fetched at once
@@ -90,21 +89,11 @@ class PageBlobDisk(Disk):
         return data
 
     def fetch(self, span: Extent) -> bytes:
-        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked.
-
-        Spec: REST, Get Blob, x-ms-range-get-content-md5.
-        """
+        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked."""
         try:
-            data = self._blob.download_blob(
-                span.start,
-                span.length,
-                max_concurrency=1,
-                validate_content=True,
-                etag=self._etag,
-                match_condition=MatchConditions.IfNotModified,
-            ).readall()
+            data = fetch_range(self._blob, span, self._etag)
         except AzureError as error:
             raise explain(error, "reading", self._blob.url) from error
         with self._lock:
             self.fetched += len(data)
-        return bytes(data)
+        return data

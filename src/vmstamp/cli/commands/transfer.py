@@ -94,7 +94,7 @@ def upload(
     wanted = destination if named else destination + blob_name(file.name)
     with (
         open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
-        _open_destination(wanted, account_key, group) as blob,
+        open_destination(wanted, account_key, group) as blob,
     ):
         done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
     console.result(asdict(done), done.url)
@@ -187,26 +187,27 @@ def verify(
 
 @contextmanager
 def _open_source(wanted: str, key: str | None) -> Iterator[PageBlobDisk]:
-    """The disk in a page blob; a URL with a SAS or key needs no running stamp."""
-    from vmstamp.cli import storage
-    from vmstamp.transfer.blobs import open_blob
     from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
-    if "://" in wanted and (key or "?" in wanted):
-        client = open_blob(wanted, key=key if "?" not in wanted else None)
-    else:
-        with arm_client() as arm:
-            client = storage.open_existing(arm, wanted)
-    with client, PageBlobDisk(client) as source:
+    with open_blob_named(wanted, key) as client, PageBlobDisk(client) as source:
         yield source
 
 
-def _open_destination(destination: str, key: str | None, group: str) -> BlobClient:
-    """The destination's client; a URL with a SAS or key needs no running stamp."""
+def open_blob_named(wanted: str, key: str | None) -> BlobClient:
+    """A blob that is there; a URL with a SAS or key, or of Azure, needs no running stamp."""
     from vmstamp.cli import storage
-    from vmstamp.transfer.blobs import open_blob
 
-    if "://" in destination and (key or "?" in destination):
-        return open_blob(destination, key=key if "?" not in destination else None)
+    if "://" in wanted and (client := storage.open_url(wanted, key)) is not None:
+        return client
+    with arm_client() as arm:
+        return storage.open_existing(arm, wanted)
+
+
+def open_destination(destination: str, key: str | None, group: str) -> BlobClient:
+    """The destination's client; a URL with a SAS or key, or of Azure, needs no running stamp."""
+    from vmstamp.cli import storage
+
+    if "://" in destination and (client := storage.open_url(destination, key)) is not None:
+        return client
     with arm_client() as arm:
         return storage.destination(arm, group, destination)
