@@ -116,6 +116,16 @@ def test_what_a_service_cannot_reach_goes_through_here(here: BlobService, there:
     assert same(source, target)
 
 
+def test_a_bearer_token_goes_along_for_the_other_service(here: BlobService, there: BlobService) -> None:
+    class SignedIn(CopySource):
+        def for_a_service(self) -> tuple[str, str | None]:
+            return self.url, "Bearer good"
+
+    source, target = filled(here, "signed-in.vhd", (MIB, 2 * MIB)), at(there, "signed-in.vhd")
+    assert copy(SignedIn(source), target).way == "put-page-from-url"
+    assert same(source, target)
+
+
 def test_a_snapshot_is_copied_as_it_was(here: BlobService, there: BlobService) -> None:
     blob, target = filled(here, "snap.vhd", (0, MIB)), at(there, "snap.vhd")
     old = snapshot_of(here, blob)
