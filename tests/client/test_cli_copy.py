@@ -17,6 +17,7 @@ from vmstamp.cli.managed_disks import DISKS
 from vmstamp.paths import Home
 from vmstamp.run import Completed, spawn
 from vmstamp.transfer.blobs import page_ranges
+from vmstamp.transfer.partial import partial_path
 
 __all__ = ["disk", "stamp"]  # the fixtures
 
@@ -131,6 +132,30 @@ def test_ctrl_c_ends_an_upload_and_the_same_command_continues(stamp: Stamp) -> N
     done = interrupt_when(target, 60 * MIB, stamp, "upload", path, "interrupted.vhd")
     assert '"resumed": ' in done.text and '"resumed": 0' not in done.text
     stamp("verify", path, "interrupted.vhd")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_an_ended_download_is_continued(stamp: Stamp, number: signal.Signals) -> None:
+    blob = stamp_blob(stamp, "long.vhd")
+    blob.create_page_blob(400 * MIB)
+    piece = os.urandom(4 * MIB)
+    for offset in range(0, 400 * MIB, 4 * MIB):
+        blob.upload_page(piece, offset, 4 * MIB)
+    path = stamp.root / f"long-{number}.raw"
+    process = spawn([VMSTAMP, "download", "long.vhd", path], env=stamp.env)
+    partial, deadline = partial_path(path), time.monotonic() + 120
+    while not (partial.exists() and partial.stat().st_blocks * 512 > 60 * MIB):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, "it was too quick to be ended"
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) in (130, -signal.SIGKILL)
+    assert not path.exists()
+    done = stamp.json("download", "long.vhd", path)
+    assert done["resumed"] > 40 * MIB
+    assert done["resumed"] + done["received"] == 400 * MIB
+    stamp("verify", path, "long.vhd")
+    assert [one.name for one in stamp.root.glob(f"*{path.name}*")] == [path.name]
 
 
 def stamp_blob(stamp: Stamp, name: str) -> BlobClient:

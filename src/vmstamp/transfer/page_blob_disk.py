@@ -44,7 +44,7 @@ class PageBlobDisk(Disk):
             if found.blob_type != BlobType.PAGEBLOB:
                 kind = str(getattr(found.blob_type, "value", found.blob_type))
                 raise TransferError(f"{without_sas(blob.url)} is a {kind}, no page blob, and holds no disk")
-            self._blob_size, self._etag = int(found.size), found.etag
+            self._blob_size, self._etag = int(found.size), str(found.etag)
             self._present = page_ranges(blob)
         except AzureError as error:
             raise explain(error, "reading", blob.url) from error
@@ -69,6 +69,11 @@ class PageBlobDisk(Disk):
     def extents(self) -> Iterator[Extent]:
         """The page ranges inside the disk, ascending."""
         return merge((start, min(end, self.size)) for start, end in self._present)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells whether it is the same blob, unchanged."""
+        return {"blob": without_sas(self._blob.url), "etag": self._etag, "size": self._blob_size}
 
     def close(self) -> None:
         """Forget what was fetched."""

@@ -120,26 +120,36 @@ def _upload_as_disk(file: Path, name: str, follow: bool, group: str, console: Co
 @click.argument("file", type=FILE)
 @to_option
 @overwrite_option
+@click.option("--resume/--no-resume", default=True, help="Continue a download that was ended (default).")
 @key_option
 @json_option
 def download(
-    blob: str, file: Path, to: str | None, overwrite: bool, account_key: str | None, console: Console
+    blob: str,
+    file: Path,
+    to: str | None,
+    overwrite: bool,
+    resume: bool,
+    account_key: str | None,
+    console: Console,
 ) -> None:
     """Download a page blob into a disk file of any format that is written here.
 
     BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account. Only the
     blob's page ranges are moved, and their MD5s checked; holes stay holes. FILE appears whole or not at all.
+
+    A raw disk or fixed VHD that was ended is continued by the same command; until then it lies beside FILE as
+    .FILE.partial. Other formats, and a blob that has changed, begin anew.
     """
     from vmstamp.transfer.download import download as fetch
 
-    with _open_source(blob, account_key) as source, console.bar(f"download {file.name}") as bar:
-        total = sum(extent.length for extent in source.extents())
-        done = fetch(source, file, to, overwrite=overwrite, progress=Tally(bar, total))
+    with _open_source(blob, account_key) as source, console.transfer(f"download {file.name}") as progress:
+        done = fetch(source, file, to, overwrite=overwrite, resume=resume, progress=progress)
+    kept = f", {bytes_text(done.resumed)} there from before" if done.resumed else ""
     rate = f" ({bytes_text(int(done.received / done.seconds))}/s)" if done.received else ""
     console.result(
         asdict(done),
         f"{file}: {bytes_text(done.logical)} logical, {bytes_text(done.data)} data, "
-        f"{bytes_text(done.received)} received in {seconds_text(done.seconds)}{rate}",
+        f"{bytes_text(done.received)} received{kept} in {seconds_text(done.seconds)}{rate}",
     )
 
 
