@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import uvicorn
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+from starlette.types import ASGIApp
 
 from vmstamp.blob.rest import app
 from vmstamp.blob.store import BlobRef, BlobStore
@@ -74,8 +75,11 @@ def ask(method: str, url: str, headers: dict[str, str] | None = None, body: byte
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[BlobService]:
-    """Serve a new store below `root` with the account ACCOUNT and its container `vhds`."""
+def serving(root: Path, wrap: Callable[[ASGIApp], ASGIApp] = lambda served: served) -> Iterator[BlobService]:
+    """Serve a new store below `root` with the account ACCOUNT and its container `vhds`.
+
+    `wrap` puts something before it, such as faults.
+    """
     database = Database(root / "stamp.db")
     store = BlobStore(database, root / "content")
     account = store.create_account(ACCOUNT)
@@ -84,7 +88,11 @@ def serving(root: Path) -> Iterator[BlobService]:
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     config = uvicorn.Config(
-        app(store, verify_token=verify_token), http="h11", log_level="warning", lifespan="off", ws="none"
+        wrap(app(store, verify_token=verify_token)),
+        http="h11",
+        log_level="warning",
+        lifespan="off",
+        ws="none",
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

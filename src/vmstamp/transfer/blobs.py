@@ -17,14 +17,8 @@ from azure.storage.blob import BlobClient, BlobServiceClient
 
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
+from vmstamp.transfer.pace import Pace, PacedRetry
 
-# The SDK waits 15, 18, 24 s between its tries; an interactive command should know sooner.
-RETRIES: dict[str, Any] = {
-    "retry_total": 3,
-    "initial_backoff": 0.5,
-    "increment_base": 1.5,
-    "random_jitter_range": 0,
-}
 IDLE_TIMEOUT = 60.0  # seconds without a byte from the service before a try counts as failed
 
 
@@ -67,19 +61,25 @@ def parse_blob_url(url: str) -> BlobAddress:
 
 def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
     """A client of one storage account, by its key (either one). Nothing is sent yet."""
-    return BlobServiceClient(
-        endpoint, credential=AzureNamedKeyCredential(account, key), read_timeout=IDLE_TIMEOUT, **RETRIES
-    )
+    return BlobServiceClient(endpoint, credential=AzureNamedKeyCredential(account, key), **_options(Pace()))
 
 
-def open_blob(url: str, *, key: str | None = None, token: TokenCredential | None = None) -> BlobClient:
+def open_blob(
+    url: str, *, key: str | None = None, token: TokenCredential | None = None, pace: Pace | None = None
+) -> BlobClient:
     """A client of one blob, or of the snapshot that its URL names. Nothing is sent yet.
 
-    By the account's `key`, a `token` of Microsoft Entra, its URL's SAS, or anonymous.
+    By the account's `key`, a `token` of Microsoft Entra, its URL's SAS, or anonymous. `pace`: by default its
+    own.
     """
     address = parse_blob_url(url)
     named = AzureNamedKeyCredential(address.account, key) if key else None
-    return BlobClient.from_blob_url(url, credential=named or token, read_timeout=IDLE_TIMEOUT, **RETRIES)
+    return BlobClient.from_blob_url(url, credential=named or token, **_options(pace or Pace()))
+
+
+def _options(pace: Pace) -> dict[str, Any]:
+    """How the SDK sends: the SDK's own retries would wait 15, 18, 24 s, and know no Retry-After."""
+    return {"retry_policy": PacedRetry(pace), "read_timeout": IDLE_TIMEOUT}
 
 
 def has_sas(url: str) -> bool:
@@ -122,7 +122,10 @@ def error_code(error: AzureError) -> str:
     return str(getattr(code, "value", code))
 
 
+_BUSY = "it is busy, or limits this account; the same command continues later"
 _HINTS = {
+    "ServerBusy": _BUSY,
+    "OperationTimedOut": _BUSY,
     "AuthenticationFailed": "the account key or SAS is not valid for this account; either key works",
     "AuthorizationPermissionMismatch": "the SAS lacks a permission (of read, write, create, delete)",
     "ConditionNotMet": "the blob was changed meanwhile: something else writes to it; begin again",

@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from vmstamp.transfer.blobs import error_code
 from vmstamp.transfer.destination import with_note
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
 from vmstamp.transfer.partial import PartialFile, writing
-from vmstamp.transfer.pool import each
+from vmstamp.transfer.pool import each, workers
 from vmstamp.transfer.progress import Moved, Progress
 
 CONCURRENCY = 8
@@ -93,7 +93,8 @@ class ReadAhead(Disk):
         self._pieces = list(Extents(source.extents()).split(PIECE))
         self._starts = [piece.start for piece in self._pieces]
         self._concurrency = concurrency
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="download")
+        self._ending = threading.Event()
+        self._pool = workers(concurrency, "download", self._ending)
         self._lock = threading.Lock()
         self._coming: dict[int, Future[bytes]] = {}
 
@@ -134,6 +135,7 @@ class ReadAhead(Disk):
 
     def close(self) -> None:
         """End the pool; what is under way is waited for."""
+        self._ending.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._coming.clear()
 
