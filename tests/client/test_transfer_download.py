@@ -63,7 +63,8 @@ def test_a_blob_that_changes_meanwhile_ends_it_and_leaves_the_old_file(
         blob.upload_page(b"new!" * 128, 5 * MIB, 512)
         with pytest.raises(TransferError, match="ConditionNotMet") as caught:
             download(source, tmp_path / "a.raw", overwrite=True)
-    assert "changed meanwhile" in caught.value.hint
+    assert "changed meanwhile" in caught.value.message
+    assert "begin again" in caught.value.hint
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 

@@ -19,6 +19,8 @@ from vmstamp.transfer.upload import Uploaded, upload_into
 
 DISKS = "Microsoft.Compute/disks"
 SAS_SECONDS, UPLOAD_SECONDS = 3600, 24 * 3600
+# Bytes of a fixed VHD with its footer; REST: Disks, CreationData, uploadSizeBytes.
+SMALLEST_UPLOAD, LARGEST_UPLOAD = 20972032, 35183298347520
 TO_BE_UPLOADED = ("ReadyToUpload", "ActiveUpload")
 
 
@@ -73,8 +75,24 @@ def ensure_disk_for(arm: ArmClient, group: str, name: str, source: Disk) -> str:
     Raises AzureError, and VmstampError when there is another disk of that name.
     """
     disk = arm.resource_id(group, DISKS, check_name("disk", name))
-    _ensure_disk(arm, group, disk, source, FixedVhd(source).size)
+    size = FixedVhd(source).size
+    check_disk_size(name, size)
+    _ensure_disk(arm, group, disk, source, size)
     return disk
+
+
+def check_disk_size(name: str, size: int) -> None:
+    """VmstampError when a fixed VHD of `size` bytes makes no managed disk: before an upload, not after."""
+    if size < SMALLEST_UPLOAD:
+        raise VmstampError(
+            f"disk {name}: {size} bytes are too few, the smallest upload has {SMALLEST_UPLOAD}",
+            hint="make it larger: vmstamp disk resize FILE 20M",
+        )
+    if size > LARGEST_UPLOAD:
+        raise VmstampError(
+            f"disk {name}: {size} bytes are too many, the largest upload has {LARGEST_UPLOAD}",
+            hint="shrink the disk first",
+        )
 
 
 def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:

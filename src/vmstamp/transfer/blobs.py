@@ -7,17 +7,25 @@ A blob is named by its URL, host style (`https://ACCOUNT.blob.core.windows.net/C
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.storage.blob import BlobClient, BlobServiceClient
 
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.pace import Pace, PacedRetry
+from vmstamp.transfer.refusals import no_answer, refusal
 
 IDLE_TIMEOUT = 60.0  # seconds without a byte from the service before a try counts as failed
 
@@ -103,37 +111,31 @@ def default_token() -> TokenCredential:
 
 
 def explain(error: AzureError, doing: str, url: str) -> TransferError:
-    """An SDK error as a TransferError: what was being done, to which blob, what the service answered."""
+    """An SDK error as a TransferError: what was being done, to which blob, what is wrong, and the mend.
+
+    `url` may carry its SAS, which tells what is wrong with it; the message does not repeat it.
+    """
     where = without_sas(url)
-    if isinstance(error, ServiceRequestError):
-        return TransferError(
-            f"{doing} {where}: no answer: {error.message}", hint="is the stamp running? vmstamp status"
-        )
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        found = no_answer(str(error.message), url)
+        return TransferError(f"{doing} {where}: {found.said}", hint=found.hint)
     code = error_code(error)
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    said = (error.message or "").splitlines()
+    if status is None and isinstance(error, ClientAuthenticationError):
+        return TransferError(
+            f"{doing} {where}: nobody is signed in to Azure here",
+            hint="az login; or append a SAS to the URL, or pass --account-key",
+        )
+    found = refusal(code, url, datetime.now(UTC))
+    said = found.said or next(iter((error.message or "").splitlines()), "")
     answer = " ".join(filter(None, (str(status or ""), code))) or type(error).__name__
-    return TransferError(f"{doing} {where}: {answer}: {said[0] if said else ''}", hint=_HINTS.get(code, ""))
+    return TransferError(f"{doing} {where}: {answer}: {said}", hint=found.hint)
 
 
 def error_code(error: AzureError) -> str:
     """The service's own code (`BlobNotFound`), '' when it gave none."""
     code = getattr(error, "error_code", None) or ""
     return str(getattr(code, "value", code))
-
-
-_BUSY = "it is busy, or limits this account; the same command continues later"
-_HINTS = {
-    "ServerBusy": _BUSY,
-    "OperationTimedOut": _BUSY,
-    "AuthenticationFailed": "the account key or SAS is not valid for this account; either key works",
-    "AuthorizationPermissionMismatch": "the SAS lacks a permission (of read, write, create, delete)",
-    "ConditionNotMet": "the blob was changed meanwhile: something else writes to it; begin again",
-    "BlobAlreadyExists": "pass --overwrite to replace it, or name another blob",
-    "BlobNotFound": "is its name right? names are case-sensitive",
-    "ContainerNotFound": "create the container first",
-    "LeaseIdMissing": "a virtual machine or an operation holds a lease on this blob; name another blob",
-}
 
 
 def page_ranges(blob: BlobClient) -> Extents:

@@ -66,7 +66,7 @@ class CopySource:
         try:
             return page_ranges(self._blob)
         except AzureError as error:
-            raise explain(error, "reading", self.url) from error
+            raise explain(error, "reading", self._blob.url) from error
 
     def changes_since(self, snapshot: str) -> tuple[Extents, Extents]:
         """The ranges written, and those cleared, since an older snapshot of it. Raises the SDK's AzureError.

@@ -60,6 +60,7 @@ def is_begun(found: BlobProperties, mark: str, size: int, url: str, overwrite: b
     if mark and unfinished == mark and found.size == size:
         return True
     if overwrite:
+        refuse_leased(found, url)
         return False
     if unfinished:
         raise TransferError(
@@ -70,6 +71,15 @@ def is_begun(found: BlobProperties, mark: str, size: int, url: str, overwrite: b
         f"{url} exists already ({found.size} bytes, {found.blob_type})",
         hint="pass --overwrite to replace it, or name another blob",
     )
+
+
+def refuse_leased(found: BlobProperties, url: str) -> None:
+    """TransferError when a lease holds the blob: it would be refused at the first write."""
+    if found.lease.state == "leased":
+        raise TransferError(
+            f"{url}: a lease holds the blob: a virtual machine, an image or another program uses it",
+            hint="name another blob, or end the lease first",
+        )
 
 
 def create(
