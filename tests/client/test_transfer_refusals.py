@@ -164,7 +164,7 @@ def test_other_reasons_of_no_answer(reason: str, said: str) -> None:
     url = "https://acct.blob.core.windows.net/vhds/a.vhd"
     error = explain(ServiceRequestError(reason), "reading", url)
     assert said in error.message and error.hint
-    assert "vmstamp status" not in no_answer(reason, url).hint
+    assert "is the stamp running" not in no_answer(reason, url).hint
 
 
 def test_nobody_who_is_signed_in() -> None:
