@@ -14,6 +14,7 @@ from tests.client.test_cli_stamp import MIB, VMSTAMP, Stamp, disk, stamp
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.endpoint import get_endpoint
 from vmstamp.cli.managed_disks import DISKS
+from vmstamp.cli.storage import ACCOUNTS, ensure_account, ensure_container, ensure_group
 from vmstamp.paths import Home
 from vmstamp.run import Completed, spawn
 from vmstamp.transfer.blobs import page_ranges
@@ -95,6 +96,21 @@ def test_managed_disks_are_copied_and_their_access_revoked(stamp: Stamp, disk: P
     assert disk_state(stamp, "copied-2") == "Unattached"
 
 
+def test_a_blob_of_another_region_is_copied_where_it_is_wanted(stamp: Stamp, disk: Path) -> None:
+    with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
+        ensure_group(arm, "vmstamp")
+        body = {"location": "westeurope", "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
+        account = arm.put(arm.resource_id("vmstamp", ACCOUNTS, "faraway"), body)
+    url = account["properties"]["primaryEndpoints"]["blob"].rstrip("/") + "/vhds/far.vhd"
+    stamp("upload", disk, url)
+    error = stamp.error("image", "create", "far", "--source", url, "--generation", "2")
+    assert "same region" in error["message"] and "vmstamp copy" in error["hint"]
+    near = stamp.json("copy", url, "near/near.vhd")
+    assert near["way"] == "copy-blob", "another account, but one stamp"
+    stamp("image", "create", "near", "--source", near["url"], "--generation", "2")
+    stamp("image", "delete", "near")
+
+
 def interrupt_when(blob: BlobClient, least: int, stamp: Stamp, *words: str | Path) -> Completed:
     """Begin a command, press Ctrl-C when the blob holds `least` bytes, and begin it again; how that ended."""
     process = spawn([VMSTAMP, *words], env=stamp.env)
@@ -160,8 +176,6 @@ def test_an_ended_download_is_continued(stamp: Stamp, number: signal.Signals) ->
 
 def stamp_blob(stamp: Stamp, name: str) -> BlobClient:
     """A blob of the stamp's own account, by its key."""
-    from vmstamp.cli.storage import ensure_account, ensure_container
-
     with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
         account = ensure_account(arm, "vmstamp")
     ensure_container(account, "vhds")
