@@ -36,8 +36,11 @@ class Reporter(Protocol):
         """A progress bar; the block gets a function of (done, total) bytes, callable from any thread."""
 
     @contextmanager
-    def transfer(self, title: str) -> Iterator[Callable[[Moved], None]]:
-        """A transfer's bar, with its figures; the block gets a function callable from any thread."""
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
+        """A transfer's bar, with its figures; the block gets a function callable from any thread.
+
+        `verb` is what happened to the bytes that went over the wire.
+        """
 
 
 class Tally:
@@ -89,26 +92,14 @@ class Console:
             yield lambda done, total: bars.update(task, completed=done, total=total)
 
     @contextmanager
-    def transfer(self, title: str) -> Iterator[Callable[[Moved], None]]:
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
         if self.as_json or not sys.stdout.isatty():
             yield lambda moved: None
             return
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-        from rich.progress import Progress as Bars
+        from vmstamp.cli.transfer_bar import transfer_bar
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        with Bars(*columns, transient=True) as bars:
-            task = bars.add_task(title, total=None, figures="")
-            yield lambda moved: bars.update(
-                task, completed=moved.done, total=moved.total, figures=figures_text(moved)
-            )
+        with transfer_bar(title, verb) as show:
+            yield show
 
     def result(self, document: Any, lines: Sequence[str] | str = ()) -> None:
         """The command's answer: `document` with --json, else `lines`."""
@@ -160,15 +151,6 @@ def bytes_text(count: int) -> str:
         value /= 1024
         units.pop(0)
     return f"{count} B" if units[0] == "B" else f"{value:.1f} {units[0]}"
-
-
-def figures_text(moved: Moved) -> str:
-    """The figures of a transfer under way, short: `40.0 GiB disk, 3.1 GiB data: 1.0 GiB sent`."""
-    kept = f", {bytes_text(moved.kept)} there before" if moved.kept else ""
-    return (
-        f"{bytes_text(moved.logical)} logical, {bytes_text(moved.data)} data: {bytes_text(moved.sent)} sent, "
-        f"{bytes_text(moved.skipped)} skipped{kept}"
-    )
 
 
 def seconds_text(seconds: float) -> str:

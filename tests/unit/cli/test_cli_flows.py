@@ -84,7 +84,7 @@ class Quiet:
         yield lambda done, total: None
 
     @contextmanager
-    def transfer(self, title: str) -> Iterator[Callable[[Moved], None]]:
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
         yield lambda moved: None
 
 

@@ -142,7 +142,10 @@ def download(
     """
     from vmstamp.transfer.download import download as fetch
 
-    with _open_source(blob, account_key) as source, console.transfer(f"download {file.name}") as progress:
+    with (
+        _open_source(blob, account_key) as source,
+        console.transfer(f"download {file.name}", "received") as progress,
+    ):
         done = fetch(source, file, to, overwrite=overwrite, resume=resume, progress=progress)
     kept = f", {bytes_text(done.resumed)} there from before" if done.resumed else ""
     rate = f" ({bytes_text(int(done.received / done.seconds))}/s)" if done.received else ""
