@@ -113,7 +113,8 @@ def test_a_blob_of_another_region_is_copied_where_it_is_wanted(stamp: Stamp, dis
 
 def interrupt_when(blob: BlobClient, least: int, stamp: Stamp, *words: str | Path) -> Completed:
     """Begin a command, press Ctrl-C when the blob holds `least` bytes, and begin it again; how that ended."""
-    process = spawn([VMSTAMP, *words], env=stamp.env)
+    said = stamp.root / f"{blob.blob_name}.said"
+    process = spawn([VMSTAMP, *words], env=stamp.env, output=said)
     deadline = time.monotonic() + 120
     while not (blob.exists() and page_ranges(blob).length >= least):
         assert time.monotonic() < deadline
@@ -121,6 +122,7 @@ def interrupt_when(blob: BlobClient, least: int, stamp: Stamp, *words: str | Pat
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
+    assert "error: interrupted\nhint: what was sent is kept: the same command continues" in said.read_text()
     return stamp(*words, "--json")
 
 

@@ -233,6 +233,16 @@ def test_an_upload_that_was_ended_is_continued(service: Service, path: Path) -> 
             upload(disk, blob)
 
 
+def test_an_unfinished_upload_is_no_disk(service: Service, path: Path) -> None:
+    with service.blob("unfinished.vhd") as blob:
+        begin(blob, path)
+        with pytest.raises(TransferError, match="unfinished upload or copy") as caught:
+            PageBlobDisk(blob)
+        assert "same command" in caught.value.hint
+        upload(InFile(path, WHOLE), blob)
+        PageBlobDisk(blob).close()
+
+
 def test_an_upload_is_begun_anew_when_that_is_asked_for(service: Service, path: Path) -> None:
     with service.blob("anew.vhd") as blob:
         begin(blob, path)

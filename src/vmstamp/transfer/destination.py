@@ -140,6 +140,8 @@ def filling(blob: BlobClient, doing: str, kept: bool) -> Iterator[None]:
             raise with_note(explain(error, doing, blob.url), left) from error
         if isinstance(error, TransferError):
             raise with_note(error, left) from error
+        if left:
+            error.add_note(left)  # Ctrl-C
         raise
 
 

@@ -34,7 +34,7 @@ from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import error_code
 from vmstamp.transfer.destination import with_note
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
-from vmstamp.transfer.partial import PartialFile, writing
+from vmstamp.transfer.partial import KEPT_NOTE, PartialFile, writing
 from vmstamp.transfer.pool import each, workers
 from vmstamp.transfer.progress import Moved, Progress
 
@@ -42,7 +42,6 @@ CONCURRENCY = 8
 PIECE = 4 * 1024 * 1024  # bytes; REST: Get Blob gives an MD5 for a range up to this long
 
 CONTINUED = ("raw", "vhd-fixed")  # formats whose bytes lie where the disk's do
-KEPT_NOTE = "what was received is kept: the same command continues"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from vmstamp.disk.base import Disk
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents, merge
 from vmstamp.transfer.blobs import explain, fetch_range, page_ranges, without_sas
+from vmstamp.transfer.destination import MARK
 from vmstamp.transfer.plan import FOOTER_LENGTH
 
 BLOCK = 1024 * 1024  # bytes fetched at once
@@ -44,6 +45,11 @@ class PageBlobDisk(Disk):
             if found.blob_type != BlobType.PAGEBLOB:
                 kind = str(getattr(found.blob_type, "value", found.blob_type))
                 raise TransferError(f"{without_sas(blob.url)} is a {kind}, no page blob, and holds no disk")
+            if MARK in {name.lower() for name in found.metadata or {}}:
+                raise TransferError(
+                    f"{without_sas(blob.url)} is an unfinished upload or copy, and holds no whole disk",
+                    hint="finish it first: the same command continues",
+                )
             self._blob_size, self._etag = int(found.size), str(found.etag)
             self._present = page_ranges(blob)
         except AzureError as error:

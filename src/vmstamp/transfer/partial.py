@@ -28,6 +28,7 @@ from vmstamp.errors import DiskError
 from vmstamp.extents import Extent, Extents
 
 SYNCED = "synced"
+KEPT_NOTE = "what was received is kept: the same command continues"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # Source: random(4)
 
 
@@ -171,10 +172,12 @@ def writing(
         except OSError as error:
             partial.forget()
             raise write_error(path, error) from error
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 if partial.written or partial.done:
                     partial.sync()
                 else:
                     partial.forget()
+            if isinstance(error, KeyboardInterrupt) and partial_path(path).exists():
+                error.add_note(KEPT_NOTE)
             raise
