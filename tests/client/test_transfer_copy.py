@@ -1,8 +1,10 @@
 """Copies within a stamp and between two, by the official SDK: by the service, and through here."""
 
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -260,6 +262,53 @@ def test_a_block_blob_is_copied_by_the_service(here: BlobService, there: BlobSer
     done = run(source, target)
     assert done.way == "copy-blob"
     assert target.download_blob().readall() == b"text" * 1000
+
+
+class Slow(BaseHTTPRequestHandler):
+    """A block blob whose bytes never come."""
+
+    go_on = threading.Event()
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        for name, value in (
+            ("Content-Length", str(MIB)),
+            ("ETag", '"1"'),
+            ("Last-Modified", "Fri, 02 Jan 2026 03:04:05 GMT"),
+            ("x-ms-blob-type", "BlockBlob"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.go_on.wait(30)
+        self.send_error(404)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_ctrl_c_aborts_a_copy_that_the_service_does_by_itself(there: BlobService) -> None:
+    def interrupt(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    target = at(there, "slow")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            source = open_blob(f"http://127.0.0.1:{server.server_port}/acct/vhds/slow")
+            with pytest.raises(KeyboardInterrupt):
+                copy(CopySource(source), target, sleep=interrupt)
+            assert not target.exists(), "the same command begins anew"
+            Slow.go_on.set()
+            with pytest.raises(TransferError, match="the service's own copy failed: 404"):
+                copy(CopySource(source), target)
+            assert not target.exists()
+        finally:
+            Slow.go_on.set()
+            server.shutdown()
+            thread.join()
 
 
 def test_a_copy_into_a_blob_that_stays_clears_what_it_held(here: BlobService, there: BlobService) -> None:
