@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import uvicorn
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+from starlette.types import ASGIApp
 
 from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.blob.rest import app
@@ -75,8 +76,11 @@ def ask(method: str, url: str, headers: dict[str, str] | None = None, body: byte
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[BlobService]:
-    """Serve a new store below `root` with the account ACCOUNT and its container `vhds`."""
+def serving(root: Path, wrap: Callable[[ASGIApp], ASGIApp] = lambda served: served) -> Iterator[BlobService]:
+    """Serve a new store below `root` with the account ACCOUNT and its container `vhds`.
+
+    `wrap` puts something before it, such as faults.
+    """
     database = Database(root / "stamp.db")
     store = BlobStore(database, root / "content")
     account = store.create_account(ACCOUNT)
@@ -86,7 +90,7 @@ def serving(root: Path) -> Iterator[BlobService]:
     listener.listen()
     door = app(store, verify_token=verify_token)
     config = uvicorn.Config(
-        door,
+        wrap(door),
         http=BlobProtocol,
         log_level="warning",
         lifespan="off",

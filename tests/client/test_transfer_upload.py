@@ -19,9 +19,11 @@ from vmstamp.disk.footer import parse_footer
 from vmstamp.errors import DiskError, TransferError
 from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import open_account, open_blob, page_ranges
+from vmstamp.transfer.destination import MARK
 from vmstamp.transfer.fingerprint import fingerprint
 from vmstamp.transfer.page_blob_disk import PageBlobDisk
-from vmstamp.transfer.upload import MARK, upload, upload_into
+from vmstamp.transfer.progress import Moved
+from vmstamp.transfer.upload import upload, upload_into
 
 MIB = 1024 * 1024
 
@@ -94,9 +96,9 @@ def listed(service: Service) -> set[str]:
 
 def test_a_disk_becomes_a_fixed_vhd_and_holes_are_not_sent(service: Service) -> None:
     disk = Pattern(20 * MIB - 512, (0, MIB), (9 * MIB, 14 * MIB))
-    seen: list[tuple[int, int]] = []
+    seen: list[Moved] = []
     with service.blob("a.vhd") as blob:
-        done = upload(disk, blob, progress=lambda now, total: seen.append((now, total)))
+        done = upload(disk, blob, progress=seen.append)
         content = blob.download_blob().readall()
         ranges = page_ranges(blob)
     assert (done.logical, done.data) == (20 * MIB + 512, 6 * MIB + 512)
@@ -104,7 +106,9 @@ def test_a_disk_becomes_a_fixed_vhd_and_holes_are_not_sent(service: Service) -> 
     assert ranges == Extents([(0, MIB), (9 * MIB, 14 * MIB), (20 * MIB, 20 * MIB + 512)])
     assert content[: 20 * MIB - 512] == disk.read(0, disk.size)
     assert parse_footer(content[-512:], Path("a.vhd"), 20 * MIB).current_size == 20 * MIB
-    assert seen[-1] == (6 * MIB + 512, 6 * MIB + 512)
+    sent = 6 * MIB + 512
+    assert seen[-1] == Moved(done.logical, done.data, total=sent, done=sent, sent=sent)
+    assert {one.skipped for one in seen} == {done.skipped}, "nothing but holes was skipped"
     assert "sig=" not in done.url
 
 
@@ -227,6 +231,16 @@ def test_an_upload_that_was_ended_is_continued(service: Service, path: Path) -> 
         assert blob.get_blob_properties().metadata == {}
         with pytest.raises(TransferError, match="exists already"):
             upload(disk, blob)
+
+
+def test_an_unfinished_upload_is_no_disk(service: Service, path: Path) -> None:
+    with service.blob("unfinished.vhd") as blob:
+        begin(blob, path)
+        with pytest.raises(TransferError, match="unfinished upload or copy") as caught:
+            PageBlobDisk(blob)
+        assert "same command" in caught.value.hint
+        upload(InFile(path, WHOLE), blob)
+        PageBlobDisk(blob).close()
 
 
 def test_an_upload_is_begun_anew_when_that_is_asked_for(service: Service, path: Path) -> None:

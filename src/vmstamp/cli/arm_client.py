@@ -258,4 +258,7 @@ def translate(error: SdkError, where: str) -> AzureError | StampError:
     code = str(getattr(inner, "code", "") or "") or type(error).__name__
     message = str(getattr(inner, "message", "") or error.message)
     target = getattr(inner, "target", None)
-    return AzureError(error.status_code or 0, code, message, target=str(target) if target else None)
+    found = AzureError(error.status_code or 0, code, message, target=str(target) if target else None)
+    if "same region" in message:
+        found.hint = "vmstamp copy takes the blob to an account of that region; use that copy"
+    return found

@@ -8,7 +8,7 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import disk, disk_look, disk_make, image, road, stamp, transfer, vm
+from vmstamp.cli.commands import copy, disk, disk_look, disk_make, image, road, stamp, transfer, vm
 from vmstamp.cli.options import Group, examples
 
 
@@ -70,6 +70,7 @@ for command in (
     transfer.upload,
     transfer.download,
     transfer.verify,
+    copy.copy,
     disk_group,
     image.image,
     vm.vm,

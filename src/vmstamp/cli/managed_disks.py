@@ -19,6 +19,8 @@ from vmstamp.transfer.upload import Uploaded, upload_into
 
 DISKS = "Microsoft.Compute/disks"
 SAS_SECONDS, UPLOAD_SECONDS = 3600, 24 * 3600
+# Bytes of a fixed VHD with its footer; REST: Disks, CreationData, uploadSizeBytes.
+SMALLEST_UPLOAD, LARGEST_UPLOAD = 20972032, 35183298347520
 TO_BE_UPLOADED = ("ReadyToUpload", "ActiveUpload")
 
 
@@ -56,17 +58,41 @@ def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: 
     A disk of that name which still waits for its upload, with the right size, is filled. Raises AzureError,
     TransferError, DiskError, and VmstampError when there is another disk of that name.
     """
-    disk = arm.resource_id(group, DISKS, check_name("disk", name))
-    size = FixedVhd(source).size
-    _ensure_disk(arm, group, disk, source, size)
+    disk = ensure_disk_for(arm, group, name, source)
     with (
         disk_access(arm, disk, "Write", UPLOAD_SECONDS) as url,
         open_blob(url) as blob,
-        report.bar(f"upload {name}") as bar,
+        report.transfer(f"upload {name}") as bar,
     ):
         done = upload_into(source, blob, progress=bar)
     report.say(f"uploaded disk {name}: {upload_text(done)}")
     return DiskMade(arm.get(disk), done)
+
+
+def ensure_disk_for(arm: ArmClient, group: str, name: str, source: Disk) -> str:
+    """The id of the managed disk `name`, which waits for the upload of `source`; made when it is not there.
+
+    Raises AzureError, and VmstampError when there is another disk of that name.
+    """
+    disk = arm.resource_id(group, DISKS, check_name("disk", name))
+    size = FixedVhd(source).size
+    check_disk_size(name, size)
+    _ensure_disk(arm, group, disk, source, size)
+    return disk
+
+
+def check_disk_size(name: str, size: int) -> None:
+    """VmstampError when a fixed VHD of `size` bytes makes no managed disk: before an upload, not after."""
+    if size < SMALLEST_UPLOAD:
+        raise VmstampError(
+            f"disk {name}: {size} bytes are too few, the smallest upload has {SMALLEST_UPLOAD}",
+            hint="make it larger: vmstamp disk resize FILE 20M",
+        )
+    if size > LARGEST_UPLOAD:
+        raise VmstampError(
+            f"disk {name}: {size} bytes are too many, the largest upload has {LARGEST_UPLOAD}",
+            hint="shrink the disk first",
+        )
 
 
 def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:

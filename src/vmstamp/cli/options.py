@@ -73,7 +73,7 @@ def end_of(error: BaseException, as_json: bool) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        show("Interrupted", "interrupted", "", as_json)
+        show("Interrupted", "interrupted", note_of(error), as_json)
         return INTERRUPTED
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "vmstamp"
@@ -105,6 +105,15 @@ def end_of(error: BaseException, as_json: bool) -> int:
         as_json,
     )
     return FAILED
+
+
+def note_of(error: BaseException | None) -> str:
+    """What was noted at an interruption, such as that the same command continues; '' when nothing was."""
+    while error is not None:  # click's Abort has the KeyboardInterrupt as its cause
+        if notes := getattr(error, "__notes__", []):
+            return str(notes[0])
+        error = error.__cause__
+    return ""
 
 
 def show(code: str, message: str, hint: str, as_json: bool) -> None:

@@ -15,9 +15,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+if TYPE_CHECKING:
+    from vmstamp.transfer.progress import Moved
 
 Progress = Callable[[int, int], None]
 
@@ -31,6 +34,13 @@ class Reporter(Protocol):
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
         """A progress bar; the block gets a function of (done, total) bytes, callable from any thread."""
+
+    @contextmanager
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
+        """A transfer's bar, with its figures; the block gets a function callable from any thread.
+
+        `verb` is what happened to the bytes that went over the wire.
+        """
 
 
 class Tally:
@@ -80,6 +90,16 @@ class Console:
         with Bars(*columns, TransferSpeedColumn(), TimeRemainingColumn(), transient=True) as bars:
             task = bars.add_task(title, total=None)
             yield lambda done, total: bars.update(task, completed=done, total=total)
+
+    @contextmanager
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
+        if self.as_json or not sys.stdout.isatty():
+            yield lambda moved: None
+            return
+        from vmstamp.cli.transfer_bar import transfer_bar
+
+        with transfer_bar(title, verb) as show:
+            yield show
 
     def result(self, document: Any, lines: Sequence[str] | str = ()) -> None:
         """The command's answer: `document` with --json, else `lines`."""

@@ -15,7 +15,15 @@ from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
 from vmstamp.disk import Disk
 from vmstamp.errors import TransferError
-from vmstamp.transfer.blobs import explain, open_account, open_blob, parse_blob_url, without_sas
+from vmstamp.transfer.blobs import (
+    default_token,
+    explain,
+    has_sas,
+    open_account,
+    open_blob,
+    parse_blob_url,
+    without_sas,
+)
 from vmstamp.transfer.upload import Uploaded, upload
 
 ACCOUNTS = "Microsoft.Storage/storageAccounts"
@@ -85,12 +93,33 @@ def ensure_container(account: Account, container: str) -> None:
         raise explain(error, "creating container", f"{account.endpoint}/{container}") from error
 
 
+def open_url(url: str, key: str | None = None) -> BlobClient | None:
+    """A client for a URL that needs no stamp: with a SAS, with a key, or Azure's; None for all others.
+
+    A blob of Azure without both is opened by the default credential of azure-identity.
+    """
+    if has_sas(url):
+        return open_blob(url)
+    if key:
+        return open_blob(url, key=key)
+    if is_azure(url):
+        return open_blob(url, token=default_token())
+    return None
+
+
+def is_azure(url: str) -> bool:
+    """Whether a URL may be Azure's: https, a host with a domain, and not on this machine."""
+    host = urlsplit(url).hostname or ""
+    local = host.endswith("localhost") or "." not in host or host.replace(".", "").isdigit() or ":" in host
+    return urlsplit(url).scheme == "https" and not local
+
+
 def open_named(arm: ArmClient, url: str) -> BlobClient:
     """A blob client for a URL: by its SAS, or by the key of the stamp's account that it names.
 
-    An older URL of ours is followed to the port that the stamp has now.
+    An older URL of ours is followed to the port that the stamp has now. A snapshot's stays one.
     """
-    if urlsplit(url).query:
+    if has_sas(url):
         return open_blob(url)
     address = parse_blob_url(url)
     account = find_account(arm, address.account)
@@ -99,7 +128,9 @@ def open_named(arm: ArmClient, url: str) -> BlobClient:
             f"{without_sas(url)}: no key: this stamp has no storage account {address.account} there",
             hint="append a SAS to the URL, or pass --account-key",
         )
-    return open_blob(account.url(address.container, address.name), key=account.key)
+    query = urlsplit(url).query
+    here = account.url(address.container, address.name) + (f"?{query}" if query else "")
+    return open_blob(here, key=account.key)
 
 
 def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "") -> BlobClient:
@@ -122,16 +153,20 @@ def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "")
 
 
 def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
-    """A blob that is there: named by URL, or in the stamp's own account, by `CONTAINER/BLOB` or its name."""
+    """A blob that is there: named by URL, or in the stamp's own account, by `CONTAINER/BLOB` or its name.
+
+    `?snapshot=TIME` at the end names one of its snapshots.
+    """
     if "://" in wanted:
         return open_named(arm, wanted)
-    container, _, name = wanted.rpartition("/")
+    path, mark, snapshot = wanted.partition("?snapshot=")
+    container, _, name = path.rpartition("/")
     account = find_account(arm, names.account_name(arm.endpoint.subscription))
     if account is None:
         raise TransferError(
             f"{wanted}: the stamp has no storage account yet", hint="vmstamp upload makes it; or name a URL"
         )
-    return open_blob(account.url(container or CONTAINER, name), key=account.key)
+    return open_blob(account.url(container or CONTAINER, name) + mark + snapshot, key=account.key)
 
 
 def upload_disk(
@@ -139,7 +174,7 @@ def upload_disk(
 ) -> Uploaded:
     """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
     name = source.path.name if source.path else "a disk"
-    with report.bar(f"upload {name}") as progress:
+    with report.transfer(f"upload {name}") as progress:
         done = upload(source, blob, overwrite=overwrite, resume=resume, progress=progress)
     report.say(f"uploaded {name} as a fixed VHD: {upload_text(done)}")
     return done

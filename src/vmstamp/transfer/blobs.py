@@ -6,24 +6,29 @@ A blob is named by its URL, host style (`https://ACCOUNT.blob.core.windows.net/C
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import md5
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from azure.core.credentials import AzureNamedKeyCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError
+from azure.core import MatchConditions
+from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.storage.blob import BlobClient, BlobServiceClient
 
 from vmstamp.errors import TransferError
-from vmstamp.extents import Extents
+from vmstamp.extents import Extent, Extents
+from vmstamp.transfer.pace import Pace, PacedRetry
+from vmstamp.transfer.refusals import no_answer, refusal
 
-# The SDK waits 15, 18, 24 s between its tries; an interactive command should know sooner.
-RETRIES: dict[str, Any] = {
-    "retry_total": 3,
-    "initial_backoff": 0.5,
-    "increment_base": 1.5,
-    "random_jitter_range": 0,
-}
 IDLE_TIMEOUT = 60.0  # seconds without a byte from the service before a try counts as failed
 
 
@@ -66,30 +71,67 @@ def parse_blob_url(url: str) -> BlobAddress:
 
 def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
     """A client of one storage account, by its key (either one). Nothing is sent yet."""
-    return BlobServiceClient(
-        endpoint, credential=AzureNamedKeyCredential(account, key), read_timeout=IDLE_TIMEOUT, **RETRIES
-    )
+    return BlobServiceClient(endpoint, credential=AzureNamedKeyCredential(account, key), **_options(Pace()))
 
 
-def open_blob(url: str, *, key: str | None = None) -> BlobClient:
-    """A client of one blob, by the account's key, its URL's SAS, or anonymous. Nothing is sent yet."""
+def open_blob(
+    url: str, *, key: str | None = None, token: TokenCredential | None = None, pace: Pace | None = None
+) -> BlobClient:
+    """A client of one blob, or of the snapshot that its URL names. Nothing is sent yet.
+
+    By the account's `key`, a `token` of Microsoft Entra, its URL's SAS, or anonymous. `pace`: by default its
+    own.
+    """
     address = parse_blob_url(url)
-    credential = AzureNamedKeyCredential(address.account, key) if key else None
-    return BlobClient.from_blob_url(url, credential=credential, read_timeout=IDLE_TIMEOUT, **RETRIES)
+    named = AzureNamedKeyCredential(address.account, key) if key else None
+    return BlobClient.from_blob_url(url, credential=named or token, **_options(pace or Pace()))
+
+
+def _options(pace: Pace) -> dict[str, Any]:
+    """How the SDK sends: the SDK's own retries would wait 15, 18, 24 s, and know no Retry-After."""
+    return {"retry_policy": PacedRetry(pace), "read_timeout": IDLE_TIMEOUT}
+
+
+def has_sas(url: str) -> bool:
+    """Whether the URL carries a SAS; one with `?snapshot=` alone does not."""
+    return "sig" in parse_qs(urlsplit(url).query)
+
+
+def default_token() -> TokenCredential:
+    """azure-identity's DefaultAzureCredential: environment, workload or managed identity, az, azd, ...
+
+    Imported when it is needed: it is heavy, and an extra. Raises TransferError when it is not installed.
+    """
+    try:
+        from azure.identity import DefaultAzureCredential
+    except ImportError as error:
+        raise TransferError(
+            "signing in to Azure needs azure-identity, which is not installed",
+            hint="pip install 'vmstamp[azure]'; or append a SAS to the URL, or pass --account-key",
+        ) from error
+    return DefaultAzureCredential()
 
 
 def explain(error: AzureError, doing: str, url: str) -> TransferError:
-    """An SDK error as a TransferError: what was being done, to which blob, what the service answered."""
+    """An SDK error as a TransferError: what was being done, to which blob, what is wrong, and the mend.
+
+    `url` may carry its SAS, which tells what is wrong with it; the message does not repeat it.
+    """
     where = without_sas(url)
-    if isinstance(error, ServiceRequestError):
-        return TransferError(
-            f"{doing} {where}: no answer: {error.message}", hint="is the stamp running? vmstamp status"
-        )
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        found = no_answer(str(error.message), url)
+        return TransferError(f"{doing} {where}: {found.said}", hint=found.hint)
     code = error_code(error)
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    said = (error.message or "").splitlines()
+    if status is None and isinstance(error, ClientAuthenticationError):
+        return TransferError(
+            f"{doing} {where}: nobody is signed in to Azure here",
+            hint="az login; or append a SAS to the URL, or pass --account-key",
+        )
+    found = refusal(code, url, datetime.now(UTC))
+    said = found.said or next(iter((error.message or "").splitlines()), "")
     answer = " ".join(filter(None, (str(status or ""), code))) or type(error).__name__
-    return TransferError(f"{doing} {where}: {answer}: {said[0] if said else ''}", hint=_HINTS.get(code, ""))
+    return TransferError(f"{doing} {where}: {answer}: {said}", hint=found.hint)
 
 
 def error_code(error: AzureError) -> str:
@@ -98,18 +140,34 @@ def error_code(error: AzureError) -> str:
     return str(getattr(code, "value", code))
 
 
-_HINTS = {
-    "AuthenticationFailed": "the account key or SAS is not valid for this account; either key works",
-    "AuthorizationPermissionMismatch": "the SAS lacks a permission (of read, write, create, delete)",
-    "ConditionNotMet": "the blob was changed meanwhile: something else writes to it; begin again",
-    "BlobAlreadyExists": "pass --overwrite to replace it, or name another blob",
-    "BlobNotFound": "is its name right? names are case-sensitive",
-    "ContainerNotFound": "create the container first",
-    "LeaseIdMissing": "a virtual machine or an operation holds a lease on this blob; name another blob",
-}
-
-
 def page_ranges(blob: BlobClient) -> Extents:
     """The ranges of a page blob that hold data."""
     pages = blob.list_page_ranges(results_per_page=10_000)
     return Extents((int(page.start or 0), int(page.end or 0) + 1) for page in pages if not page.cleared)
+
+
+def fetch_range(blob: BlobClient, span: Extent, etag: str | None) -> bytes:
+    """The bytes of `span`, at most 4 MiB, while the blob has that ETag; the service's MD5 of them is checked.
+
+    Raises the SDK's AzureError, and TransferError for bytes that do not fit their MD5.
+    Spec: REST, Get Blob, x-ms-range-get-content-md5.
+    """
+    sent: list[str] = []
+    # Not validate_content: with it the SDK reads in pieces of 10 KiB and digests thrice.
+    data: bytes = blob.download_blob(
+        span.start,
+        span.length,
+        max_concurrency=1,
+        headers={"x-ms-range-get-content-md5": "true"},
+        raw_response_hook=lambda reply: sent.append(reply.http_response.headers.get("Content-MD5", "")),
+        etag=etag,
+        match_condition=MatchConditions.IfNotModified,
+    ).readall()
+    computed = b64encode(md5(data, usedforsecurity=False).digest()).decode()
+    if sent[-1:] != [computed]:
+        raise TransferError(
+            f"reading {without_sas(blob.url)}: the bytes at {span.start} arrived with the MD5 {computed}, "
+            f"the service sent {sent[-1] if sent else 'none'}",
+            hint="try again; if it stays, something between here and the service changes the data",
+        )
+    return data

@@ -7,24 +7,21 @@ that a reader asks for are moved. A VHD footer at the end is not part of the dis
 from __future__ import annotations
 
 import threading
-from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterator
-from hashlib import md5
 
-from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobClient, BlobType
 
 from vmstamp.disk.base import Disk
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents, merge
-from vmstamp.transfer.blobs import explain, page_ranges, without_sas
+from vmstamp.transfer.blobs import explain, fetch_range, page_ranges, without_sas
+from vmstamp.transfer.destination import MARK
 from vmstamp.transfer.plan import FOOTER_LENGTH
 
 BLOCK = 1024 * 1024  # bytes fetched at once
 CACHED_BLOCKS = 32
-_MD5 = "Content-MD5"
 COOKIE = b"conectix"  # VHD 1.0: Hard Disk Footer Format, Cookie
 
 
@@ -48,7 +45,12 @@ class PageBlobDisk(Disk):
             if found.blob_type != BlobType.PAGEBLOB:
                 kind = str(getattr(found.blob_type, "value", found.blob_type))
                 raise TransferError(f"{without_sas(blob.url)} is a {kind}, no page blob, and holds no disk")
-            self._blob_size, self._etag = int(found.size), found.etag
+            if MARK in {name.lower() for name in found.metadata or {}}:
+                raise TransferError(
+                    f"{without_sas(blob.url)} is an unfinished upload or copy, and holds no whole disk",
+                    hint="finish it first: the same command continues",
+                )
+            self._blob_size, self._etag = int(found.size), str(found.etag)
             self._present = page_ranges(blob)
         except AzureError as error:
             raise explain(error, "reading", blob.url) from error
@@ -74,6 +76,11 @@ class PageBlobDisk(Disk):
         """The page ranges inside the disk, ascending."""
         return merge((start, min(end, self.size)) for start, end in self._present)
 
+    @property
+    def identity(self) -> dict[str, object]:
+        """What tells whether it is the same blob, unchanged."""
+        return {"blob": without_sas(self._blob.url), "etag": self._etag, "size": self._blob_size}
+
     def close(self) -> None:
         """Forget what was fetched."""
         self._blocks.clear()
@@ -93,31 +100,11 @@ class PageBlobDisk(Disk):
         return data
 
     def fetch(self, span: Extent) -> bytes:
-        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked.
-
-        Spec: REST, Get Blob, x-ms-range-get-content-md5.
-        """
-        sent: list[str] = []
+        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked."""
         try:
-            # Not validate_content: with it the SDK reads in pieces of 10 KiB and digests thrice.
-            data: bytes = self._blob.download_blob(
-                span.start,
-                span.length,
-                max_concurrency=1,
-                headers={"x-ms-range-get-content-md5": "true"},
-                raw_response_hook=lambda reply: sent.append(reply.http_response.headers.get(_MD5, "")),
-                etag=self._etag,
-                match_condition=MatchConditions.IfNotModified,
-            ).readall()
+            data = fetch_range(self._blob, span, self._etag)
         except AzureError as error:
             raise explain(error, "reading", self._blob.url) from error
-        computed = b64encode(md5(data, usedforsecurity=False).digest()).decode()
-        if sent != [computed]:
-            raise TransferError(
-                f"reading {without_sas(self._blob.url)}: the bytes at {span.start} arrived with the MD5 "
-                f"{computed}, the service sent {' '.join(sent) or 'none'}",
-                hint="try again; if it stays, something between here and the service changes the data",
-            )
         with self._lock:
             self.fetched += len(data)
         return data

@@ -10,37 +10,29 @@ continued (a disk in no file), or had no room, is deleted when it fails, or name
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobClient, BlobProperties
+from azure.core.exceptions import AzureError
+from azure.storage.blob import BlobClient
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.fixed_vhd import FixedVhd
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
-from vmstamp.transfer.blobs import error_code, explain, page_ranges, without_sas
+from vmstamp.transfer.blobs import explain, page_ranges, without_sas
+from vmstamp.transfer.destination import MARK, check_size, create, filling, is_begun, look, verify_ranges
 from vmstamp.transfer.fingerprint import fingerprint
 from vmstamp.transfer.plan import FOOTER_LENGTH, Plan, make_plan, trim_zeros
+from vmstamp.transfer.pool import each
+from vmstamp.transfer.progress import Moved, Progress
 
 # Measured with 0.5 GiB of data to a local service, peak memory of the process: 4 threads 102 MiB, 8 threads
 # 137 MiB, 16 threads 201 MiB (and slower) with pieces of 4 MiB; 8 threads with 2 MiB pieces 104 MiB. A page
 # blob of Azure takes 60 MiB/s, which 8 pieces of 2 MiB in flight fill at any latency up to 0.25 s.
 CONCURRENCY = 8
 PIECE = 2 * 1024 * 1024  # bytes; at most MAX_PUT_PAGE
-MAX_PAGE_BLOB = 8 * 1024**4  # bytes; REST: Put Blob, x-ms-blob-content-length
-
-MARK = "vmstampunfinished"  # the metadata of an unfinished upload: its disk's fingerprint
-NO_ROOM = "InsufficientStorage"  # what was sent would only be in the way
-KEPT_NOTE = "what was sent is kept: the same command continues"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -65,13 +57,12 @@ class Uploaded:
 class _Sender:
     """Sends pieces of a Disk and counts. Thread-safe: the workers share it."""
 
-    def __init__(self, disk: Disk, blob: BlobClient, total: int, progress: Progress | None) -> None:
+    def __init__(self, disk: Disk, blob: BlobClient, moved: Moved, progress: Progress | None) -> None:
         self._disk = disk
         self._blob = blob
-        self._total = total
+        self._moved = moved
         self._progress = progress
         self._lock = threading.Lock()
-        self._done = 0
         self.sent: list[Extent] = []
 
     def __call__(self, piece: Extent) -> None:
@@ -84,9 +75,10 @@ class _Sender:
         with self._lock:
             if end > start:
                 self.sent.append(Extent(piece.start + start, piece.start + end))
-            self._done += piece.length
+            done, sent = self._moved.done + piece.length, self._moved.sent + end - start
+            self._moved = replace(self._moved, done=done, sent=sent)
             if self._progress:
-                self._progress(self._done, self._total)
+                self._progress(self._moved)
 
 
 def upload(
@@ -101,16 +93,16 @@ def upload(
     """Upload `disk` as a fixed VHD to the page blob that `blob` names; blocks until it is verified.
 
     Where that holds an unfinished upload of the same disk it is continued, unless not `resume`: then it is
-    begun anew. `progress(done, total)` is called from worker threads, one at a time, with bytes of the plan.
+    begun anew. `progress` is called from worker threads, one at a time.
     The caller keeps `disk` and `blob`. Raises TransferError; DiskError when the disk cannot be read.
     """
     started = time.monotonic()
     vhd = FixedVhd(disk)
     url = without_sas(blob.url)
-    _check_size(vhd.size, url)
+    check_size(vhd.size, url)
     mark = fingerprint(disk)
-    found = _look(blob)
-    begun = found is not None and _is_begun(found, mark, vhd.size, url, overwrite)
+    found = look(blob, "uploading to")
+    begun = found is not None and is_begun(found, mark, vhd.size, url, overwrite)
     data = Extents(vhd.extents())
     try:
         present = page_ranges(blob) if begun and resume else Extents()
@@ -119,19 +111,11 @@ def upload(
     plan = make_plan(data, present, vhd.size)
     kept = present.subtract(plan.clears.union(Extents([plan.footer])))
     if not (begun and resume):
-        _create(blob, vhd.size, mark, overwrite or begun)
-    try:
-        sent = _fill(vhd, blob, plan, kept, concurrency, progress)
+        create(blob, vhd.size, {MARK: mark} if mark else {}, overwrite or begun)
+    with filling(blob, "uploading to", kept=bool(mark)):
+        sent = _fill(vhd, blob, plan, data, kept, concurrency, progress)
         if mark:
             blob.set_blob_metadata({})
-    except BaseException as error:
-        full = isinstance(error, AzureError) and error_code(error) == NO_ROOM
-        left = KEPT_NOTE if mark and not full else _remove_unfinished(blob)
-        if isinstance(error, AzureError):
-            raise _with_note(explain(error, "uploading to", blob.url), left) from error
-        if isinstance(error, TransferError):
-            raise _with_note(error, left) from error
-        raise
     return _told(url, vhd, data, sent, kept, started)
 
 
@@ -152,22 +136,30 @@ def upload_into(
         if size != vhd.size:
             raise TransferError(f"{url} has {size} bytes, but the fixed VHD {vhd.size}")
         plan = replace(make_plan(data, Extents(), vhd.size), clears=page_ranges(blob))
-        sent = _fill(vhd, blob, plan, Extents(), concurrency, progress)
+        sent = _fill(vhd, blob, plan, data, Extents(), concurrency, progress)
     except AzureError as error:
         raise explain(error, "uploading to", blob.url) from error
     return _told(url, vhd, data, sent, Extents(), started)
 
 
 def _fill(
-    vhd: FixedVhd, blob: BlobClient, plan: Plan, kept: Extents, concurrency: int, progress: Progress | None
+    vhd: FixedVhd,
+    blob: BlobClient,
+    plan: Plan,
+    data: Extents,
+    kept: Extents,
+    concurrency: int,
+    progress: Progress | None,
 ) -> list[Extent]:
     """Do what is planned; what was sent. `kept`: what is in the blob already, and right."""
     for foreign in plan.clears:
         blob.clear_page(foreign.start, foreign.length)
-    sender = _Sender(vhd, blob, plan.writes.length + FOOTER_LENGTH, progress)
-    _send_all(plan.pieces(PIECE), sender, concurrency)
+    total = plan.writes.length + FOOTER_LENGTH
+    moved = Moved(vhd.size, data.length, total, kept=kept.length)
+    sender = _Sender(vhd, blob, moved, progress)
+    each(plan.pieces(PIECE), sender, concurrency, "upload")
     sender(plan.footer)
-    _verify(blob, Extents(sender.sent).union(kept))
+    verify_ranges(blob, Extents(sender.sent).union(kept))
     return sender.sent
 
 
@@ -185,103 +177,3 @@ def _told(
         seconds=time.monotonic() - started,
         resumed=kept.length,
     )
-
-
-def _send_all(pieces: Iterable[Extent], send: Callable[[Extent], None], concurrency: int) -> None:
-    """Send the pieces with at most `concurrency` in flight; the first error ends it."""
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="upload") as pool:
-        flying: set[Future[None]] = set()
-        for piece in pieces:
-            if len(flying) >= concurrency:
-                done, flying = wait(flying, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
-            flying.add(pool.submit(send, piece))
-        for future in flying:
-            future.result()
-
-
-def _check_size(size: int, url: str) -> None:
-    if size > MAX_PAGE_BLOB:
-        raise TransferError(
-            f"{url}: the fixed VHD would have {size} bytes, a page blob holds at most {MAX_PAGE_BLOB}",
-            hint="shrink the disk first",
-        )
-
-
-def _look(blob: BlobClient) -> BlobProperties | None:
-    """The blob that is there; refused before the first byte: no container, wrong credential.
-
-    A SAS without the read permission cannot look; then Put Blob's own condition decides.
-    """
-    try:
-        return blob.get_blob_properties()
-    except ResourceNotFoundError as error:
-        # HEAD has no body; the code comes in x-ms-error-code.
-        if error_code(error) == "ContainerNotFound":
-            raise explain(error, "uploading to", blob.url) from error
-        return None
-    except HttpResponseError as error:
-        if error_code(error) == "AuthorizationPermissionMismatch":
-            return None
-        raise explain(error, "uploading to", blob.url) from error
-    except AzureError as error:
-        raise explain(error, "uploading to", blob.url) from error
-
-
-def _is_begun(found: BlobProperties, mark: str, size: int, url: str, overwrite: bool) -> bool:
-    """Whether the blob is an unfinished upload of this disk; TransferError when it may not be replaced."""
-    unfinished = (found.metadata or {}).get(MARK, "")
-    if mark and unfinished == mark and found.size == size:
-        return True
-    if overwrite:
-        return False
-    if unfinished:
-        raise TransferError(
-            f"{url} is an unfinished upload of another disk, or of this one before it was changed",
-            hint="pass --overwrite to begin anew, or name another blob",
-        )
-    raise TransferError(
-        f"{url} exists already ({found.size} bytes, {found.blob_type})",
-        hint="pass --overwrite to replace it, or name another blob",
-    )
-
-
-def _create(blob: BlobClient, size: int, mark: str, overwrite: bool) -> None:
-    metadata = {MARK: mark} if mark else None
-    try:
-        if overwrite:
-            blob.create_page_blob(size, metadata=metadata)
-        else:
-            blob.create_page_blob(size, metadata=metadata, match_condition=MatchConditions.IfMissing)
-    except AzureError as error:
-        raise explain(error, "creating", blob.url) from error
-
-
-def _verify(blob: BlobClient, sent: Extents) -> None:
-    """Compare the destination's page ranges with what was sent."""
-    present = page_ranges(blob)
-    missing, foreign = sent.subtract(present), present.subtract(sent)
-    if missing or foreign:
-        first = next(iter(missing or foreign))
-        raise TransferError(
-            f"{without_sas(blob.url)}: the service holds other pages than were sent: {missing.length} bytes "
-            f"missing, {foreign.length} bytes not from here, the first at byte {first.start}",
-            hint="did something else write to this blob? upload again",
-        )
-
-
-def _remove_unfinished(blob: BlobClient) -> str:
-    """Delete the unfinished blob; a sentence for the error, empty when it is gone."""
-    with contextlib.suppress(ResourceNotFoundError):
-        try:
-            blob.delete_blob()
-        except ResourceNotFoundError:
-            raise
-        except AzureError as error:
-            return f"the unfinished blob could not be deleted ({type(error).__name__}); it has no VHD footer"
-    return ""
-
-
-def _with_note(error: TransferError, note: str) -> TransferError:
-    return TransferError("; ".join(filter(None, (error.message, note))), hint=error.hint)

@@ -35,7 +35,8 @@ def call(runner: CliRunner, *words: str) -> Result:
 
 def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path in leaves(cli)} == {
-        "up", "down", "status", "demo", "try", "inspect", "upload", "download", "verify", "completion",
+        "up", "down", "status", "demo", "try", "inspect", "upload", "download", "verify", "copy",
+        "completion",
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
         "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",
@@ -135,3 +136,13 @@ def test_every_end_has_its_status_and_words(
 ) -> None:
     assert end_of(error, as_json=False) == status
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_an_interruption_tells_what_was_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    inner, outer = KeyboardInterrupt(), click.exceptions.Abort()
+    inner.add_note("what was sent is kept: the same command continues")
+    outer.__cause__ = inner
+    assert end_of(outer, as_json=False) == 130
+    assert capsys.readouterr().err == (
+        "error: interrupted\nhint: what was sent is kept: the same command continues\n"
+    )

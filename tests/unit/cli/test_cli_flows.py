@@ -1,7 +1,7 @@
 """Flows against an ARM in memory: what is made, what is undone, in which order."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from vmstamp.cli.process import check_port
 from vmstamp.cli.render import Progress
 from vmstamp.cli.vms import VmRequest, create_vm, delete_vm, deletion_plan
 from vmstamp.errors import AzureError, StampError, VmstampError
+from vmstamp.transfer.progress import Moved
 
 ENDPOINT = Endpoint(
     0, datetime.now(UTC), "https://h", "http://h", Path("ca"), "s", "t", "c", "x", "local", "tcg", "", "0"
@@ -81,6 +82,10 @@ class Quiet:
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
         yield lambda done, total: None
+
+    @contextmanager
+    def transfer(self, title: str, verb: str = "sent") -> Iterator[Callable[[Moved], None]]:
+        yield lambda moved: None
 
 
 def with_image(arm: MemoryArm) -> MemoryArm:

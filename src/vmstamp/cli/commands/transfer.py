@@ -94,7 +94,7 @@ def upload(
     wanted = destination if named else destination + blob_name(file.name)
     with (
         open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
-        _open_destination(wanted, account_key, group) as blob,
+        open_destination(wanted, account_key, group) as blob,
     ):
         done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
     console.result(asdict(done), done.url)
@@ -120,26 +120,39 @@ def _upload_as_disk(file: Path, name: str, follow: bool, group: str, console: Co
 @click.argument("file", type=FILE)
 @to_option
 @overwrite_option
+@click.option("--resume/--no-resume", default=True, help="Continue a download that was ended (default).")
 @key_option
 @json_option
 def download(
-    blob: str, file: Path, to: str | None, overwrite: bool, account_key: str | None, console: Console
+    blob: str,
+    file: Path,
+    to: str | None,
+    overwrite: bool,
+    resume: bool,
+    account_key: str | None,
+    console: Console,
 ) -> None:
     """Download a page blob into a disk file of any format that is written here.
 
     BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account. Only the
     blob's page ranges are moved, and their MD5s checked; holes stay holes. FILE appears whole or not at all.
+
+    A raw disk or fixed VHD that was ended is continued by the same command; until then it lies beside FILE as
+    .FILE.partial. Other formats, and a blob that has changed, begin anew.
     """
     from vmstamp.transfer.download import download as fetch
 
-    with _open_source(blob, account_key) as source, console.bar(f"download {file.name}") as bar:
-        total = sum(extent.length for extent in source.extents())
-        done = fetch(source, file, to, overwrite=overwrite, progress=Tally(bar, total))
+    with (
+        _open_source(blob, account_key) as source,
+        console.transfer(f"download {file.name}", "received") as progress,
+    ):
+        done = fetch(source, file, to, overwrite=overwrite, resume=resume, progress=progress)
+    kept = f", {bytes_text(done.resumed)} there from before" if done.resumed else ""
     rate = f" ({bytes_text(int(done.received / done.seconds))}/s)" if done.received else ""
     console.result(
         asdict(done),
         f"{file}: {bytes_text(done.logical)} logical, {bytes_text(done.data)} data, "
-        f"{bytes_text(done.received)} received in {seconds_text(done.seconds)}{rate}",
+        f"{bytes_text(done.received)} received{kept} in {seconds_text(done.seconds)}{rate}",
     )
 
 
@@ -187,26 +200,27 @@ def verify(
 
 @contextmanager
 def _open_source(wanted: str, key: str | None) -> Iterator[PageBlobDisk]:
-    """The disk in a page blob; a URL with a SAS or key needs no running stamp."""
-    from vmstamp.cli import storage
-    from vmstamp.transfer.blobs import open_blob
     from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
-    if "://" in wanted and (key or "?" in wanted):
-        client = open_blob(wanted, key=key if "?" not in wanted else None)
-    else:
-        with arm_client() as arm:
-            client = storage.open_existing(arm, wanted)
-    with client, PageBlobDisk(client) as source:
+    with open_blob_named(wanted, key) as client, PageBlobDisk(client) as source:
         yield source
 
 
-def _open_destination(destination: str, key: str | None, group: str) -> BlobClient:
-    """The destination's client; a URL with a SAS or key needs no running stamp."""
+def open_blob_named(wanted: str, key: str | None) -> BlobClient:
+    """A blob that is there; a URL with a SAS or key, or of Azure, needs no running stamp."""
     from vmstamp.cli import storage
-    from vmstamp.transfer.blobs import open_blob
 
-    if "://" in destination and (key or "?" in destination):
-        return open_blob(destination, key=key if "?" not in destination else None)
+    if "://" in wanted and (client := storage.open_url(wanted, key)) is not None:
+        return client
+    with arm_client() as arm:
+        return storage.open_existing(arm, wanted)
+
+
+def open_destination(destination: str, key: str | None, group: str) -> BlobClient:
+    """The destination's client; a URL with a SAS or key, or of Azure, needs no running stamp."""
+    from vmstamp.cli import storage
+
+    if "://" in destination and (client := storage.open_url(destination, key)) is not None:
+        return client
     with arm_client() as arm:
         return storage.destination(arm, group, destination)

@@ -1,0 +1,90 @@
+"""copy: between accounts, containers, snapshots, managed disks, stamps and Azure."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from vmstamp.cli.commands.disk_make import plan_option
+from vmstamp.cli.commands.transfer import key_option, open_blob_named, open_destination
+from vmstamp.cli.options import arm_client, examples, group_option, json_option
+from vmstamp.cli.render import Console
+
+if TYPE_CHECKING:
+    from azure.storage.blob import BlobClient
+
+DISK = "disk:"
+
+
+@click.command(
+    epilog=examples(
+        "vmstamp copy web.vhd backup/web.vhd",
+        "vmstamp copy 'images/web.vhd?snapshot=2026-01-02T03:04:05.0000000Z' backup/web.vhd",
+        "vmstamp copy --plan web.vhd 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
+        "vmstamp copy 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' web.vhd",
+        "vmstamp copy disk:data-1 backup/data-1.vhd",
+        "vmstamp copy backup/data-1.vhd disk:data-2",
+    )
+)
+@click.argument("source")
+@click.argument("destination")
+@click.option("--overwrite", is_flag=True, help="Replace the destination when it exists.")
+@plan_option
+@click.option("--source-key", help="Key of the account that SOURCE names.")
+@key_option
+@group_option
+@json_option
+def copy(
+    source: str,
+    destination: str,
+    overwrite: bool,
+    plan: bool,
+    source_key: str | None,
+    account_key: str | None,
+    group: str,
+    console: Console,
+) -> None:
+    """Copy a page blob, a snapshot or a managed disk, by the services themselves wherever they can.
+
+    Each is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account, with
+    `?snapshot=TIME` for a snapshot; or disk:NAME. In one account or stamp that is one request, else only the
+    page ranges that hold data are moved, from service to service; through this machine where the
+    destination's cannot reach the source. Where the destination is a copy of an older snapshot of the same
+    source, only what changed since is written.
+
+    A copy that was ended is continued by the same command; until it is whole it has no VHD footer.
+    """
+    from vmstamp.cli import copies
+
+    to_disk = destination.removeprefix(DISK) if destination.startswith(DISK) else ""
+    if to_disk and overwrite:
+        raise click.UsageError("a managed disk that is there is not replaced: no --overwrite")
+    with ExitStack() as opened:
+        found = _open_source(source, source_key, group, opened)
+        if plan:
+            target = None if to_disk else _look_at(destination, account_key, group, opened)
+            planned = copies.make_plan(found, target, destination, overwrite)
+            console.result(copies.plan_document(planned), copies.plan_lines(planned))
+            return
+        if to_disk:
+            done = copies.copy_to_disk(opened.enter_context(arm_client()), group, to_disk, found, console)
+        else:
+            blob = opened.enter_context(open_destination(destination, account_key, group))
+            done = copies.run_copy(found, blob, console, overwrite=overwrite)
+    console.result(done, copies.copied_text(done))
+
+
+def _open_source(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
+    from vmstamp.cli.copies import read_disk
+
+    if wanted.startswith(DISK):
+        arm = opened.enter_context(arm_client())
+        return opened.enter_context(read_disk(arm, group, wanted.removeprefix(DISK)))
+    return opened.enter_context(open_blob_named(wanted, key))
+
+
+def _look_at(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
+    """The destination, without making its account or container."""
+    return opened.enter_context(open_blob_named(wanted, key))
