@@ -1,5 +1,6 @@
 """`vmstamp copy` as a program: a stamp, a service elsewhere, managed disks, Ctrl-C."""
 
+import json
 import os
 import signal
 import time
@@ -11,14 +12,20 @@ from azure.storage.blob import BlobClient
 
 from tests.client.blob_service import BlobService, serving
 from tests.client.test_cli_stamp import MIB, VMSTAMP, Stamp, disk, stamp
-from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_client import ArmClient, ClientCredential
 from vmstamp.cli.endpoint import get_endpoint
 from vmstamp.cli.managed_disks import DISKS
-from vmstamp.cli.storage import ACCOUNTS, ensure_account, ensure_container, ensure_group
+from vmstamp.cli.storage import ACCOUNTS, Account, ensure_account, ensure_container, ensure_group
+from vmstamp.disk.memory import MemoryDisk
 from vmstamp.paths import Home
 from vmstamp.run import Completed, spawn
-from vmstamp.transfer.blobs import page_ranges
+from vmstamp.transfer.blobs import open_blob, page_ranges
+from vmstamp.transfer.copy import copy
+from vmstamp.transfer.copy_source import CopySource
+from vmstamp.transfer.download import verify
+from vmstamp.transfer.page_blob_disk import PageBlobDisk
 from vmstamp.transfer.partial import partial_path
+from vmstamp.transfer.upload import upload
 
 __all__ = ["disk", "stamp"]  # the fixtures
 
@@ -111,6 +118,32 @@ def test_a_blob_of_another_region_is_copied_where_it_is_wanted(stamp: Stamp, dis
     stamp("image", "delete", "near")
 
 
+def test_who_is_signed_in_uploads_and_reads_by_https(stamp: Stamp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As azure-identity would: a token for https, no key and no SAS; the stamp is the authority here."""
+    endpoint = get_endpoint(Home(stamp.root / "home"))
+    document = json.loads((stamp.root / "home" / "stamp.json").read_text())
+    url = f"{document['blob_https']}/{own_account(stamp).name}/vhds/signed-in.vhd"
+    ensure_container(own_account(stamp), "vhds")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(endpoint.ca))
+    content = MemoryDisk(4 * MIB, {MIB: b"data" * 128})
+    token = ClientCredential(endpoint)
+    try:
+        with open_blob(url, token=token) as blob:
+            upload(content, blob)
+            with PageBlobDisk(blob) as source:
+                assert verify(content, source) is None
+            copied = open_blob(url.replace("signed-in", "signed-in-2"), token=token)
+            assert copy(CopySource(blob), copied).data == 1024
+    finally:
+        token.close()
+
+
+def own_account(stamp: Stamp) -> Account:
+    """The stamp's own storage account."""
+    with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
+        return ensure_account(arm, "vmstamp")
+
+
 def interrupt_when(blob: BlobClient, least: int, stamp: Stamp, *words: str | Path) -> Completed:
     """Begin a command, press Ctrl-C when the blob holds `least` bytes, and begin it again; how that ended."""
     said = stamp.root / f"{blob.blob_name}.said"
@@ -178,7 +211,6 @@ def test_an_ended_download_is_continued(stamp: Stamp, number: signal.Signals) ->
 
 def stamp_blob(stamp: Stamp, name: str) -> BlobClient:
     """A blob of the stamp's own account, by its key."""
-    with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
-        account = ensure_account(arm, "vmstamp")
+    account = own_account(stamp)
     ensure_container(account, "vhds")
     return account.open().get_blob_client("vhds", name)
