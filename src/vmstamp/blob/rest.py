@@ -195,7 +195,11 @@ class _Sender:
 
     async def send(self, status: int, headers: dict[str, str], body: bytes) -> None:
         await self.start(status, {"content-length": str(len(body))} | headers)
-        await self.end(b"" if self._method == "HEAD" else body)
+        if self._method == "HEAD":
+            body = b""
+        for start in range(PIECE, len(body), PIECE):  # a long one is not to be in the server's buffers too
+            await self.piece(body[start - PIECE : start])
+        await self.end(body[max(len(body) - 1, 0) // PIECE * PIECE :])
 
     async def fail(self, error: AzureError) -> None:
         if self._begun:

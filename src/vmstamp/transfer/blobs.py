@@ -7,12 +7,14 @@ A blob is named by its URL, host style (`https://ACCOUNT.blob.core.windows.net/C
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import md5
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from awscrt import checksums
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, TokenCredential
 from azure.core.exceptions import (
@@ -71,7 +73,9 @@ def parse_blob_url(url: str) -> BlobAddress:
 
 def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
     """A client of one storage account, by its key (either one). Nothing is sent yet."""
-    return BlobServiceClient(endpoint, credential=AzureNamedKeyCredential(account, key), **_options(Pace()))
+    return BlobServiceClient(
+        endpoint, credential=AzureNamedKeyCredential(account, key), **_options(endpoint, Pace())
+    )
 
 
 def open_blob(
@@ -84,12 +88,21 @@ def open_blob(
     """
     address = parse_blob_url(url)
     named = AzureNamedKeyCredential(address.account, key) if key else None
-    return BlobClient.from_blob_url(url, credential=named or token, **_options(pace or Pace()))
+    return BlobClient.from_blob_url(url, credential=named or token, **_options(url, pace or Pace()))
 
 
-def _options(pace: Pace) -> dict[str, Any]:
-    """How the SDK sends: the SDK's own retries would wait 15, 18, 24 s, and know no Retry-After."""
-    return {"retry_policy": PacedRetry(pace), "read_timeout": IDLE_TIMEOUT}
+def _options(url: str, pace: Pace) -> dict[str, Any]:
+    """How the SDK sends: the SDK's own retries would wait 15, 18, 24 s, and know no Retry-After.
+
+    To this machine itself there is no proxy, and requests looks for proxies and ~/.netrc each time.
+    """
+    parts = urlsplit(url)
+    near = parts.scheme == "http" and (parts.hostname or "").startswith("127.")
+    return {
+        "retry_policy": PacedRetry(pace),
+        "read_timeout": IDLE_TIMEOUT,
+        "use_env_settings": not near,
+    }
 
 
 def has_sas(url: str) -> bool:
@@ -147,27 +160,66 @@ def page_ranges(blob: BlobClient) -> Extents:
 
 
 def fetch_range(blob: BlobClient, span: Extent, etag: str | None) -> bytes:
-    """The bytes of `span`, at most 4 MiB, while the blob has that ETag; the service's MD5 of them is checked.
+    """The bytes of `span`, at most 4 MiB, while the blob has that ETag, checked by a digest of the service's.
 
-    Raises the SDK's AzureError, and TransferError for bytes that do not fit their MD5.
-    Spec: REST, Get Blob, x-ms-range-get-content-md5.
+    It is the CRC64; the MD5 where a service does not know the other. Bytes that do not fit are asked for
+    again. Raises the SDK's AzureError, and TransferError when they never fit.
+    Spec: REST, Get Blob, x-ms-range-get-content-crc64.
     """
-    sent: list[str] = []
+    where, found = without_sas(blob.url), "the service sends no digest of what is read"
+    for digest in (_CRC64, _MD5, _MD5):
+        data, sent = _get(blob, span, etag, digest)
+        if not sent:
+            continue
+        computed = b64encode(digest.compute(data)).decode()
+        if sent == computed:
+            return data
+        found = (
+            f"the bytes at {span.start} arrived with the {digest.sent} {computed}, the service sent {sent}"
+        )
+    raise TransferError(
+        f"reading {where}: {found}",
+        hint="try again; if it stays, something between here and the service changes the data",
+    )
+
+
+class _Digest(NamedTuple):
+    """A digest of a range: the headers by which it is asked for and sent, and what computes it."""
+
+    asked: str
+    sent: str
+    compute: Callable[[bytes], bytes]
+
+
+_CRC64 = _Digest(
+    "x-ms-range-get-content-crc64",
+    "x-ms-content-crc64",
+    lambda data: checksums.crc64nvme(data).to_bytes(8, "little"),
+)
+_MD5 = _Digest(
+    "x-ms-range-get-content-md5", "Content-MD5", lambda data: md5(data, usedforsecurity=False).digest()
+)
+
+
+def _get(blob: BlobClient, span: Extent, etag: str | None, digest: _Digest) -> tuple[bytes, str]:
+    """The bytes, and the digest that came with them ("": none)."""
+    sent = ""
+
+    def look(reply: Any) -> None:
+        nonlocal sent
+        headers = reply.http_response.headers
+        sent = headers.get(digest.sent, "")
+        # Of what it takes for a page blob, the SDK asks all page ranges with each piece.
+        headers.pop("x-ms-blob-type", None)
+
     # Not validate_content: with it the SDK reads in pieces of 10 KiB and digests thrice.
     data: bytes = blob.download_blob(
         span.start,
         span.length,
         max_concurrency=1,
-        headers={"x-ms-range-get-content-md5": "true"},
-        raw_response_hook=lambda reply: sent.append(reply.http_response.headers.get("Content-MD5", "")),
+        headers={digest.asked: "true"},
+        raw_response_hook=look,
         etag=etag,
         match_condition=MatchConditions.IfNotModified,
     ).readall()
-    computed = b64encode(md5(data, usedforsecurity=False).digest()).decode()
-    if sent[-1:] != [computed]:
-        raise TransferError(
-            f"reading {without_sas(blob.url)}: the bytes at {span.start} arrived with the MD5 {computed}, "
-            f"the service sent {sent[-1] if sent else 'none'}",
-            hint="try again; if it stays, something between here and the service changes the data",
-        )
-    return data
+    return data, sent

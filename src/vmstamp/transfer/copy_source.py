@@ -79,7 +79,7 @@ class CopySource:
         return written, Extents((start, end) for start, end, cleared in spans if cleared)
 
     def fetch(self, span: Extent) -> bytes:
-        """The bytes of `span`, at most 4 MiB, with their MD5 checked. Raises the SDK's AzureError."""
+        """The bytes of `span`, at most 4 MiB, with their digest checked. Raises the SDK's AzureError."""
         return fetch_range(self._blob, span, self.etag)
 
     def for_a_service(self) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@
 
 The file appears whole or not at all; holes stay holes.
 Every request carries the blob's ETag as a condition, so a blob that changes meanwhile ends the transfer, and
-the service sends the MD5 of every piece, which the SDK checks.
+the service sends a digest of every piece, which is checked.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from vmstamp.transfer.pool import each, workers
 from vmstamp.transfer.progress import Moved, Progress
 
 CONCURRENCY = 8
-PIECE = 4 * 1024 * 1024  # bytes; REST: Get Blob gives an MD5 for a range up to this long
+PIECE = 4 * 1024 * 1024  # bytes; REST: Get Blob gives a digest for a range up to this long
 
 CONTINUED = ("raw", "vhd-fixed")  # formats whose bytes lie where the disk's do
 

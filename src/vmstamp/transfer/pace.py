@@ -10,8 +10,6 @@ soon, and a busy service waited for, up to PATIENCE in all.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -145,8 +143,6 @@ class PacedRetry(ExponentialRetry):
         with self._pace.turn() as turn:
             try:
                 response = self.next.send(request)
-                if is_torn(response):
-                    return response, None, again
             except (ServiceRequestError, ServiceResponseError) as error:
                 return None, error, again
             status, headers = response.http_response.status_code, response.http_response.headers
@@ -167,17 +163,6 @@ class _Wait:
 
     seconds: float
     busy: bool = False
-
-
-def is_torn(response: Any) -> bool:
-    """Whether an answer's bytes are not those of its Content-MD5, where the caller wants that checked."""
-    digest = response.http_response.headers.get("content-md5")
-    if response.context.get("validate_content") is not True or not digest:
-        return False
-    if response.http_request.method != "GET":
-        return False
-    found = hashlib.md5(response.http_response.body(), usedforsecurity=False).digest()
-    return bool(base64.b64encode(found).decode() != digest)
 
 
 def _rewind(body: Any, position: int | None) -> None:

@@ -100,7 +100,7 @@ class PageBlobDisk(Disk):
         return data
 
     def fetch(self, span: Extent) -> bytes:
-        """The bytes of `span`, at most 4 MiB, from the service, with their MD5 checked."""
+        """The bytes of `span`, at most 4 MiB, from the service, with their digest checked."""
         try:
             data = fetch_range(self._blob, span, self._etag)
         except AzureError as error:

@@ -135,7 +135,7 @@ def download(
     """Download a page blob into a disk file of any format that is written here.
 
     BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account. Only the
-    blob's page ranges are moved, and their MD5s checked; holes stay holes. FILE appears whole or not at all.
+    blob's page ranges are moved, each with its digest; holes stay holes. FILE appears whole or not at all.
 
     A raw disk or fixed VHD that was ended is continued by the same command; until then it lies beside FILE as
     .FILE.partial. Other formats, and a blob that has changed, begin anew.
