@@ -193,7 +193,7 @@ def _page_ranges(client: PageClient) -> Figure:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        found = len(list(client.ranges("many")))
+        found = client.count_ranges("many")
         seconds.append(time.perf_counter() - start)
         if found != RANGES:
             raise RuntimeError(f"Get Page Ranges gave {found} ranges, expected {RANGES}")

@@ -81,13 +81,21 @@ class PageClient:
         """The same data at each offset."""
         self._each(lambda piece: self.put(name, piece.start, data), [Extent(at, at) for at in offsets])
 
+    def count_ranges(self, name: str) -> int:
+        """How many ranges Get Page Ranges gives, in all its answers; they are not made into numbers."""
+        return sum(len(_RANGE.findall(body)) for body in self._page_lists(name))
+
     def ranges(self, name: str) -> Iterator[Extent]:
         """Get Page Ranges, all answers of it."""
+        for body in self._page_lists(name):
+            yield from (Extent(int(start), int(last) + 1) for start, last in _RANGE.findall(body))
+
+    def _page_lists(self, name: str) -> Iterator[bytes]:
         marker = ""
         while True:
             more = f"&marker={quote(marker)}" if marker else ""
             body = self._ask("GET", name, f"comp=pagelist{more}", 200)
-            yield from (Extent(int(start), int(last) + 1) for start, last in _RANGE.findall(body))
+            yield body
             found = _MARKER.search(body)
             if found is None:
                 return

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -80,6 +81,9 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             ready_timeout=settings.ready_timeout(),
             way_out=settings.way_out(),
         )
+        # What is there now stays; and requests make much that is gone soon, but few cycles.
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
             front = Starlette(routes=[*sign_in_routes(tokens, arm_base), Mount("/", arm)])

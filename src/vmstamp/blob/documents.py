@@ -192,15 +192,30 @@ def _copy_values(copy: CopyState) -> dict[str, str]:
     return values
 
 
-def page_list(ranges: Iterable[tuple[Extent, bool]], next_marker: str) -> bytes:
-    """Ranges that hold data, and those that were cleared (True). As text: there may be ten thousand."""
-    parts = ["<?xml version='1.0' encoding='utf-8'?>\n<PageList>"]
-    for (start, end), cleared in ranges:
-        name = "ClearRange" if cleared else "PageRange"
-        parts.append(f"<{name}><Start>{start}</Start><End>{end - 1}</End></{name}>")
-    if next_marker:
-        parts.append(f"<NextMarker>{next_marker}</NextMarker>")
-    return "".join((*parts, "</PageList>")).encode()
+def page_list(ranges: Iterable[Extent], next_marker: str) -> bytes:
+    """Ranges that hold data. As text: there may be ten thousand."""
+    return _page_list(
+        [f"<PageRange><Start>{start}</Start><End>{end - 1}</End></PageRange>" for start, end in ranges],
+        next_marker,
+    )
+
+
+def page_changes(ranges: Iterable[tuple[Extent, bool]], next_marker: str) -> bytes:
+    """Ranges that were written, and those that were cleared (True)."""
+    names = ("PageRange", "ClearRange")
+    return _page_list(
+        [
+            f"<{names[cleared]}><Start>{start}</Start><End>{end - 1}</End></{names[cleared]}>"
+            for (start, end), cleared in ranges
+        ],
+        next_marker,
+    )
+
+
+def _page_list(ranges: list[str], next_marker: str) -> bytes:
+    marker = f"<NextMarker>{next_marker}</NextMarker>" if next_marker else ""
+    head = "<?xml version='1.0' encoding='utf-8'?>\n<PageList>"
+    return f"{head}{''.join(ranges)}{marker}</PageList>".encode()
 
 
 def block_list(committed: Sequence[Block] | None, uncommitted: Sequence[Block] | None) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
@@ -26,7 +25,6 @@ from vmstamp.blob.blob_requests import (
 from vmstamp.blob.records import PAGE_BLOB, Blob
 from vmstamp.blob.request import Reply, Request, parse_query
 from vmstamp.blob.store import BlobStore
-from vmstamp.extents import Extent
 
 MAXIMUM_PAGES: Final = 4 * 2**20  # bytes of one Put Page
 MAXIMUM_RANGES: Final = 10_000  # of one Get Page Ranges
@@ -85,19 +83,20 @@ def get_page_ranges(store: BlobStore, request: Request) -> Reply:
     marker, count = _page_of(request)
     start = max(start, marker)
     since = _previous(store, request, blob)
-    found: list[tuple[Extent, bool]]
     if since is None:
-        plain: Iterable[Extent] = store.content_ranges(blob, start, end, count + 1)
-        found = [(extent, False) for extent in plain]
+        found = store.content_ranges(blob, start, end, count + 1)
+        following = str(found[count].start) if len(found) > count else ""
+        body = documents.page_list(found[:count], following)
     else:
-        found = list(islice(store.changed_ranges(blob, since, start, end), count + 1))
-    following = str(found[count][0].start) if len(found) > count else ""
+        changed = list(islice(store.changed_ranges(blob, since, start, end), count + 1))
+        following = str(changed[count][0].start) if len(changed) > count else ""
+        body = documents.page_changes(changed[:count], following)
     headers = {
         **validators(blob),
         "x-ms-blob-content-length": str(blob.size),
         "content-type": documents.CONTENT_TYPE,
     }
-    return Reply(200, headers, documents.page_list(found[:count], following))
+    return Reply(200, headers, body)
 
 
 def _page_of(request: Request) -> tuple[int, int]:

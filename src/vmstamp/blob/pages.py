@@ -111,10 +111,14 @@ def _touching(connection: Connection, table: Table, content: str, start: int, en
 def _ranges(
     connection: Connection, table: Table, content: str, start: int, end: int, since: int | None = None
 ) -> Iterator[Extent]:
-    found = chain(_before(connection, table, content, start), _from(connection, table, content, start, end))
+    found: Iterable[tuple[int, int, int]] = chain(
+        _before(connection, table, content, start), _from(connection, table, content, start, end)
+    )
+    if since is not None:
+        found = (row for row in found if row[2] > since)
     low = high = start  # what is joined so far
-    for first, last, generation in found:
-        if last <= start or (since is not None and generation <= since):
+    for first, last, _ in found:
+        if last <= start:
             continue
         if first > high:
             if low < high:
