@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -192,28 +193,29 @@ def _copy_values(copy: CopyState) -> dict[str, str]:
     return values
 
 
-def page_list(ranges: Iterable[Extent], next_marker: str) -> bytes:
-    """Ranges that hold data. As text: there may be ten thousand."""
-    return _page_list(
-        [f"<PageRange><Start>{start}</Start><End>{end - 1}</End></PageRange>" for start, end in ranges],
-        next_marker,
-    )
+def page_list(ranges: Iterable[tuple[int, int]], count: int) -> bytes:
+    """At most `count` ranges that hold data, and where to go on. As text: there may be ten thousand."""
+    following = iter(ranges)
+    listed = [
+        f"<PageRange><Start>{start}</Start><End>{end - 1}</End></PageRange>"
+        for start, end in islice(following, count)
+    ]
+    return _page_list(listed, next(following, None))
 
 
-def page_changes(ranges: Iterable[tuple[Extent, bool]], next_marker: str) -> bytes:
-    """Ranges that were written, and those that were cleared (True)."""
-    names = ("PageRange", "ClearRange")
-    return _page_list(
-        [
-            f"<{names[cleared]}><Start>{start}</Start><End>{end - 1}</End></{names[cleared]}>"
-            for (start, end), cleared in ranges
-        ],
-        next_marker,
-    )
+def page_changes(ranges: Iterable[tuple[Extent, bool]], count: int) -> bytes:
+    """As `page_list`: ranges that were written, and those that were cleared (True)."""
+    following, names = iter(ranges), ("PageRange", "ClearRange")
+    listed = [
+        f"<{names[cleared]}><Start>{start}</Start><End>{end - 1}</End></{names[cleared]}>"
+        for (start, end), cleared in islice(following, count)
+    ]
+    more = next(following, None)
+    return _page_list(listed, None if more is None else more[0])
 
 
-def _page_list(ranges: list[str], next_marker: str) -> bytes:
-    marker = f"<NextMarker>{next_marker}</NextMarker>" if next_marker else ""
+def _page_list(ranges: list[str], following: tuple[int, int] | None) -> bytes:
+    marker = "" if following is None else f"<NextMarker>{following[0]}</NextMarker>"
     head = "<?xml version='1.0' encoding='utf-8'?>\n<PageList>"
     return f"{head}{''.join(ranges)}{marker}</PageList>".encode()
 

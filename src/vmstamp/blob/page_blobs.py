@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 from vmstamp.blob import faults, pages, tables
@@ -165,13 +164,15 @@ class PageBlobs(Blobs):
         """The ranges within [start, end) that hold data, ascending and merged."""
         return self.content_ranges(self.get_blob(*ref), start, end)
 
-    def content_ranges(
-        self, blob: Blob, start: int = 0, end: int | None = None, count: int | None = None
-    ) -> list[Extent]:
-        """As `page_ranges`, of a blob's content at the time of `blob`; at most `count`."""
+    def content_ranges(self, blob: Blob, start: int = 0, end: int | None = None) -> list[Extent]:
+        """As `page_ranges`, of a blob's content at the time of `blob`."""
+        return [Extent(*span) for span in self.content_spans(blob, start, end)]
+
+    def content_spans(self, blob: Blob, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+        """As `content_ranges`, as they are asked for; for the thread that asks."""
         limit = blob.size if end is None else min(end, blob.size)
         with self._db.read() as connection:
-            return list(islice(pages.ranges(connection, blob.content, start, limit), count))
+            yield from pages.spans(connection, blob.content, start, limit)
 
     def read(self, ref: BlobRef, offset: int, length: int) -> bytes:
         """Bytes of a blob; holes cost no reading. ValueError outside of it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -84,13 +83,9 @@ def get_page_ranges(store: BlobStore, request: Request) -> Reply:
     start = max(start, marker)
     since = _previous(store, request, blob)
     if since is None:
-        found = store.content_ranges(blob, start, end, count + 1)
-        following = str(found[count].start) if len(found) > count else ""
-        body = documents.page_list(found[:count], following)
+        body = documents.page_list(store.content_spans(blob, start, end), count)
     else:
-        changed = list(islice(store.changed_ranges(blob, since, start, end), count + 1))
-        following = str(changed[count][0].start) if len(changed) > count else ""
-        body = documents.page_changes(changed[:count], following)
+        body = documents.page_changes(store.changed_ranges(blob, since, start, end), count)
     headers = {
         **validators(blob),
         "x-ms-blob-content-length": str(blob.size),

@@ -48,6 +48,11 @@ def ranges(
     return _ranges(connection, "page", content, start, end, since)
 
 
+def spans(connection: Connection, content: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """As `ranges`, in plain tuples: there may be a hundred thousand."""
+    return _spans(connection, "page", content, start, end)
+
+
 def overlaps(connection: Connection, content: str, start: int, end: int) -> bool:
     """Whether any of [start, end) holds data."""
     last = _before(connection, "page", content, end)
@@ -111,6 +116,12 @@ def _touching(connection: Connection, table: Table, content: str, start: int, en
 def _ranges(
     connection: Connection, table: Table, content: str, start: int, end: int, since: int | None = None
 ) -> Iterator[Extent]:
+    return (Extent(*span) for span in _spans(connection, table, content, start, end, since))
+
+
+def _spans(
+    connection: Connection, table: Table, content: str, start: int, end: int, since: int | None = None
+) -> Iterator[tuple[int, int]]:
     found: Iterable[tuple[int, int, int]] = chain(
         _before(connection, table, content, start), _from(connection, table, content, start, end)
     )
@@ -122,11 +133,11 @@ def _ranges(
             continue
         if first > high:
             if low < high:
-                yield Extent(low, high)
+                yield low, high
             low = first
         high = last
     if low < high:
-        yield Extent(low, min(high, end))
+        yield low, min(high, end)
 
 
 _SELECT: Final = "SELECT start, end, generation FROM {} WHERE content = ?"
