@@ -31,7 +31,7 @@ log = logging.getLogger("vmstamp.blob")
 T = TypeVar("T")
 
 THREADS: Final = 12
-PIECE: Final = 1024 * 1024  # bytes of a reply's body that are in memory at once
+PIECE: Final = 256 * 1024  # bytes of a reply's body that are in memory at once
 SMALL: Final = 64 * 1024  # bytes of a body that is read before anybody asks who sends it
 BODIES: Final = 64 * 2**20  # bytes of all requests' bodies in memory at once
 STALL: Final = 60  # seconds in which a body must go on: it holds memory that others wait for
