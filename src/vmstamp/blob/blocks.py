@@ -95,10 +95,10 @@ class Blocks(PageBlobs):
     def _check_block_id(self, connection: Connection, ref: BlobRef, blob: Blob | None, block_id: str) -> None:
         if blob is not None and blob.type != BLOCK_BLOB:
             raise faults.fault("InvalidBlobType")
-        staged = tables.find_staged(connection, ref)
-        if any(len(other) != len(block_id) for other in staged):
+        length, count = tables.staged_ids(connection, ref)
+        if count and length != len(block_id):
             raise faults.fault("InvalidBlobOrBlock")
-        if block_id not in staged and len(staged) >= 2 * MAXIMUM_BLOCKS:
+        if count >= 2 * MAXIMUM_BLOCKS:
             raise faults.fault("BlockCountExceedsLimit")
 
     def put_block_list(

@@ -86,36 +86,31 @@ class Copies:
         self._end(blob, "success", "")
 
     def _progress(self, blob: Blob, copied: int) -> None:
-        self._change(blob, lambda copy: replace(copy, copied=copied), touch=False)
+        self._change(blob, lambda found, copy: replace(found, copy=replace(copy, copied=copied)), touch=False)
 
     def _end(self, blob: Blob, status: CopyStatus, why: str) -> None:
         now = self._store.now()
+
+        def ended(found: Blob, copy: CopyState) -> Blob:
+            whole = status == "success"
+            copied, size = (copy.total, copy.total) if whole else (copy.copied, found.size)
+            state = replace(copy, status=status, description=why, completed=now, copied=copied)
+            return replace(found, size=size, copy=state)
+
         try:
-            if status == "success":
-                self._store.finish_copy(blob)
-            self._change(
-                blob,
-                lambda copy: replace(
-                    copy,
-                    status=status,
-                    description=why,
-                    completed=now,
-                    copied=copy.total if status == "success" else copy.copied,
-                ),
-            )
+            self._change(blob, ended)
             if status == "failed" and blob.copy is not None:
                 self._store.empty(blob.ref, blob.copy.id)
         except (_Ended, AzureError):
             return
 
-    def _change(self, blob: Blob, change: Callable[[CopyState], CopyState], *, touch: bool = True) -> None:
-        """Change the state of this copy; _Ended when the blob is no longer its destination."""
+    def _change(self, blob: Blob, change: Callable[[Blob, CopyState], Blob], *, touch: bool = True) -> None:
+        """Change the destination of this copy; _Ended when the blob is that no longer."""
 
         def apply(found: Blob) -> Blob:
-            if not found.awaits(blob):
+            if not found.awaits(blob) or found.copy is None:
                 raise _Ended
-            assert found.copy is not None
-            return replace(found, copy=change(found.copy))
+            return change(found, found.copy)
 
         self._store.update_blob(blob.ref, apply, touch=touch)
 

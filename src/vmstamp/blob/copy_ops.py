@@ -210,8 +210,7 @@ class Copying:
             )
         else:
             _check_source(store, request, None, source, _UNVERIFIED)
-            data = source.read(0, source.size) if source.size else b""
-            blob = store.put_block_blob(request.ref, data, check=check, **made)
+            blob = store.put_block_blob(request.ref, _read_all(source), check=check, **made)
         digest = {"content-md5": blob.headers.content_md5} if blob.headers.content_md5 else {}
         return Reply(201, {**validators(blob), **ENCRYPTION, **digest, **digests})
 
@@ -320,9 +319,13 @@ def _whole_digests(request: Request, source: Source) -> dict[str, str]:
         return {}
     if source.size > MAXIMUM_FOREIGN:
         raise faults.fault("CannotVerifyCopySource", f"It has {source.size} bytes, too many for a digest.")
-    data = source.read(0, source.size) if source.size else b""
+    data = _read_all(source)
     _check_digests(request, data)
     return _digest(request, data)
+
+
+def _read_all(source: Source) -> bytes:
+    return source.read(0, source.size) if source.size else b""
 
 
 def _check_digests(request: Request, data: bytes) -> None:

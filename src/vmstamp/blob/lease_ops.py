@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from vmstamp.blob import conditions, faults, lease
 from vmstamp.blob.blob_replies import validators
@@ -19,39 +19,48 @@ from vmstamp.blob.store import BlobStore
 Leased = tuple[int, Lease | None, dict[str, str]]
 
 
+Leasable = TypeVar("Leasable", Blob, Container)
+
+
 def lease_blob(store: BlobStore, request: Request) -> Reply:
     """Lease Blob."""
-    step = _step(request)
-    wanted = conditions.parse_conditions(request.headers)
-    status, headers = 200, dict[str, str]()
 
-    def apply(blob: Blob) -> Blob:
-        nonlocal status
-        conditions.check(wanted, blob.etag, blob.last_modified, read=False)
-        check_tags(request, blob)
-        status, found, more = step(store, request, blob.lease)
-        headers.update(more)
-        return replace(blob, lease=found)
+    def update(change: Callable[[Blob], Blob]) -> Blob:
+        def apply(blob: Blob) -> Blob:
+            check_tags(request, blob)
+            return change(blob)
 
-    blob = store.update_blob(request.ref, apply, touch=False)
-    return Reply(status, {**validators(blob), **headers})
+        return store.update_blob(request.ref, apply, touch=False)
+
+    return _lease(store, request, update)
 
 
 def lease_container(store: BlobStore, request: Request) -> Reply:
     """Lease Container."""
+    return _lease(
+        store,
+        request,
+        lambda change: store.update_container(*request.address[:2], change, touch=False),
+    )
+
+
+def _lease(
+    store: BlobStore, request: Request, update: Callable[[Callable[[Leasable], Leasable]], Leasable]
+) -> Reply:
+    """Take the step that a request asks for; `update` stores what a change makes of the blob or container."""
     step = _step(request)
     wanted = conditions.parse_conditions(request.headers)
     status, headers = 200, dict[str, str]()
 
-    def apply(container: Container) -> Container:
+    def apply(found: Leasable) -> Leasable:
         nonlocal status
-        conditions.check(wanted, container.etag, container.last_modified, read=False)
-        status, found, more = step(store, request, container.lease)
+        conditions.check(wanted, found.etag, found.last_modified, read=False)
+        status, held, more = step(store, request, found.lease)
         headers.update(more)
-        return replace(container, lease=found)
+        return replace(found, lease=held)
 
-    container = store.update_container(*request.address[:2], apply, touch=False)
-    return Reply(status, {**validators(container), **headers})
+    kept = update(apply)
+    return Reply(status, {**validators(kept), **headers})
 
 
 def _step(request: Request) -> Callable[[BlobStore, Request, Lease | None], Leased]:

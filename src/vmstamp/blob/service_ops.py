@@ -12,7 +12,6 @@ from vmstamp.blob.request import Reply, Request
 from vmstamp.blob.store import BlobStore
 
 MAXIMUM_KEY_LIFETIME: Final = timedelta(days=7)
-MAXIMUM_RULES: Final = 5
 
 
 def get_properties(store: BlobStore, request: Request) -> Reply:

@@ -69,7 +69,8 @@ class BlobStore(Snapshots):
             tables.delete_expired(connection, self.now())
             tables.delete_staged_before(connection, self.now() - UNCOMMITTED_KEPT)
             tables.delete_all_unused(connection)
-            for blob in tables.pending_copies(connection):
+            interrupted = tables.pending_copies(connection)
+            for blob in interrupted:
                 tables.put_blob(connection, self._interrupted(blob))
             rows = connection.execute("SELECT id, size, sealed FROM content").fetchall()
         self._redo()
@@ -85,6 +86,9 @@ class BlobStore(Snapshots):
                 log.error(
                     "the content file %s is gone: its blob cannot be read", self._contents.path(row["id"])
                 )
+        for blob in interrupted:
+            if blob.copy is not None:
+                self.empty(blob.ref, blob.copy.id)
 
     def _interrupted(self, blob: Blob) -> Blob:
         why = "500 InternalError The server ended before the copy did. Begin it anew."
@@ -137,11 +141,6 @@ class BlobStore(Snapshots):
             self._contents.write(begun.content, offset, data)
             with self._db.write() as connection:
                 pages.add(connection, begun.content, offset, offset + len(data))
-
-    def finish_copy(self, begun: Blob) -> None:
-        """Give the destination its size; its copy is to be called successful next."""
-        total = begun.copy.total if begun.copy is not None else 0
-        self.update_blob(begun.ref, lambda blob: replace(blob, size=total) if blob.awaits(begun) else blob)
 
     def empty(self, ref: BlobRef, copy_id: str) -> None:
         """Leave nothing of a copy that did not succeed."""

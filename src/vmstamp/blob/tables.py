@@ -228,6 +228,14 @@ def find_staged(connection: Connection, ref: BlobRef) -> dict[str, tuple[str, in
     return {row["id"]: (row["content"], row["size"]) for row in rows}
 
 
+def staged_ids(connection: Connection, ref: BlobRef) -> tuple[int, int]:
+    """The length of a name's uncommitted block ids, which is the same for all, and how many there are."""
+    row = connection.execute(
+        f"SELECT coalesce(max(length(id)), 0), count(*) FROM staged_block WHERE {_SAME_NAME}", ref[:3]
+    ).fetchone()
+    return row[0], row[1]
+
+
 def put_staged(
     connection: Connection, ref: BlobRef, block: Block, content: str, created: datetime
 ) -> list[str]:

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vmstamp.blob import pages
+from vmstamp.blob.records import CopyState
+from vmstamp.blob.sources import Source
 from vmstamp.blob.store import PAGE, BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.errors import AzureError
@@ -231,3 +233,13 @@ def test_a_new_key_replaces_one_of_two(store: BlobStore) -> None:
     old = store.get_account("acct")
     new = store.regenerate_key("acct", "key2")
     assert (new.key1 == old.key1, new.key2 == old.key2) == (True, False)
+
+
+def test_a_copy_that_the_end_of_the_server_interrupts_has_failed_and_is_empty(store: BlobStore) -> None:
+    source = Source("http://elsewhere/a", None, "PageBlob", SIZE, "", None, lambda *_: b"", list)
+    state = CopyState("an-id", source.url, 0, SIZE, None, "pending")
+    begun = store.begin_copy(B, source, state, lambda blob: blob, lambda blob: None)
+    store.write_copied(begun, 0, b"a" * PAGE)
+    store.recover()
+    found = store.get_blob(*B)
+    assert (found.copy and found.copy.status, found.size, store.page_ranges(B)) == ("failed", 0, [])
