@@ -47,10 +47,10 @@ def list_containers(store: BlobStore, request: Request) -> Reply:
 def create_container(store: BlobStore, request: Request) -> Reply:
     """Create Container."""
     name = request.address.container
-    if not _CONTAINER_NAME.fullmatch(name):
-        raise faults.fault("InvalidResourceName")
     if not 3 <= len(name) <= 63:
         raise faults.fault("OutOfRangeInput", "A container's name has 3 to 63 characters.")
+    if not _CONTAINER_NAME.fullmatch(name):
+        raise faults.fault("InvalidResourceName")
     container = store.create_container(
         request.address.account, name, metadata=blob_metadata(request), public_access=_public_access(request)
     )

@@ -24,7 +24,7 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.storage.blob import BlobClient, BlobServiceClient
+from azure.storage.blob import BlobClient, BlobProperties, BlobServiceClient
 
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
@@ -151,6 +151,11 @@ def error_code(error: AzureError) -> str:
     """The service's own code (`BlobNotFound`), '' when it gave none."""
     code = getattr(error, "error_code", None) or ""
     return str(getattr(code, "value", code))
+
+
+def kind_of(found: BlobProperties) -> str:
+    """The type of a blob as the service names it: PageBlob, BlockBlob or AppendBlob."""
+    return str(getattr(found.blob_type, "value", found.blob_type))
 
 
 def page_ranges(blob: BlobClient) -> Extents:

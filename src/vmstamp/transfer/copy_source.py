@@ -17,7 +17,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import BlobClient, BlobSasPermissions, BlobType, generate_blob_sas
 
 from vmstamp.extents import Extent, Extents
-from vmstamp.transfer.blobs import explain, fetch_range, page_ranges, parse_blob_url, without_sas
+from vmstamp.transfer.blobs import explain, fetch_range, kind_of, page_ranges, parse_blob_url, without_sas
 
 SAS_LIFE = timedelta(hours=1)
 STORAGE_SCOPE = "https://storage.azure.com/.default"
@@ -43,7 +43,7 @@ class CopySource:
             found = blob.get_blob_properties()
         except AzureError as error:
             raise explain(error, "reading", blob.url) from error
-        self.kind = str(getattr(found.blob_type, "value", found.blob_type))
+        self.kind = kind_of(found)
         self.is_page_blob = found.blob_type == BlobType.PAGEBLOB
         self.size, self.etag = int(found.size), str(found.etag)
         self.metadata: dict[str, str] = dict(found.metadata or {})

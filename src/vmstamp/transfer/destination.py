@@ -15,7 +15,7 @@ from azure.storage.blob import BlobClient, BlobProperties, ContentSettings
 
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extents
-from vmstamp.transfer.blobs import error_code, explain, page_ranges, without_sas
+from vmstamp.transfer.blobs import error_code, explain, kind_of, page_ranges, without_sas
 
 MAX_PAGE_BLOB = 8 * 1024**4  # bytes; REST: Put Blob, x-ms-blob-content-length
 
@@ -68,7 +68,7 @@ def is_begun(found: BlobProperties, mark: str, size: int, url: str, overwrite: b
             hint="pass --overwrite to begin anew, or name another blob",
         )
     raise TransferError(
-        f"{url} exists already ({found.size} bytes, {found.blob_type})",
+        f"{url} exists already ({found.size} bytes, {kind_of(found)})",
         hint="pass --overwrite to replace it, or name another blob",
     )
 

@@ -16,7 +16,7 @@ from azure.storage.blob import BlobClient, BlobType
 from vmstamp.disk.base import Disk
 from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents, merge
-from vmstamp.transfer.blobs import explain, fetch_range, page_ranges, without_sas
+from vmstamp.transfer.blobs import explain, fetch_range, kind_of, page_ranges, without_sas
 from vmstamp.transfer.destination import MARK
 from vmstamp.transfer.plan import FOOTER_LENGTH
 
@@ -43,7 +43,7 @@ class PageBlobDisk(Disk):
         try:
             found = blob.get_blob_properties()
             if found.blob_type != BlobType.PAGEBLOB:
-                kind = str(getattr(found.blob_type, "value", found.blob_type))
+                kind = kind_of(found)
                 raise TransferError(f"{without_sas(blob.url)} is a {kind}, no page blob, and holds no disk")
             if MARK in {name.lower() for name in found.metadata or {}}:
                 raise TransferError(
