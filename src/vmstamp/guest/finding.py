@@ -6,7 +6,7 @@ a Verdict; `judge` joins both into the Finding that people see.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vmstamp.errors import VmstampError
 
 if TYPE_CHECKING:
+    from vmstamp.guest.edits import Edit
     from vmstamp.guest.facts import Facts
 
 
@@ -30,7 +31,9 @@ class Severity(StrEnum):
     UPLOAD = "upload"  # the disk or image is refused
     BOOT = "boot"  # the VM does not boot, or does not find its root
     PROVISION = "provision"  # the VM never reports Ready, or nobody can log in
+    SECURITY = "security"  # a secret or an identity leaks into every VM
     BEST = "best practice"  # it works, but worse
+    CERTIFICATION = "certification"  # only the marketplace refuses it
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,10 @@ class Check:
 
     `id` never changes, `why` is what would happen on Azure, `source` who says so, `mend` what to do.
     `applies` says whether the question makes sense for these facts; `run` answers it (pure but for reads of
-    the disk; GuestError where the guest cannot be read).
+    the disk; GuestError where the guest cannot be read). `generations` are those of VM that it is about.
+    `identity` is for checks of what a generalized disk must not have and a specialized one keeps on purpose.
+    `fix` gives the edits that mend what `run` found (pure; empty when this case cannot be mended offline);
+    None when it never can be.
     """
 
     id: str
@@ -75,6 +81,9 @@ class Check:
     applies: Callable[[Facts], bool]
     run: Callable[[Facts], Verdict]
     mend: str
+    generations: tuple[int, ...] = (1, 2)
+    identity: bool = False
+    fix: Callable[[Facts], Iterable[Edit]] | None = None
 
 
 @dataclass(frozen=True)

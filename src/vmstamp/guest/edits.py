@@ -1,0 +1,111 @@
+"""Edits: what is to be changed on a guest's disk, said before anything is changed.
+
+An edit is a record. A plan of edits is made from what was read, shown to people, and carried out at one time
+by `vmstamp.guest.workshop`. Every path is the guest's own, absolute. Symbolic links on the way resolve inside
+the guest; a link at the end is itself removed or replaced by Remove and Symlink, and followed by the others.
+
+Owner, mode, extended attributes and SELinux context of what is kept are kept; a new file gets those of its
+directory's files (root, `mode`, the context of the policy's file_contexts when the guest has one).
+Every edit is idempotent: done twice, it is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Remove:
+    """No file, link or directory tree is at `path` afterwards; nothing outside of it is followed."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Empty:
+    """The directory `path` has no entries afterwards; the directory itself stays, and is not made."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Truncate:
+    """The file `path`, if it is there, has no bytes afterwards."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Write:
+    """The file `path` holds `data` afterwards, its directories are made. `mode` is a new file's."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Symlink:
+    """`path` is a symbolic link to `target` afterwards; whatever file or link was there is replaced."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program of the guest, run as root inside of it (chroot), offline; it must end with status 0.
+
+    Only for a guest of this machine's architecture.
+    """
+
+    argv: tuple[str, ...]
+    timeout: float = 900.0  # seconds
+
+
+@dataclass(frozen=True)
+class SetValue:
+    """A value of a Windows registry hive: `hive` the hive's file, `key` its path below the hive's root.
+
+    `data` is int for REG_DWORD and REG_QWORD, str for REG_SZ and REG_EXPAND_SZ, a tuple of str for
+    REG_MULTI_SZ and bytes for REG_BINARY. Missing keys are made.
+    """
+
+    hive: str
+    key: str
+    name: str
+    kind: str
+    data: int | str | bytes | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DeleteValue:
+    """A registry key has no value `name` afterwards."""
+
+    hive: str
+    key: str
+    name: str
+
+
+Edit = Remove | Empty | Truncate | Write | Symlink | Run | SetValue | DeleteValue
+
+
+def describe(edit: Edit) -> str:
+    """One line for people; never the bytes that are written."""
+    match edit:
+        case Remove(path):
+            return f"remove {path}"
+        case Empty(path):
+            return f"empty {path}"
+        case Truncate(path):
+            return f"truncate {path}"
+        case Write(path, data):
+            return f"write {path} ({len(data)} bytes)"
+        case Symlink(path, target):
+            return f"link {path} -> {target}"
+        case Run(argv):
+            return f"run {' '.join(argv)}"
+        case SetValue(hive, key, name, kind):
+            return f"set {hive}\\{key}\\{name} ({kind})"
+        case DeleteValue(hive, key, name):
+            return f"delete {hive}\\{key}\\{name}"
