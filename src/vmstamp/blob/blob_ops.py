@@ -21,13 +21,12 @@ from vmstamp.blob.blob_requests import (
     blob_metadata,
     check_blob,
     check_read,
-    crc64_text,
     http_headers,
-    md5_text,
     read_range,
     sent_http_headers,
     sequence_number,
 )
+from vmstamp.blob.body import crc64_text, md5_text
 from vmstamp.blob.records import PAGE_BLOB, Blob
 from vmstamp.blob.request import Reply, Request, Stream
 from vmstamp.blob.store import BlobStore, Check

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import uuid
 from dataclasses import replace
 from typing import Final
 
-from awscrt import checksums
-
 from vmstamp.blob import conditions, faults, lease, tags
+from vmstamp.blob.body import crc64_text, md5_text
 from vmstamp.blob.conditions import SequenceConditions
 from vmstamp.blob.lease import Lease
 from vmstamp.blob.records import BLOCK_BLOB, HTTP_HEADERS, Blob, HttpHeaders
@@ -228,13 +226,3 @@ def check_digests(request: Request) -> tuple[str, str]:
     if md5 and md5 != md5_text(request.body):
         raise faults.fault("Md5Mismatch")
     return computed, md5
-
-
-def crc64_text(data: bytes | bytearray) -> str:
-    """CRC-64/NVME, little-endian, as the service writes it."""
-    value: int = checksums.crc64nvme(data)
-    return base64.b64encode(value.to_bytes(8, "little")).decode()
-
-
-def md5_text(data: bytes | bytearray) -> str:
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

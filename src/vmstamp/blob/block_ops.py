@@ -15,10 +15,10 @@ from vmstamp.blob.blob_requests import (
     check_blob,
     check_digests,
     http_headers,
-    md5_text,
     new_check,
     sent_tags,
 )
+from vmstamp.blob.body import md5_text
 from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, Blob
 from vmstamp.blob.request import Reply, Request
 from vmstamp.blob.store import BlobStore

@@ -17,6 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.blobs import Check, unchecked
+from vmstamp.blob.body import Data
 from vmstamp.blob.page_blobs import PageBlobs
 from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, Blob, BlobRef, Block, HttpHeaders
 from vmstamp.db import Connection
@@ -41,7 +42,7 @@ class Blocks(PageBlobs):
     def put_block_blob(
         self,
         ref: BlobRef,
-        data: bytes | bytearray | Path,
+        data: Data | Path,
         content_type: str = "application/octet-stream",
         *,
         metadata: dict[str, str] | None = None,
@@ -69,9 +70,7 @@ class Blocks(PageBlobs):
 
     # -- blocks
 
-    def put_block(
-        self, ref: BlobRef, block_id: str, data: bytes | bytearray, *, check: Check = unchecked
-    ) -> None:
+    def put_block(self, ref: BlobRef, block_id: str, data: Data, *, check: Check = unchecked) -> None:
         """Keep a block until a list commits it; it replaces an uncommitted one of its id.
 
         Raises 400 InvalidBlobOrBlock when the name's other ids have another length.
@@ -186,7 +185,7 @@ class Blocks(PageBlobs):
     def append_block(
         self,
         ref: BlobRef,
-        data: bytes | bytearray,
+        data: Data,
         *,
         position: int | None = None,
         maximum: int | None = None,

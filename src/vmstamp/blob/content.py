@@ -11,10 +11,13 @@ import ctypes
 import errno
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from vmstamp.blob.body import Data, pieces_of
 from vmstamp.extents import Extent
 
 FALLOC_FL_KEEP_SIZE: Final = 0x01  # linux/falloc.h
@@ -30,6 +33,7 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _NO_HOLES = {errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 _ZEROS: Final = bytes(1024 * 1024)
+_VECTORS: Final = 1024  # of one call; limits.h: IOV_MAX
 
 
 class ContentDirectory:
@@ -59,7 +63,7 @@ class ContentDirectory:
         flags = os.O_RDWR if write else os.O_RDONLY
         return os.open(f"{self._directory}/{content}", flags | os.O_CLOEXEC)
 
-    def write(self, content: str, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, content: str, offset: int, data: Data) -> None:
         """Write all of `data`; OSError (no space) may leave a part of it."""
         descriptor = self.open(content, write=True)
         try:
@@ -187,12 +191,16 @@ def _require_room(descriptor: int, length: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def write_all(descriptor: int, offset: int, data: bytes | bytearray | memoryview) -> None:
-    """pwrite until everything is written."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+def write_all(descriptor: int, offset: int, data: Data) -> None:
+    """pwritev until everything is written."""
+    pieces = deque(memoryview(piece) for piece in pieces_of(data))
+    while pieces:
+        written = os.pwritev(descriptor, list(islice(pieces, _VECTORS)), offset)
+        offset += written
+        while pieces and written >= len(pieces[0]):
+            written -= len(pieces.popleft())
+        if written:
+            pieces[0] = pieces[0][written:]
 
 
 def data_ranges(descriptor: int, size: int) -> Iterator[Extent]:

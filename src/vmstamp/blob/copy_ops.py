@@ -20,9 +20,7 @@ from vmstamp.blob.blob_requests import (
     blob_metadata,
     block_id,
     check_blob,
-    crc64_text,
     http_headers,
-    md5_text,
     new_check,
     page_check,
     page_range,
@@ -30,6 +28,7 @@ from vmstamp.blob.blob_requests import (
     sent_tags,
 )
 from vmstamp.blob.block_ops import MAXIMUM_BLOCK
+from vmstamp.blob.body import crc64_text, md5_text
 from vmstamp.blob.copies import Copies
 from vmstamp.blob.page_ops import MAXIMUM_PAGES
 from vmstamp.blob.records import BLOCK_BLOB, Blob, HttpHeaders

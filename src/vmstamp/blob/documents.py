@@ -19,6 +19,7 @@ from defusedxml.ElementTree import ParseError, fromstring
 
 from vmstamp.blob import faults, lease
 from vmstamp.blob.blocks import Where
+from vmstamp.blob.body import Data
 from vmstamp.blob.lease import Lease
 from vmstamp.blob.records import (
     BLOCK_BLOB,
@@ -233,7 +234,7 @@ def block_list(committed: Sequence[Block] | None, uncommitted: Sequence[Block] |
     return _document(root)
 
 
-def parse_block_list(body: bytes | bytearray) -> list[tuple[Where, str]]:
+def parse_block_list(body: Data) -> list[tuple[Where, str]]:
     """The blocks of a Put Block List, and where to look for each. Raises 400."""
     root = _parse(body, "BlockList")
     if any(entry.tag not in _WHERE for entry in root):
@@ -262,7 +263,7 @@ def _tag_set(parent: Element, found: Mapping[str, str]) -> None:
         _text(entry, "Value", value)
 
 
-def parse_tags(body: bytes | bytearray) -> dict[str, str]:
+def parse_tags(body: Data) -> dict[str, str]:
     """The tags of a Set Blob Tags. Raises 400 InvalidXmlDocument."""
     root = _parse(body, "Tags")
     return {
@@ -293,7 +294,7 @@ def user_delegation_key(values: Mapping[str, str]) -> bytes:
     return _document(root)
 
 
-def parse_key_info(body: bytes | bytearray) -> tuple[datetime | None, datetime]:
+def parse_key_info(body: Data) -> tuple[datetime | None, datetime]:
     """From when and until when a user delegation key is wanted. Raises 400."""
     root = _parse(body, "KeyInfo")
     if root.findtext("DelegatedUserTid"):
@@ -341,7 +342,7 @@ def _cors(parent: Element, rules: Iterable[CorsRule]) -> None:
 
 
 def parse_service_properties(
-    body: bytes | bytearray,
+    body: Data,
 ) -> Callable[[ServiceProperties], ServiceProperties]:
     """What a Set Blob Service Properties changes. Raises 400, and 501 for what is not offered."""
     root = _parse(body, "StorageServiceProperties")
@@ -387,7 +388,7 @@ def _parse_days(retention: Element) -> int:
     return int(days)
 
 
-def _parse(body: bytes | bytearray, name: str) -> Element:
+def _parse(body: Data, name: str) -> Element:
     """The root of an XML document, which has this name. Raises 400 InvalidXmlDocument."""
     try:
         root: Element = fromstring(bytes(body))
@@ -414,7 +415,7 @@ def access_policies(policies: Sequence[AccessPolicy]) -> bytes:
     return _document(root)
 
 
-def parse_access_policies(body: bytes | bytearray) -> tuple[AccessPolicy, ...]:
+def parse_access_policies(body: Data) -> tuple[AccessPolicy, ...]:
     """The policies of a Set Container ACL; no body means none. Raises 400 InvalidXmlDocument."""
     if not body:
         return ()

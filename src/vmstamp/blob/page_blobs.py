@@ -16,6 +16,7 @@ from typing import Final
 
 from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.blobs import Blobs, Check, unchecked
+from vmstamp.blob.body import Data
 from vmstamp.blob.content import data_ranges
 from vmstamp.blob.records import PAGE_BLOB, Blob, BlobRef, HttpHeaders
 from vmstamp.db import Connection
@@ -58,7 +59,7 @@ class PageBlobs(Blobs):
         self,
         ref: BlobRef,
         offset: int,
-        data: bytes | bytearray | memoryview,
+        data: Data,
         *,
         check: Check = unchecked,
         alone: bool = False,
@@ -74,7 +75,7 @@ class PageBlobs(Blobs):
             blob = self._check_pages(ref, offset, end, check)
             return self._write(self._own_content(blob), offset, data)
 
-    def _write(self, blob: Blob, offset: int, data: bytes | bytearray | memoryview) -> Blob:
+    def _write(self, blob: Blob, offset: int, data: Data) -> Blob:
         new = replace(blob, etag=self.new_etag(), last_modified=self.now())
         with self._space():
             try:
@@ -93,7 +94,7 @@ class PageBlobs(Blobs):
                 raise
         return new
 
-    def _write_over(self, new: Blob, offset: int, data: bytes | bytearray | memoryview) -> None:
+    def _write_over(self, new: Blob, offset: int, data: Data) -> None:
         """Write where there is data: a death in the middle must not leave a part of the new bytes."""
         with self._db.write() as connection:
             self._list(connection, new, offset, offset + len(data))

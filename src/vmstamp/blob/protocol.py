@@ -1,23 +1,86 @@
-"""HTTP/1.1 for the Blob service: uvicorn's protocol over httptools, with metadata names as they are sent.
+"""HTTP/1.1 for the Blob service: uvicorn's protocol over httptools, with two differences.
 
-ASGI has all names of headers in lower case, but Azure gives metadata names back as they came in, and they are
-signed so. httptools rather than h11: a small Put Page spends a quarter less of the server's time.
+Names of metadata come as they are sent: ASGI has all names of headers in lower case, but Azure gives metadata
+names back as they came in, and they are signed so.
+
+The scope's extension `vmstamp.body` reads a whole body (`ReadBody`). ASGI's `receive` copies every piece
+three times and wakes the application for each: a third of the server's time for a Put Page of 4 MiB.
+
+httptools rather than h11: a small Put Page spends a quarter less of the server's time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+EXTENSION: Final = "vmstamp.body"
+# Reads a body in pieces and calls its argument at each; None when the client went away.
+ReadBody = Callable[[Callable[[], None]], Awaitable[list[bytes | bytearray] | None]]
 
 _METADATA: Final = b"x-ms-meta-"
+_SMALL: Final = 16 * 1024  # bytes; shorter pieces are joined
+_JOINED: Final = 256 * 1024  # up to so many bytes
 
 
 class BlobProtocol(HttpToolsProtocol):
     """Names of metadata come as they are, all other names of headers in lower case."""
+
+    _collector: _Collector
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name[: len(_METADATA)].lower() == _METADATA:
             self.headers.append((_METADATA + name[len(_METADATA) :], value))
         else:
             super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._collector = _Collector(self.cycle)
+        self.scope["extensions"] = {EXTENSION: {"read": self._collector.read}}
+
+    def on_body(self, body: bytes) -> None:
+        if self._collector.reading:
+            self._collector.add(body)
+        else:
+            super().on_body(body)
+
+
+class _Collector:
+    """The pieces of one request's body, from when the application wants them."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self.reading = False
+        self._cycle = cycle
+        self._pieces: list[bytes | bytearray] = []
+        self._progress: Callable[[], None] = lambda: None
+
+    def add(self, piece: bytes) -> None:
+        last = self._pieces[-1] if self._pieces else None
+        if isinstance(last, bytearray) and len(last) + len(piece) <= _JOINED:
+            last += piece
+        else:
+            self._pieces.append(bytearray(piece) if len(piece) < _SMALL else piece)
+        self._progress()
+
+    async def read(self, progress: Callable[[], None]) -> list[bytes | bytearray] | None:
+        cycle = self._cycle
+        if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
+            cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        if cycle.body:
+            self._pieces.append(cycle.body)
+            cycle.body = bytearray()
+        self._progress, self.reading = progress, True
+        try:
+            while cycle.more_body and not cycle.disconnected:
+                cycle.message_event.clear()
+                cycle.flow.resume_reading()
+                await cycle.message_event.wait()
+        finally:
+            # Nothing may stay here: the cycle and its scope hold each other until they are collected.
+            pieces, self._pieces = self._pieces, []
+            self._progress, self.reading = (lambda: None), False
+        return None if cycle.disconnected else pieces

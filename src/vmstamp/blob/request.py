@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from vmstamp.blob import faults
+from vmstamp.blob.body import Body
 from vmstamp.blob.records import Blob, BlobRef
 from vmstamp.identity import Bearer
 
@@ -80,7 +81,7 @@ class Request:
     scheme: str = "http"
     host: str = ""
     client: str = "127.0.0.1"
-    body: bytes | bytearray = b""
+    body: Body = field(default_factory=Body)
     grant: Grant = field(default_factory=lambda: Grant("public"))
 
     @property

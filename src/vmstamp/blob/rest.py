@@ -15,13 +15,16 @@ from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
 from vmstamp.blob import documents, faults, service_ops
 from vmstamp.blob.auth import VerifyToken
+from vmstamp.blob.body import Body
 from vmstamp.blob.operations import Operation, Operations
+from vmstamp.blob.protocol import EXTENSION, ReadBody
 from vmstamp.blob.request import Reply, Request, Stream, parse_address, parse_query
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
@@ -42,7 +45,7 @@ _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 def app(
     store: BlobStore, authorities: Collection[str] = (), verify_token: VerifyToken | None = None
 ) -> BlobApp:
-    """The application, to be served by `protocol.BlobProtocol`.
+    """The application, best served by `protocol.BlobProtocol`.
 
     Path style is /ACCOUNT/CONTAINER/BLOB, host style ACCOUNT.blob.SUFFIX/CONTAINER/BLOB.
     `authorities`: the hosts, with ports, by which a copy's source may name this service, beside the one
@@ -98,7 +101,7 @@ class BlobApp:
                 return
             if "origin" in headers:
                 sender.add(await self._run(lambda: service_ops.cors_headers(self._store, request)))
-            await self._serve(request, receive, sender)
+            await self._serve(request, _find_reader(scope, receive), sender)
         except AzureError as error:
             await sender.fail(error)
         except _Gone:
@@ -107,13 +110,13 @@ class BlobApp:
             log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
             await sender.fail(faults.fault("InternalError"))
 
-    async def _serve(self, request: Request, receive: Receive, sender: _Sender) -> None:
+    async def _serve(self, request: Request, read: ReadBody, sender: _Sender) -> None:
         operation = self._operations.find(request)
         length = _body_length(request, operation)
         if length > SMALL:
-            reply = await self._answer_large(request, operation, receive, length)
+            reply = await self._answer_large(request, operation, read, length)
         else:
-            request = replace(request, body=await _read_body(receive, length)) if length else request
+            request = replace(request, body=await _read_body(read, length)) if length else request
             reply = await self._answer_small(request, operation)
         if isinstance(reply.body, Stream):
             await self._stream(reply, reply.body, sender)
@@ -129,12 +132,12 @@ class BlobApp:
         return await self._run(lambda: self._operations.answer(request, operation))
 
     async def _answer_large(
-        self, request: Request, operation: Operation, receive: Receive, length: int
+        self, request: Request, operation: Operation, read: ReadBody, length: int
     ) -> Reply:
         admitted = await self._run(lambda: self._operations.authorize(request, operation))
         await self._budget.take(length)
         try:
-            whole = replace(admitted, body=await _read_body(receive, length))
+            whole = replace(admitted, body=await _read_body(read, length))
             return await self._run(lambda: self._operations.run(whole, operation))
         finally:
             whole = admitted
@@ -273,25 +276,35 @@ def _body_length(request: Request, operation: Operation) -> int:
     return length if operation.body else 0
 
 
-async def _read_body(receive: Receive, length: int) -> bytearray:
+def _find_reader(scope: Scope, receive: Receive) -> ReadBody:
+    """How the request's body is read: by BlobProtocol's extension; under another server, as ASGI has it."""
+    extension = scope.get("extensions", {}).get(EXTENSION)
+    return extension["read"] if extension else partial(_receive_all, receive)
+
+
+async def _receive_all(receive: Receive, progress: Callable[[], None]) -> list[bytes | bytearray] | None:
+    pieces: list[bytes | bytearray] = []
+    while True:
+        message = await receive()
+        progress()
+        if message["type"] == "http.disconnect":
+            return None
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return pieces
+
+
+async def _read_body(read: ReadBody, length: int) -> Body:
     """A body of exactly `length` bytes. Raises _Gone, 400 when it is shorter, 500 when it stalls."""
-    body = bytearray(length)
-    filled = 0
-    more = True
     now = asyncio.get_running_loop().time
     try:
         async with asyncio.timeout(STALL) as limit:
-            while more:
-                message = await receive()
-                limit.reschedule(now() + STALL)
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                piece = message.get("body", b"")
-                body[filled : filled + len(piece)] = piece
-                filled += len(piece)
-                more = message.get("more_body", False)
+            pieces = await read(lambda: limit.reschedule(now() + STALL))
     except TimeoutError:
         raise faults.fault("OperationTimedOut") from None
-    if filled != length:
+    if pieces is None:
+        raise _Gone
+    body = Body(pieces)
+    if len(body) != length:
         raise faults.invalid_header("Content-Length", str(length))
     return body

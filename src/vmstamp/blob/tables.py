@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from vmstamp.blob import faults
+from vmstamp.blob.body import Data
 from vmstamp.blob.records import (
     Account,
     Blob,
@@ -194,12 +195,11 @@ def delete_all_unused(connection: Connection) -> None:
     )
 
 
-def insert_redo(
-    connection: Connection, content: str, start: int, data: bytes | bytearray | memoryview
-) -> int:
+def insert_redo(connection: Connection, content: str, start: int, data: Data) -> int:
     """Keep bytes that are to be written; the number of the row."""
     row = connection.execute(
-        "INSERT INTO redo (content, start, data) VALUES (?, ?, ?) RETURNING number", (content, start, data)
+        "INSERT INTO redo (content, start, data) VALUES (?, ?, ?) RETURNING number",
+        (content, start, bytes(data)),
     )
     return int(row.fetchone()["number"])
 
