@@ -6,6 +6,8 @@ $VMSTAMP_HOME/
   stamp.lock          held by the running server
   server.log
   subscription.json   subscription, tenant and client ids, made once
+  azure/              az's configuration for this stamp, its token
+  bundle.pem          the authorities that clients of this stamp trust
   certs/              the stamp's own CA, its server certificate, its token key
   content/<id>        sparse files: the bytes of blobs
   machines/<vm id>/   overlays, provisioning DVD, serial log, QMP socket, timeline
@@ -33,6 +35,16 @@ class Home:
     @property
     def endpoint(self) -> Path:
         return self.root / "stamp.json"
+
+    @property
+    def azure(self) -> Path:
+        """az's configuration directory for this stamp."""
+        return self.root / "azure"
+
+    @property
+    def bundle(self) -> Path:
+        """The certificates that clients trust, with the stamp's own authority."""
+        return self.root / "bundle.pem"
 
     @property
     def lock(self) -> Path:

@@ -56,6 +56,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         started=datetime.now(UTC),
         arm=base,
         blob="",
+        blob_https="",
         ca=files.ca,
         subscription=ids.subscription,
         tenant=ids.tenant,

@@ -23,6 +23,7 @@ class Endpoint:
     started: datetime
     arm: str
     blob: str
+    blob_https: str
     ca: Path
     subscription: str
     tenant: str
@@ -45,6 +46,7 @@ def parse_endpoint(document: dict[str, Any]) -> Endpoint:
         started=_parse_time(document["started"]),
         arm=str(document["arm"]).rstrip("/"),
         blob=str(document["blob"]).rstrip("/"),
+        blob_https=str(document["blob_https"]).rstrip("/"),
         ca=Path(document["ca"]),
         subscription=str(document["subscription"]),
         tenant=str(document["tenant"]),

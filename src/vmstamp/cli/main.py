@@ -8,7 +8,7 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import copy, disk, disk_look, disk_make, image, road, stamp, transfer, vm
+from vmstamp.cli.commands import clients, copy, disk, disk_look, disk_make, image, road, stamp, transfer, vm
 from vmstamp.cli.options import Group, examples
 
 
@@ -74,6 +74,9 @@ for command in (
     disk_group,
     image.image,
     vm.vm,
+    clients.env,
+    clients.az,
+    clients.azcopy,
     stamp.completion,
 ):
     cli.add_command(command)

@@ -36,7 +36,7 @@ def call(runner: CliRunner, *words: str) -> Result:
 def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path in leaves(cli)} == {
         "up", "down", "status", "demo", "try", "inspect", "upload", "download", "verify", "copy",
-        "completion",
+        "env", "az", "azcopy", "completion",
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
         "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",
@@ -45,13 +45,16 @@ def test_the_commands_are_those_of_the_product() -> None:
     }  # fmt: skip
 
 
+PASSING = (("completion",), ("az",), ("azcopy",))  # what they print is another's
+
+
 @pytest.mark.parametrize("path", list(leaves(cli)), ids=" ".join)
 def test_every_command_has_help_with_examples_and_json(run: CliRunner, path: tuple[str, ...]) -> None:
     result = call(run, *path, "--help")
     assert result.exit_code == 0
     assert "Examples:" in result.output
     assert f"vmstamp {' '.join(path)}" in result.output
-    assert "--json" in result.output or path == ("completion",)
+    assert "--json" in result.output or path in PASSING
 
 
 def test_help_imports_no_sdk_and_no_disk_reader() -> None:

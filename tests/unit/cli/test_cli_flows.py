@@ -19,7 +19,20 @@ from vmstamp.errors import AzureError, StampError, VmstampError
 from vmstamp.transfer.progress import Moved
 
 ENDPOINT = Endpoint(
-    0, datetime.now(UTC), "https://h", "http://h", Path("ca"), "s", "t", "c", "x", "local", "tcg", "", "0"
+    0,
+    datetime.now(UTC),
+    "https://h",
+    "http://h",
+    "https://h",
+    Path("ca"),
+    "s",
+    "t",
+    "c",
+    "x",
+    "local",
+    "tcg",
+    "",
+    "0",
 )
 REQUEST = VmRequest("web", "g", "img", "me", "ssh-ed25519 A")
 

@@ -1,0 +1,109 @@
+"""`vmstamp env` and `vmstamp az`: an unmodified az signed in to a running stamp, and `az storage account`."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers.programs import PROGRAMS, find_peer
+from vmstamp.run import Completed, run
+
+TIMEOUT = 120.0  # seconds of one run
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A POSIX shell with vmstamp and the peers on its PATH, and a stamp's home of the test's own."""
+
+    directory: Path
+
+    def run(self, script: str, *, status: int = 0) -> Completed:
+        environment = {
+            "HOME": str(self.directory),
+            "VMSTAMP_HOME": str(self.directory / "home"),
+            "VMSTAMP_ARM_PORT": "0",
+            "VMSTAMP_BLOB_PORT": "0",
+            "VMSTAMP_WAY_OUT": "0",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
+            "AZURE_CONFIG_DIR": str(self.directory / "mine"),
+        }
+        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment)
+        said = f"{done.text}\n{done.stderr.decode(errors='replace')}"
+        assert done.status == status, said
+        return done
+
+    def az(self, words: str) -> Any:
+        text = self.run(f"vmstamp az -- {words} -o json").text
+        return json.loads(text) if text.strip() else None
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    find_peer("az")
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    shell.run("vmstamp up")
+    try:
+        yield shell
+    finally:
+        shell.run("vmstamp down")
+
+
+def test_an_account_lives_its_life_by_az(shell: Shell) -> None:
+    shell.az("group create -n rg -l local")
+    made = shell.az("storage account create -n acct1 -g rg --sku Standard_LRS --tags a=b")
+    assert (made["name"], made["provisioningState"], made["tags"]) == ("acct1", "Succeeded", {"a": "b"})
+    assert [one["name"] for one in shell.az("storage account list")] == ["acct1"]
+    assert shell.az("storage account show -n acct1")["sku"]["name"] == "Standard_LRS"
+    assert shell.az("storage account check-name -n acct1")["reason"] == "AlreadyExists"
+    assert shell.az("storage account update -n acct1 -g rg --tags c=d")["tags"] == {"c": "d"}
+
+    before = {one["keyName"]: one["value"] for one in shell.az("storage account keys list -n acct1 -g rg")}
+    shell.az("storage account keys renew -n acct1 -g rg --key key1")
+    after = {one["keyName"]: one["value"] for one in shell.az("storage account keys list -n acct1 -g rg")}
+    assert after["key2"] == before["key2"] and after["key1"] != before["key1"]
+
+    words = shell.az("storage account show-connection-string -n acct1 -g rg")["connectionString"]
+    disk = shell.directory / "disk.vhd"
+    disk.write_bytes(os.urandom(512))
+    created = shell.az(f"storage container create -n disks --connection-string '{words}'")
+    assert created == {"created": True}
+    shell.az(
+        f"storage blob upload -c disks -n disk.vhd -f {disk} --no-progress --connection-string '{words}'"
+    )
+    shown = shell.az(f"storage blob show -c disks -n disk.vhd --connection-string '{words}'")
+    assert shown["properties"]["blobType"] == "PageBlob"
+    old = words.replace(after["key1"], before["key1"])
+    refused = shell.run(f"vmstamp az -- storage container list --connection-string '{old}'", status=1)
+    assert "Authentication failure" in refused.stderr.decode()
+
+    shell.az("storage account delete -n acct1 -g rg --yes")
+    assert shell.az("storage account list") == []
+
+
+def test_the_shell_is_turned_to_the_stamp_and_back(shell: Shell) -> None:
+    script = (
+        'eval "$(vmstamp env)"; az account show --query name -o tsv; eval "$(vmstamp env)";'
+        ' eval "$(vmstamp env --undo)"; echo "$AZURE_CONFIG_DIR ${AZURE_CLIENT_SECRET-none}"; env'
+    )
+    lines = shell.run(script).text.splitlines()
+    assert lines[:2] == ["vmstamp", f"{shell.directory}/mine none"]
+    assert not [line for line in lines if line.startswith(("VMSTAMP_SAVED", "VMSTAMP_ENV"))]
+    assert not (shell.directory / "mine").exists() and not (shell.directory / ".azure").exists()
+
+
+def test_a_wrong_secret_is_refused(shell: Shell) -> None:
+    tenant = json.loads(shell.run("vmstamp status --json").text)["tenant"]
+    script = (
+        'eval "$(vmstamp env)"; export AZURE_CONFIG_DIR="$HOME/other"; '
+        "az cloud register -n here --endpoint-resource-manager $AZURE_AUTHORITY_HOST; az cloud set -n here; "
+        "az login --service-principal -u $AZURE_CLIENT_ID -p {secret} --tenant " + tenant
+    )
+    found = json.loads(shell.run(script.format(secret="$AZURE_CLIENT_SECRET") + " -o json").text)
+    assert found[0]["user"]["type"] == "servicePrincipal"
+    refused = shell.run(script.format(secret="wrong").replace("/other", "/another"), status=1)
+    assert "AADSTS7000215" in refused.stderr.decode()
