@@ -149,7 +149,9 @@ def _last_sector(disk: Disk) -> Iterator[AzureFinding]:
         yield AzureFinding("vhd-footer-checksum", "UPLOAD", error.found, again)
         return
     if footer.disk_type != FIXED:
-        yield AzureFinding("vhd-fixed", "UPLOAD", f"its footer says disk type {footer.disk_type}, not 2", again)
+        yield AzureFinding(
+            "vhd-fixed", "UPLOAD", f"its footer says disk type {footer.disk_type}, not 2", again
+        )
     if footer.current_size != disk.size:
         found = f"its footer says {footer.current_size} bytes, but {disk.size} lie before it"
         yield AzureFinding("vhd-size-consistent", "UPLOAD", found, again)

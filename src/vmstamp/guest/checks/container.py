@@ -68,7 +68,9 @@ def _first_mib(facts: Facts) -> Verdict:
     assert facts.survey.table is not None
     first = min(facts.survey.table.partitions, key=lambda part: part.start)
     if first.start < MIB:
-        return warned(f"partition {first.number} starts at byte {first.start}", f"sector {first.start // 512}")
+        return warned(
+            f"partition {first.number} starts at byte {first.start}", f"sector {first.start // 512}"
+        )
     return passed(f"the first partition starts at byte {first.start}")
 
 
