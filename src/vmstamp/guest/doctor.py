@@ -133,7 +133,7 @@ def diagnose_facts(facts: Facts, checks: Sequence[Check] = CHECKS) -> Diagnosis:
         facts,
         tuple(checks),
         findings,
-        mended=mended_by_upload(facts),
+        mended=mended_by_upload(facts.disk),
         identity=frozenset(check.id for check in checks if check.identity),
         fixable=frozenset(check.id for check in checks if check.id in bad and edits_of(check, facts)),
     )

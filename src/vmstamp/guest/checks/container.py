@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import MIB
 from vmstamp.disk.verdict import GIB, azure_findings
 from vmstamp.guest.checks import sources
@@ -34,11 +35,11 @@ def has_partitions(facts: Facts) -> bool:
     return facts.survey.table is not None and bool(facts.survey.table.partitions)
 
 
-def mended_by_upload(facts: Facts) -> frozenset[str]:
+def mended_by_upload(disk: Disk) -> frozenset[str]:
     """The ids of what `vmstamp upload` puts right on the way; nothing of a disk that is a blob already."""
-    if facts.disk.uploaded:
+    if disk.uploaded:
         return frozenset()
-    return frozenset(finding.id for finding in azure_findings(facts.disk) if finding.on_upload)
+    return frozenset(finding.id for finding in azure_findings(disk) if finding.on_upload)
 
 
 def _judged(*ids: str) -> Callable[[Facts], Verdict]:
