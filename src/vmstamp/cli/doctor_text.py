@@ -83,7 +83,7 @@ def verdict_text(found: Diagnosis) -> str:
         f"{counts['pass']} passed",
         f"{counts['not_applicable']} not applicable" if counts["not_applicable"] else "",
     ]
-    return f"{head}{f' ({wanted})' if wanted else ''}: {', '.join(part for part in rest if part)}"
+    return f"{head}{f' ({wanted})' if wanted else ''}; {', '.join(part for part in rest if part)}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -94,8 +94,8 @@ def _finding(title: str, finding: Finding, found: Diagnosis, width: int) -> Iter
     name, severity = finding.id, finding.severity.value
     gap = max(2, width - INDENT - len(name) - len(severity))
     yield f"{_word(title)}{click.style(name, bold=True) if _colours() else name}{' ' * gap}{severity}"
+    yield from _hanging(shown(finding.found), width, " " * INDENT, INDENT)
     rows = [
-        ("", shown(finding.found)),
         ("at", shown(finding.where)),
         ("why", finding.why),
         ("mend", finding.mend),
@@ -104,14 +104,8 @@ def _finding(title: str, finding: Finding, found: Diagnosis, width: int) -> Iter
     ]
     for label, text in rows:
         if text:
-            indent = " " * INDENT if text == rows[0][1] else f"{'':{INDENT}}{label:<7}"
-            yield from textwrap.wrap(
-                text,
-                width,
-                initial_indent=indent,
-                subsequent_indent=" " * len(indent),
-                break_on_hyphens=False,
-            )
+            head = f"{'':{INDENT}}{label:<7}"
+            yield from _hanging(text, width, head, len(head))
 
 
 def _short(title: str, finding: Finding, width: int) -> Iterator[str]:
