@@ -132,9 +132,12 @@ class Uml:
         self.close()
 
 
-def command(disk: int, messages: int) -> list[str]:
-    """The command line. Quotes keep a path with spaces one word for the kernel."""
-    python, executor = (_word(str(path)) for path in (sys.executable, EXECUTOR))
+def command(disk: int, messages: int, program: Path = EXECUTOR) -> list[str]:
+    """The command line; `program` is the Python that runs as the first process.
+
+    Quotes keep a path with spaces one word for the kernel.
+    """
+    python, script = (_word(str(path)) for path in (sys.executable, program))
     return [
         find_program("linux.uml"),
         f"mem={MEMORY}",
@@ -158,7 +161,7 @@ def command(disk: int, messages: int) -> list[str]:
         "-I",
         "-S",
         "-B",
-        executor,
+        script,
     ]
 
 
