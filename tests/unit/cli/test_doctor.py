@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import click
 from click.testing import CliRunner, Result
 
 from tests.oracle.test_guest_disks import guest_tree, join, make_esp, make_ext4
@@ -315,3 +316,14 @@ def test_noise_is_no_disk_with_a_system(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "noise.raw"
     path.write_bytes(random.Random(seed).randbytes(2 * MIB))
     assert document(path, status=1)["system"] is None
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("boo", ["boot"]), ("boot,vhd-fi", ["boot,vhd-fixed"]), ("gen1", ["gen1"]), ("zz", [])],
+)
+def test_a_shell_completes_ids_and_groups(word: str, expected: list[str]) -> None:
+    command = cli.commands["doctor"]
+    only = next(parameter for parameter in command.params if parameter.name == "only")
+    found = only.shell_complete(click.Context(command), word)
+    assert [item.value for item in found] == expected

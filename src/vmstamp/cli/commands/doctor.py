@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 MODES = ("generalized", "specialized", "marketplace")
 
 
+def complete_only(context: click.Context, parameter: click.Parameter, word: str) -> list[str]:
+    """The ids and groups that the last word of a list may become, for a shell."""
+    from vmstamp.guest.checks import CHECKS
+    from vmstamp.guest.doctor import groups_of
+
+    before, comma, last = word.rpartition(",")
+    names = [*groups_of(CHECKS), *(check.id for check in CHECKS)]
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+
 @click.command(
     epilog=examples(
         "vmstamp doctor disk.vhdx",
@@ -52,6 +62,7 @@ MODES = ("generalized", "specialized", "marketplace")
     "--only",
     multiple=True,
     metavar="ID",
+    shell_complete=complete_only,
     help="Only these checks or groups (upload, boot, provision, security, best, certification, generalized, "
     "linux, windows, gen1, gen2); may be given again, or a list with commas.",
 )
