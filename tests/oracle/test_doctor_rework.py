@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.test_doctor import MENDABLE, make_disk
 from tests.unit.cli.test_doctor import BAD as KERNEL_DEVICE
+from tests.unit.cli.test_doctor import MENDABLE, make_disk
 from vmstamp import disk
 from vmstamp.cli import doctor_fix
 from vmstamp.cli.render import Console

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
@@ -36,13 +36,14 @@ def width_of_terminal() -> int:
 def diagnosis_lines(source: str, found: Diagnosis, *, everything: bool, width: int) -> list[str]:
     """The whole report. `everything`: what passed and what does not apply as well."""
     apart = found.leftovers if not found.facts.target.without_identity else ()
-    failures = found.failures
-    warnings = [one for one in found.of(Status.WARNING) if one not in apart]
+    warnings = _gravest_first(one for one in found.of(Status.WARNING) if one not in apart)
+    mild = [one for one in warnings if one.severity is Severity.CERTIFICATION]
     lines = summary_lines(source, found, width)
-    for title, findings in (("FAIL", failures), ("WARNING", warnings)):
-        for finding in findings:
-            lines += ["", *_finding(title, finding, found, width)]
-    for title, findings in (("LEFT", apart), ("MENDED", found.to_be_mended)):
+    for finding in _gravest_first(found.failures):
+        lines += ["", *_finding("FAIL", finding, found, width)]
+    for finding in warnings[: len(warnings) - len(mild)]:
+        lines += ["", *_finding("WARNING", finding, found, width)]
+    for title, findings in (("WARNING", mild), ("LEFT", apart), ("MENDED", found.to_be_mended)):
         if findings:
             lines += ["", *(line for one in findings for line in _short(title, one, width))]
     if everything:
@@ -51,6 +52,12 @@ def diagnosis_lines(source: str, found: Diagnosis, *, everything: bool, width: i
                 title = "PASS" if status is Status.PASS else "-"
                 lines += ["", *(line for one in findings for line in _short(title, one, width))]
     return lines
+
+
+def _gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity; what only the marketplace refuses comes last."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def summary_lines(source: str, found: Diagnosis, width: int) -> list[str]:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
 import click
+import pytest
 from click.testing import CliRunner, Result
 
 from tests.oracle.test_guest_disks import guest_tree, join, make_esp, make_ext4

@@ -282,3 +282,17 @@ def test_the_list_has_every_check_once() -> None:
     assert max(map(len, lines)) <= 80
     assert check_document(CHOSEN[0])["fix"] is True
     assert check_document(CHOSEN[3])["identity"] is True
+
+
+def test_the_gravest_comes_first_and_the_marketplaces_rules_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    chosen = (
+        check("size", Severity.CERTIFICATION, warned("too small")),
+        check("console", Severity.BEST, warned("none")),
+        check("sshd", Severity.PROVISION, failed("none")),
+        check("fstab", Severity.BOOT, failed("sda")),
+    )
+    lines = diagnosis_lines("d", diagnosis(None, chosen), everything=False, width=80)
+    heads = [line.split()[1].rstrip(":") for line in lines if line.startswith(("FAIL", "WARNING"))]
+    assert heads == ["fstab", "sshd", "console", "size"]
+    assert lines[-1] == "WARNING  size: too small"

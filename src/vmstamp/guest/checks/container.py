@@ -59,7 +59,7 @@ def _marketplace_size(facts: Facts) -> Verdict:
     windows = facts.os is not None and facts.os.kind == "Windows"
     low, high = WINDOWS_GIB if windows else LINUX_GIB
     size = facts.disk.data_size
-    said = f"it has {size / GIB:.1f} GiB"
+    said = f"it has {size / GIB:.1f} GiB" if size >= GIB else f"it has {size // MIB} MiB"
     if low * GIB <= size <= high * GIB:
         return passed(said)
     return warned(f"{said}; the marketplace takes {low} to {high} GiB of a {WINDOWS_OR_LINUX[windows]} disk")
