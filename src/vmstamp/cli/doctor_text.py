@@ -47,10 +47,19 @@ def diagnosis_lines(source: str, found: Diagnosis, *, everything: bool, width: i
         if findings:
             lines += ["", *(line for one in findings for line in _short(title, one, width))]
     if everything:
-        for status in (Status.PASS, Status.NOT_APPLICABLE):
-            if findings := found.of(status):
-                title = "PASS" if status is Status.PASS else "-"
-                lines += ["", *(line for one in findings for line in _short(title, one, width))]
+        lines += ["", *(line for one in found.of(Status.PASS) for line in _short("PASS", one, width))]
+        lines += _not_applicable(found, width)
+    return lines
+
+
+def _not_applicable(found: Diagnosis, width: int) -> list[str]:
+    """Each reason once, with the ids that it goes for."""
+    reasons: dict[str, list[str]] = {}
+    for finding in found.of(Status.NOT_APPLICABLE):
+        reasons.setdefault(finding.found, []).append(finding.id)
+    lines: list[str] = []
+    for reason, ids in reasons.items():
+        lines += ["", *_hanging(f"{shown(reason)}: {', '.join(ids)}", width, f"{'-':<{INDENT}}", INDENT)]
     return lines
 
 

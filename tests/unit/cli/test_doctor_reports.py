@@ -296,3 +296,14 @@ def test_the_gravest_comes_first_and_the_marketplaces_rules_last(monkeypatch: py
     heads = [line.split()[1].rstrip(":") for line in lines if line.startswith(("FAIL", "WARNING"))]
     assert heads == ["fstab", "sshd", "console", "size"]
     assert lines[-1] == "WARNING  size: too small"
+
+
+def test_with_all_each_reason_that_makes_checks_not_applicable_is_said_once() -> None:
+    chosen = (
+        check("nothing", Severity.BOOT, passed("")),
+        check("keys", Severity.BOOT, passed(""), identity=True),
+    )
+    found = diagnosis("specialized", (*chosen, check("more", Severity.BOOT, passed(""), identity=True)))
+    lines = diagnosis_lines("d", found, everything=True, width=80)
+    assert "-        not a question for this disk: nothing" in lines
+    assert "-        a specialized disk keeps its identity: keys, more" in lines

@@ -256,7 +256,9 @@ def _tell(
     document = {"source": name, "plan": plan, **fixed.to_json()}
     if fixed.after is None:
         lines = doctor_text.plan_lines(fixed.mends, width)
-        lines += ["nothing was changed" if lines else "nothing of it can be mended offline"]
+        bad = [one for one in found.findings if one.mend and one.id not in found.mended]
+        none = "nothing of it can be mended offline" if bad else "there is nothing to mend"
+        lines += ["nothing was changed" if lines else none]
         lines += ["", *doctor_text.summary_lines(name, found, width)]
     else:
         lines = ["", *doctor_text.change_lines(fixed.before, found), ""]
