@@ -30,9 +30,9 @@ def test_a_mend_is_carried_out_and_the_disk_judged_again(tmp_path: Path, in_plac
         disk.convert(made, path)
     with disk.open(path) as source:
         before = diagnose(source, checks=[MENDABLE])
-        mends = doctor_fix.plan(before, named=False)
+        planned = doctor_fix.plan(before, named=False)
         place = doctor_fix.choose_place(str(path), source, None, in_place=in_place)
-        fixed = doctor_fix.carry_out(source, before, mends, place, Console(True), rework)
+        fixed = doctor_fix.carry_out(source, planned, place, Console(True), rework)
     assert [one.status for one in (*before.findings, *fixed.last.findings)] == ["fail", "pass"]
     assert fixed.output == (path if in_place else tmp_path / "disk.doctored.vhdx")
     with disk.open(fixed.output) as mended:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -13,7 +13,7 @@ from vmstamp.cli.render import Reporter
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import DiskError, GuestError
-from vmstamp.guest.doctor import Diagnosis, Mend, all_edits, diagnose, plan_mends, to_be_fixed
+from vmstamp.guest.doctor import Diagnosis, Plan, diagnose, diagnose_facts, plan_mends, to_be_fixed
 from vmstamp.guest.edits import Edit
 from vmstamp.guest.fs import Survey
 
@@ -60,12 +60,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What `--fix` planned and did; `after` None: nothing was done."""
+    """What `--fix` planned and did.
 
-    mends: tuple[Mend, ...]
-    output: Path | None
+    `expected` is what would be found after the edits, but for what only the doing shows; `after` None:
+    nothing was done.
+    """
+
+    plan: Plan
     before: Diagnosis
-    after: Diagnosis | None
+    expected: Diagnosis
+    output: Path | None = None
+    after: Diagnosis | None = None
 
     @property
     def last(self) -> Diagnosis:
@@ -73,9 +78,10 @@ class Fixed:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "mends": [mend.to_json() for mend in self.mends],
+            "mends": [mend.to_json() for mend in self.plan.mends],
             "output": str(self.output) if self.output else None,
             "before": self.before.to_json(),
+            "expected": self.expected.counts() if self.plan.mends and self.plan.is_foreseen else None,
             "after": self.after.to_json() if self.after else None,
         }
 
@@ -127,18 +133,18 @@ def _beside(source: str, suffix: str) -> Path:
     return path.with_name(f"{stem}{STEM_END}{suffix}")
 
 
-def plan(before: Diagnosis, *, named: bool) -> tuple[Mend, ...]:
-    """The mends of what the diagnosis found; `named`: the checks were chosen by --only."""
-    return plan_mends(before.facts, to_be_fixed(before, named=named))
+def plan(before: Diagnosis, *, named: bool) -> Fixed:
+    """How to mend what the diagnosis found; `named`: the checks were chosen by --only. The disk is open."""
+    planned = plan_mends(before.facts, to_be_fixed(before, named=named))
+    return Fixed(planned, before, diagnose_facts(planned.after, before.checks))
 
 
-def carry_out(
-    source: Disk, before: Diagnosis, mends: tuple[Mend, ...], place: Place, report: Reporter, rework: Rework
-) -> Fixed:
+def carry_out(source: Disk, planned: Fixed, place: Place, report: Reporter, rework: Rework) -> Fixed:
     """Write the mended disk, then judge it by the same checks for the same target.
 
     Raises GuestError and DiskError; the source is then as it was, and no output is there.
     """
+    before = planned.before
     with report.bar(f"mend {place.path.name}") as bar:
 
         def show(stage: str, count: int) -> None:
@@ -147,7 +153,7 @@ def carry_out(
 
         rework(
             source,
-            all_edits(mends),
+            planned.plan.edits,
             place.path,
             format=place.format,
             progress=show,
@@ -155,4 +161,4 @@ def carry_out(
         )
     with disk.open(place.path) as made:
         after = diagnose(made, before.facts.target, before.checks)
-    return Fixed(mends, place.path, before, after)
+    return replace(planned, output=place.path, after=after)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import click
 
 from vmstamp.cli.render import shown
-from vmstamp.guest.doctor import Diagnosis, Mend, group_name
+from vmstamp.guest.doctor import Diagnosis, Mend, Plan, group_name
 from vmstamp.guest.edits import describe
 from vmstamp.guest.finding import Check, Finding, Severity, Status
 
@@ -169,6 +169,18 @@ def plan_lines(mends: Sequence[Mend], width: int) -> list[str]:
         expected = mend.expected.value if mend.expected else "known when it is done"
         lines.append(f"{'':{INDENT}}then: {expected}")
     return lines
+
+
+def planned_lines(plan: Plan, before: Diagnosis, expected: Diagnosis, width: int) -> list[str]:
+    """The answer of `--fix --plan`: each mend, and what would be found after all of them."""
+    if not plan.mends:
+        to_mend = any(one.mend and one.id not in before.mended for one in before.findings)
+        return ["nothing of it can be mended offline" if to_mend else "there is nothing to mend"]
+    lines = [*plan_lines(plan.mends, width), "", "expected:"]
+    lines += [f"  {line}" for line in change_lines(before, expected)]
+    open_end = "" if plan.is_foreseen else ", and what the guest's programs and the registry hives say then"
+    lines += _hanging(f"  {verdict_text(expected)}{open_end}", width, "", 4)
+    return [*lines, "nothing was changed"]
 
 
 def change_lines(before: Diagnosis, after: Diagnosis) -> list[str]:

@@ -167,7 +167,24 @@ class Mend:
         }
 
 
-def plan_mends(facts: Facts, checks: Iterable[Check]) -> tuple[Mend, ...]:
+@dataclass(frozen=True)
+class Plan:
+    """The mends in order, and the facts as they would be after them, but for what only the doing shows."""
+
+    mends: tuple[Mend, ...]
+    after: Facts = field(repr=False)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        return all_edits(self.mends)
+
+    @property
+    def is_foreseen(self) -> bool:
+        """No program runs and no hive is written: `after` is what will be."""
+        return not any(isinstance(edit, Unforeseen) for edit in self.edits)
+
+
+def plan_mends(facts: Facts, checks: Iterable[Check]) -> Plan:
     """The edits that mend what `checks` find, made over the files as the edits before leave them.
 
     Pure: nothing is written. What an earlier check's edits mend already is not mended twice.
@@ -183,7 +200,8 @@ def plan_mends(facts: Facts, checks: Iterable[Check]) -> tuple[Mend, ...]:
         if overlay is not None:
             current = lay_over(facts, overlay)
         made.append((check, Mend(finding, edits)))
-    return tuple(Mend(mend.finding, mend.edits, _expected(check, mend, current)) for check, mend in made)
+    mends = (Mend(mend.finding, mend.edits, _expected(check, mend, current)) for check, mend in made)
+    return Plan(tuple(mends), current)
 
 
 def _lay(overlay: Overlay | None, edits: tuple[Edit, ...]) -> bool:

@@ -204,15 +204,16 @@ def test_a_disk_is_mended_and_judged_again(good: Path, sick: Path, tmp_path: Pat
     workshop = Workshop(good)
     with disk.open(path) as source:
         before = diagnose(source, checks=[MENDABLE])
-        mends = doctor_fix.plan(before, named=False)
+        planned = doctor_fix.plan(before, named=False)
         place = doctor_fix.choose_place(str(path), source, None, in_place=in_place)
-        fixed = doctor_fix.carry_out(source, before, mends, place, Console(True), workshop)
+        fixed = doctor_fix.carry_out(source, planned, place, Console(True), workshop)
     assert not before.fit and fixed.last.fit
     assert fixed.output == (path if in_place else tmp_path / "disk.doctored.raw")
     edit = workshop.asked[0][0]
     assert edit.path == LIST and b"/dev/sdb1" not in edit.data
     assert workshop.asked[1] == (None if in_place else "raw")
-    assert mends[0].expected == "pass"
+    assert planned.plan.mends[0].expected == "pass"
+    assert fixed.expected.fit
     assert fixed.to_json()["mends"][0]["edits"] == [f"write {LIST} ({len(edit.data)} bytes)"]
 
 

@@ -15,12 +15,13 @@ from vmstamp.cli.doctor_text import (
     diagnosis_lines,
     list_lines,
     plan_lines,
+    planned_lines,
     verdict_text,
 )
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.disk.partitions import PartitionTable
 from vmstamp.guest.checks import CHECKS
-from vmstamp.guest.doctor import Diagnosis, Mend, diagnose_facts
+from vmstamp.guest.doctor import Diagnosis, Mend, Plan, diagnose_facts
 from vmstamp.guest.edits import Run, Write
 from vmstamp.guest.facts import Boot, Facts, Mode, Target
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
@@ -307,3 +308,23 @@ def test_with_all_each_reason_that_makes_checks_not_applicable_is_said_once() ->
     lines = diagnosis_lines("d", found, everything=True, width=80)
     assert "-        not a question for this disk: nothing" in lines
     assert "-        a specialized disk keeps its identity: keys, more" in lines
+
+
+def test_a_plan_tells_what_is_expected_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    before = diagnosis()
+    expected = diagnosis(None, (check("fstab", Severity.BOOT, passed("good")), *CHOSEN[1:]))
+    edits = (Write("/etc/fstab", b"12"),)
+    plan = Plan((Mend(before.findings[0], edits, passed("").status),), before.facts)
+    assert planned_lines(plan, before, expected, 100)[-4:] == [
+        "expected:",
+        "  fstab  fail -> pass",
+        "  fit for Azure; 2 warnings, 1 mended by the upload, 2 passed, 1 not applicable",
+        "nothing was changed",
+    ]
+    programs = Plan((Mend(before.findings[0], (*edits, Run(("update-grub",)))),), before.facts)
+    assert "the guest's programs" in "".join(planned_lines(programs, before, expected, 200))
+    nothing = Plan((), before.facts)
+    assert planned_lines(nothing, before, before, 80) == ["nothing of it can be mended offline"]
+    sound = diagnosis(None, CHOSEN[4:])
+    assert planned_lines(nothing, sound, sound, 80) == ["there is nothing to mend"]

@@ -11,7 +11,6 @@ import pytest
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.doctor import (
-    all_edits,
     diagnose_facts,
     groups_of,
     plan_mends,
@@ -183,44 +182,44 @@ def adds(line: str, *more: Edit, id: str = "", **changes: Any) -> Check:
 
 
 def test_mends_of_one_file_compose(guests: Any) -> None:
-    mends = plan_mends(guests.facts({LIST: "0\n"}), [adds("1"), adds("2"), adds("3")])
-    assert [edit.data for edit in all_edits(mends) if isinstance(edit, Write)] == [
+    planned = plan_mends(guests.facts({LIST: "0\n"}), [adds("1"), adds("2"), adds("3")])
+    assert [edit.data for edit in planned.edits if isinstance(edit, Write)] == [
         b"0\n1\n", b"0\n1\n2\n", b"0\n1\n2\n3\n",
     ]  # fmt: skip
-    assert [mend.expected for mend in mends] == [PASS, PASS, PASS]
+    assert [mend.expected for mend in planned.mends] == [PASS, PASS, PASS]
 
 
 def test_what_an_earlier_mend_did_is_not_done_again(guests: Any) -> None:
-    mends = plan_mends(guests.facts({}), [adds("1"), adds("1", id="again")])
-    assert [mend.finding.id for mend in mends] == ["1"]
+    planned = plan_mends(guests.facts({}), [adds("1"), adds("1", id="again")])
+    assert [mend.finding.id for mend in planned.mends] == ["1"]
 
 
 def test_a_later_mend_that_breaks_an_earlier_one_shows(guests: Any) -> None:
     def wipe(facts: Facts) -> Iterable[Edit]:
         return [Write(LIST, b"")]
 
-    mends = plan_mends(guests.facts({}), [adds("1"), a_check("wipe", fix=wipe)])
-    assert [(mend.finding.id, mend.expected) for mend in mends] == [("1", FAIL), ("wipe", FAIL)]
+    planned = plan_mends(guests.facts({}), [adds("1"), a_check("wipe", fix=wipe)])
+    assert [(mend.finding.id, mend.expected) for mend in planned.mends] == [("1", FAIL), ("wipe", FAIL)]
 
 
 def test_the_outcome_of_a_program_or_a_hive_is_not_claimed(guests: Any) -> None:
     run, value = Run(("update-grub",)), SetValue("/h", "k", "n", "REG_DWORD", 1)
     checks = [a_check("run", fix=lambda facts: [run]), a_check("hive", fix=lambda facts: [value])]
-    mends = plan_mends(guests.facts({}), [*checks, adds("1", run)])
-    assert [mend.expected for mend in mends] == [None, None, PASS]
+    planned = plan_mends(guests.facts({}), [*checks, adds("1", run)])
+    assert [mend.expected for mend in planned.mends] == [None, None, PASS]
 
 
 def test_a_program_of_several_mends_runs_once_after_the_last(guests: Any) -> None:
     run = Run(("update-grub",))
-    mends = plan_mends(guests.facts({}), [adds("1", run), adds("2", run)])
-    assert [type(edit) for edit in all_edits(mends)] == [Write, Write, Run]
+    planned = plan_mends(guests.facts({}), [adds("1", run), adds("2", run)])
+    assert [type(edit) for edit in planned.edits] == [Write, Write, Run]
 
 
 def test_edits_that_cannot_be_done_are_left_out(guests: Any) -> None:
     impossible = a_check("x", fix=lambda facts: [Write("/etc", b"")])
     unread = a_check("y", fix=lambda facts: [Write("/a", facts.guest.read_bytes("/none"))])
-    mends = plan_mends(guests.facts({}), [impossible, unread, adds("1")])
-    assert [mend.finding.id for mend in mends] == ["1"]
+    planned = plan_mends(guests.facts({}), [impossible, unread, adds("1")])
+    assert [mend.finding.id for mend in planned.mends] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -239,3 +238,13 @@ def test_what_can_be_mended_is_told(guests: Any) -> None:
     empty = a_check("empty", fix=lambda facts: [])
     found = diagnose_facts(guests.facts({}), [adds("1"), empty, a_check("none")])
     assert found.fixable == {"1"}
+
+
+def test_the_facts_after_a_plan_are_those_of_all_its_edits(guests: Any) -> None:
+    facts = guests.facts({})
+    checks = [adds("1"), adds("2")]
+    planned = plan_mends(facts, checks)
+    assert planned.is_foreseen
+    assert diagnose_facts(planned.after, checks).fit
+    assert not diagnose_facts(facts, checks).fit, "the facts before stay"
+    assert not plan_mends(facts, [adds("1", Run(("update-grub",)))]).is_foreseen
