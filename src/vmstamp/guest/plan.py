@@ -183,7 +183,7 @@ def _target(path: str, content: Content, options: str = "", *, optional: bool = 
 
 def place_of(content: Content) -> Place:
     """Where the content lies on the disk: [(length, starts, stripe size)], all in bytes."""
-    logical = getattr(content, "logical", None)
+    logical = content.logical
     if logical is not None:
         return [(segment.length, list(segment.starts), segment.stripe_size) for segment in logical.segments]
     part = content.partition
