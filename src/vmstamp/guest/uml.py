@@ -101,9 +101,12 @@ class Uml:
         head = os.pread(self._messages, 16, self._answer_at)
         if not head.strip(b"\0").isdigit():
             raise GuestError(f"User Mode Linux ended without an answer{self._last_lines()}")
-        answer = json.loads(os.pread(self._messages, min(int(head), ANSWER_ROOM), self._answer_at + 16))
+        try:
+            answer = json.loads(os.pread(self._messages, min(int(head), ANSWER_ROOM), self._answer_at + 16))
+        except ValueError:
+            answer = None
         if not isinstance(answer, dict):
-            raise GuestError("User Mode Linux gave an answer that is none")
+            raise GuestError(f"User Mode Linux gave an answer that is none{self._last_lines()}")
         return answer
 
     def _last_lines(self) -> str:
