@@ -300,7 +300,7 @@ def test_a_journal_is_replayed_only_when_asked(nothing_left: Path) -> None:
 def test_a_full_guest_gives_an_error_and_no_output(nothing_left: Path) -> None:
     fill = "dd if=/dev/zero of=var/fill bs=1M 2> /dev/null || true"
     source = guests.make_disk(nothing_left / "full.raw", "ext4", script=fill)
-    with pytest.raises(GuestError, match="write /etc/large .*No space left"):
+    with pytest.raises(GuestError, match=r"write /etc/large .*No space left"):
         do(
             source,
             (Write("/etc/hostname", b"x"), Write("/etc/large", bytes(4 * MIB))),
