@@ -2,11 +2,11 @@
 
     make_disk(tmp_path / "xfs.raw", "xfs")         GPT: ESP (FAT), /boot (ext4), root (XFS)
     make_disk(tmp_path / "btrfs.raw", "btrfs")     the root in the subvolume @, /home in @home
-    make_disk(tmp_path / "lvm.raw", "lvm")         the root in a linear volume of two segments, /var in another
+    make_disk(tmp_path / "lvm.raw", "lvm")         a root of two linear segments, /var in another volume
     make_windows(tmp_path / "windows.raw")         NTFS with a registry hive
 
-No root is needed: a User Mode Linux runs `mkfs` and fills the disk (about 3 s each). `in_uml` does that for any
-script. What is missing on the machine is raised as ProgramMissing.
+No root is needed: a User Mode Linux runs `mkfs` and fills the disk (about 2 s each); `in_uml` does that for
+any script. A program that is not installed makes it fail with the shell's words.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def make_windows(path: Path, hives: Mapping[str, bytes]) -> Path:
 
 
 def make_hive(path: Path) -> bytes:
-    """A registry hive with ControlSet001\\Services\\Disk: TimeOutValue (DWORD 30), Name (SZ), Empty (SZ '')."""
+    """A registry hive; ControlSet001\\Services\\Disk has TimeOutValue (DWORD 30), Name (SZ), Empty (SZ)."""
     script = """
         add ControlSet001
         cd ControlSet001
@@ -243,7 +243,7 @@ def in_uml(disk: Path, script: str) -> None:
 def minimal_hive() -> bytes:
     """A registry hive of one bin with nothing but its root key and that key's security record.
 
-    Source: M. Suhanov, Windows registry file format specification: base block, hive bin, key node, key security
+    Source: M. Suhanov, Windows registry file format specification
     """
     none = 0xFFFFFFFF
     root_at, security_at = 32, 32 + 88

@@ -1,4 +1,4 @@
-"""The first process of a User Mode Linux that makes disks for tests: runs a shell script, reports, powers off.
+"""The first process of a User Mode Linux that makes disks for tests: it runs a shell script and powers off.
 
 The script is on the second block device, its length in 16 decimal digits before it; the exit status goes to
 byte 4 MiB. Run with the interpreter's own library only.

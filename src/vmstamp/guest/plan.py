@@ -75,7 +75,7 @@ def make_plan(
     others = find_others(found) if roots[0].kind != "ntfs" else []
     if not replay:
         refuse_dirty(found)
-    refuse_programs(found, edits)
+    refuse_programs(found, roots[0].kind, edits)
     needs_hives = any(isinstance(edit, SetValue | DeleteValue) for edit in edits)
     refuse_missing(ntfs=roots[0].kind == "ntfs", hives=needs_hives)
     return {
@@ -183,7 +183,7 @@ def _target(path: str, content: Content, options: str = "", *, optional: bool = 
 
 def place_of(content: Content) -> Place:
     """Where the content lies on the disk: [(length, starts, stripe size)], all in bytes."""
-    logical = getattr(content, "logical", None)
+    logical = content.logical
     if logical is not None:
         return [(segment.length, list(segment.starts), segment.stripe_size) for segment in logical.segments]
     part = content.partition
@@ -205,10 +205,14 @@ def refuse_dirty(found: Survey) -> None:
             )
 
 
-def refuse_programs(found: Survey, edits: Sequence[Edit]) -> None:
+def refuse_programs(found: Survey, kind: str, edits: Sequence[Edit]) -> None:
     """GuestError when a program of the guest is to run that is not for this machine."""
     program = next((edit for edit in edits if isinstance(edit, Run)), None)
-    if program is None or found.files is None:
+    if program is None:
+        return
+    if kind == "ntfs":
+        raise GuestError(f"{describe(program)}: programs of Windows cannot run here", hint="boot the guest")
+    if found.files is None:
         return
     machine = find_architecture(found.files)
     if machine not in (None, MACHINE):

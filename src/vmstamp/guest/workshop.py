@@ -187,6 +187,7 @@ def _edit_copy(
             copied = time.monotonic()
             uml.go()
             answer = uml.wait(patience)
+            tell("edit", len(plan["edits"]))
     except OSError as error:
         raise write_error(output, error) from error
     return answer, {"copy": copied - start, "edit": time.monotonic() - copied}

@@ -39,6 +39,7 @@ class Devices:
     def __init__(self) -> None:
         self._disk = os.open(DISK, os.O_RDONLY | os.O_CLOEXEC)
         self._found: dict[str, str] = {}
+        self._count = 0  # of partitions made
         for entry in os.scandir(f"/sys/class/block/{os.path.basename(DISK)}"):
             number = entry.name.removeprefix("ubda")
             if number.isdigit():
@@ -52,27 +53,35 @@ class Devices:
         return self._found[key]
 
     def _make(self, place: Place) -> str:
-        number = len(self._found) + 1
-        if len(place) == 1 and len(place[0][1]) == 1:
-            start, length = place[0][1][0], place[0][0] or os.lseek(self._disk, 0, os.SEEK_END)
-            kernel.add_partition(self._disk, number, start, length)
-            return f"{DISK}{number}"
+        """A partition for each piece of the disk, and over more than one a device that joins them.
+
+        The joined device is not made over the disk itself: that would keep its partitions from being mounted.
+        """
+        targets = []
+        for length, starts, stripe in place:
+            size = length or os.lseek(self._disk, 0, os.SEEK_END)
+            parts = [self._add(start, size // len(starts)) for start in starts]
+            targets.append(mapped(size, parts, stripe))
+        if len(targets) == 1 and targets[0][1] == "linear":
+            return parts[0]
         load_modules("mapped")
-        status = os.fstat(self._disk).st_rdev
-        targets = [mapped(segment, f"{os.major(status)}:{os.minor(status)}") for segment in place]
-        return f"/dev/dm-{kernel.map_device(f'volume{number}', targets)}"
+        return f"/dev/dm-{kernel.map_device(f'volume{self._count}', targets)}"
+
+    def _add(self, start: int, length: int) -> str:
+        self._count += 1
+        kernel.add_partition(self._disk, self._count, start, length)
+        return f"{DISK}{self._count}"
 
 
-def mapped(segment: tuple[int, list[int], int], device: str) -> tuple[int, str, str]:
-    """The device-mapper target of a segment: its sectors, type and words.
+def mapped(length: int, parts: list[str], stripe: int) -> tuple[int, str, str]:
+    """The device-mapper target that joins `parts`: its sectors, type and words.
 
     Source: Linux Documentation/admin-guide/device-mapper/linear.rst, striped.rst
     """
-    length, starts, stripe = segment
-    words = " ".join(f"{device} {start // 512}" for start in starts)
-    if len(starts) == 1:
+    words = " ".join(f"{part} 0" for part in parts)
+    if len(parts) == 1:
         return length // 512, "linear", words
-    return length // 512, "striped", f"{len(starts)} {stripe // 512} {words}"
+    return length // 512, "striped", f"{len(parts)} {stripe // 512} {words}"
 
 
 def load_modules(kind: str) -> None:

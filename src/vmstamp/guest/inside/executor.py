@@ -25,6 +25,8 @@ WORK = "/dev/vmstamp"  # devtmpfs is the only place where directories can be mad
 ROOT = WORK + "/root"
 # What the kernel says when it mounts a file system that was not unmounted: ext4, XFS, btrfs.
 REPLAYED = ("recovery complete", "Starting recovery", "start tree-log replay")
+# What it says when it meets damage, or cannot write.
+DAMAGED = ("EXT4-fs error", "Corruption", "I/O error", "BTRFS critical", "): error,")
 UNSAFE = "Windows is hibernated, or was not shut down"
 UNSAFE_HINT = "start Windows and shut it down with: shutdown /s /f /t 0"
 MAX_TEXT = 64 * 1024  # characters of a program's output
@@ -39,6 +41,7 @@ class Refused(Exception):
 
 
 def main() -> None:
+    os.umask(0o022)
     plan: dict[str, Any] = {}
     try:
         devices.mount_system()
@@ -70,13 +73,14 @@ def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
         policy = labels.load(lambda path: read_text(tree, path))
         if policy is not None:
             tree.label = policy.find
-        results = [one_edit(tree, number, edit) for number, edit in enumerate(plan["edits"])]
+        results = do_all(tree, plan["edits"])
     os.sync()
     targets = [ROOT, *mounted]
     trimmed = sum(map(trim, targets)) if plan["trim"] else 0
     for target in reversed(targets):
         devices.unmount(target)
     os.sync()
+    refuse_damaged()
     return {"results": results, "trimmed": trimmed, "notes": notes}
 
 
@@ -138,15 +142,30 @@ def refuse_replayed() -> None:
         )
 
 
-def one_edit(tree: files.Tree, number: int, edit: dict[str, Any]) -> dict[str, Any]:
-    """{"changed", "output"} of one edit; Refused when it failed."""
+def refuse_damaged() -> None:
+    found = [line for line in devices.kernel_log().splitlines() if any(word in line for word in DAMAGED)]
+    if found:
+        text = found[0].rpartition(";")[2]
+        raise Refused(f"a file system of the guest is damaged: {text}", hint="check it: fsck, xfs_repair")
+
+
+def do_all(tree: files.Tree, edits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """{"changed", "output"} of each edit; Refused, with its number, when one failed."""
+    results = []
+    hives = hive.Hives(tree)
     try:
-        return do(tree, edit)
+        for edit in edits:
+            results.append(do(tree, hives, edit))
+        hives.flush()
     except (OSError, hive.HiveError, chroot.RunError) as error:
-        raise Refused(in_words(error), number) from error
+        raise Refused(in_words(error), min(len(results), len(edits) - 1)) from error
+    return results
 
 
-def do(tree: files.Tree, edit: dict[str, Any]) -> dict[str, Any]:
+def do(tree: files.Tree, hives: hive.Hives, edit: dict[str, Any]) -> dict[str, Any]:
+    if edit["do"] in ("set", "delete"):
+        return {"changed": hives.do(edit), "output": ""}
+    hives.flush()
     match edit["do"]:
         case "remove":
             changed = files.remove(tree, edit["path"])
@@ -161,8 +180,6 @@ def do(tree: files.Tree, edit: dict[str, Any]) -> dict[str, Any]:
         case "run":
             output = chroot.run(ROOT, edit["argv"], edit["timeout"])
             return {"changed": True, "output": output[-MAX_TEXT:]}
-        case "set" | "delete":
-            changed = hive.edit(tree, edit)
         case other:
             raise Refused(f"no such edit: {other}")
     return {"changed": changed, "output": ""}

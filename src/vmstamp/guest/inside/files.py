@@ -97,7 +97,7 @@ class Tree:
             with suppress(OSError):
                 directory = kernel.open_in_root(self.fd, done, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    names = os.listdir(directory)
+                    names = list_names(directory)
                 finally:
                     os.close(directory)
                 same = [one for one in names if one.casefold() == name.casefold()]
@@ -171,7 +171,7 @@ def clear(directory: int) -> int:
     directories are first moved up to the top.
     """
     moved, staying = 0, set[str]()
-    while names := [name for name in os.listdir(directory) if name not in staying]:
+    while names := [name for name in list_names(directory) if name not in staying]:
         for name in names:
             if not stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
                 os.unlink(name, dir_fd=directory)
@@ -181,7 +181,7 @@ def clear(directory: int) -> int:
                     clear(fd)
                     staying.add(name)
                     continue
-                for inner in os.listdir(fd):
+                for inner in list_names(fd):
                     if not stat.S_ISDIR(os.lstat(inner, dir_fd=fd).st_mode):
                         os.unlink(inner, dir_fd=fd)
                         continue
@@ -189,6 +189,12 @@ def clear(directory: int) -> int:
                     os.rename(inner, f".{os.getpid()}.{moved}.vmstamp", src_dir_fd=fd, dst_dir_fd=directory)
             os.rmdir(name, dir_fd=directory)
     return len(staying)
+
+
+def list_names(directory: int) -> list[str]:
+    """The names in an open directory. Opened anew: btrfs shows a descriptor what was there at its opening."""
+    with opened(os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)) as fd:
+        return sorted(os.listdir(fd))
 
 
 def is_mount(directory: int) -> bool:
@@ -207,10 +213,10 @@ def empty(tree: Tree, path: str) -> bool:
             return False
         raise
     with opened(directory):
-        before = set(os.listdir(directory))
+        before = list_names(directory)
         clear(directory)
         os.fsync(directory)
-        return set(os.listdir(directory)) != before
+        return list_names(directory) != before
 
 
 def truncate(tree: Tree, path: str) -> bool:

@@ -136,35 +136,52 @@ class Hive:
         return result
 
 
-def edit(tree: files.Tree, one: dict[str, Any]) -> bool:
-    """Carry out a `set` or `delete`; whether the hive was changed. OSError or HiveError when it failed."""
-    with files.opened(tree.open(one["hive"], os.O_RDWR)) as fd:
-        size = os.fstat(fd).st_size
-        if size > MAX_SIZE:
-            raise HiveError(f"{one['hive']}: {size} bytes long, at most {MAX_SIZE} are read")
-        data = files.read_all(fd, size)
-        new = edited(data, one, COPY)
-        if new is None:
-            return False
-        files.fill(fd, new)
-    return True
+class Hives:
+    """The hive that is being edited: edits in a row of the same hive read and write it once.
 
+    `do` carries out one edit, `flush` writes the hive back into the guest. Both raise OSError and HiveError.
+    """
 
-def edited(data: bytes, one: dict[str, Any], copy: str) -> bytes | None:
-    """The hive's bytes after the edit, None when it changes nothing; `copy` is a file to work on."""
-    refuse_unfinished(data, one["hive"])
-    with open(copy, "wb") as file:
-        file.write(data)
-    try:
-        with Hive(copy) as hive:
-            change = _set if one["do"] == "set" else _delete
-            if not change(hive, one):
-                return None
-            hive.commit()
-        with open(copy, "rb") as file:
-            return file.read()
-    finally:
-        os.unlink(copy)
+    def __init__(self, tree: files.Tree, copy: str = COPY) -> None:
+        self._tree, self._copy = tree, copy
+        self._path = ""
+        self._hive: Hive | None = None
+        self._changed = False
+
+    def do(self, one: dict[str, Any]) -> bool:
+        """Whether the edit changed the hive."""
+        if one["hive"] != self._path:
+            self.flush()
+            self._open(one["hive"])
+        assert self._hive is not None
+        changed = (_set if one["do"] == "set" else _delete)(self._hive, one)
+        self._changed = self._changed or changed
+        return changed
+
+    def _open(self, path: str) -> None:
+        with files.opened(self._tree.open(path, os.O_RDONLY)) as fd:
+            size = os.fstat(fd).st_size
+            if size > MAX_SIZE:
+                raise HiveError(f"{path}: {size} bytes long, at most {MAX_SIZE} are read")
+            data = files.read_all(fd, size)
+        refuse_unfinished(data, path)
+        with open(self._copy, "wb") as file:
+            file.write(data)
+        self._hive = Hive(self._copy)
+        self._path, self._changed = path, False
+
+    def flush(self) -> None:
+        if self._hive is None:
+            return
+        hive, self._hive = self._hive, None
+        with hive:
+            if self._changed:
+                hive.commit()
+        if self._changed:
+            with open(self._copy, "rb") as file, files.opened(self._tree.open(self._path, os.O_RDWR)) as fd:
+                files.fill(fd, file.read())
+        os.unlink(self._copy)
+        self._path = ""
 
 
 def refuse_unfinished(data: bytes, path: str) -> None:
