@@ -222,11 +222,14 @@ def _expected(check: Check, mend: Mend, after: Facts) -> Status | None:
 
 
 def all_edits(mends: Iterable[Mend]) -> tuple[Edit, ...]:
-    """The edits of all mends in order; a program that several of them run, such as update-grub, runs once,
-    after the last of what they write."""
+    """The edits of all mends: those of files in order, then the programs, each once.
+
+    What is written was made of the files before any program ran; so no program's outcome is written over,
+    and `update-initramfs` finds what every mend has changed.
+    """
     edits = [edit for mend in mends for edit in mend.edits]
-    last: dict[Edit, int] = {edit: index for index, edit in enumerate(edits) if isinstance(edit, Run)}
-    return tuple(edit for index, edit in enumerate(edits) if last.get(edit, index) == index)
+    programs = dict.fromkeys(edit for edit in edits if isinstance(edit, Run))
+    return (*(edit for edit in edits if not isinstance(edit, Run)), *programs)
 
 
 def to_be_fixed(diagnosis: Diagnosis, *, named: bool) -> tuple[Check, ...]:

@@ -209,7 +209,7 @@ def test_the_outcome_of_a_program_or_a_hive_is_not_claimed(guests: Any) -> None:
     assert [mend.expected for mend in planned.mends] == [None, None, PASS]
 
 
-def test_a_program_of_several_mends_runs_once_after_the_last(guests: Any) -> None:
+def test_programs_run_once_and_after_all_that_is_written(guests: Any) -> None:
     run = Run(("update-grub",))
     planned = plan_mends(guests.facts({}), [adds("1", run), adds("2", run)])
     assert [type(edit) for edit in planned.edits] == [Write, Write, Run]
