@@ -15,7 +15,10 @@ from vmstamp.errors import VmstampError
 
 if TYPE_CHECKING:
     from vmstamp.guest.edits import Edit
-    from vmstamp.guest.facts import Facts, Target
+    from vmstamp.guest.facts import Facts
+
+
+GENERATION = "gen-detect"  # the check of whether any generation of VM boots the disk
 
 
 class Status(StrEnum):
@@ -113,7 +116,7 @@ def judge(check: Check, facts: Facts) -> Finding:
         reason = _beside_the_target(check, facts)
         if not reason and not check.applies(facts):
             reason = "not a question for this disk"
-        verdict = not_applicable(reason) if reason else weigh(check, check.run(facts), facts.target)
+        verdict = not_applicable(reason) if reason else weigh(check, check.run(facts), facts)
     except VmstampError as error:
         unknown = failed(f"could not be checked: {error.message}")
         verdict = (
@@ -143,12 +146,17 @@ def _beside_the_target(check: Check, facts: Facts) -> str:
     return ""
 
 
-def weigh(check: Check, verdict: Verdict, target: Target) -> Verdict:
+def weigh(check: Check, verdict: Verdict, facts: Facts) -> Verdict:
     """The verdict as it counts for the target.
 
     Identity that is left fails only a disk that is to be generalized, the marketplace's rules only a disk
-    that goes there. An identity check's own warning is a trace, which never fails.
+    that goes there. An identity check's own warning is a trace, which never fails. That a disk boots is not
+    enough when it does not boot in the target's generation.
     """
+    target, able = facts.target, facts.boot.generations
+    if check.id == GENERATION and able and target.generation not in (None, *able):
+        names = " and ".join(f"Gen{generation}" for generation in able)
+        return failed(f"boots as {names}, not as Gen{target.generation}", verdict.where)
     if check.identity and verdict.status is Status.FAIL and not target.without_identity:
         return replace(verdict, status=Status.WARNING)
     if check.severity is Severity.CERTIFICATION:

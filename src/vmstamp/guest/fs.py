@@ -21,6 +21,7 @@ from vmstamp.guest.window import Window
 
 MAX_LINKS = 40  # symbolic links followed for one path, as in Linux
 MAX_PATH = 4096  # bytes of a path, as in Linux
+MAX_KEPT = 8192  # nodes that are not looked up again
 MAX_FILE = 16 * 1024 * 1024  # bytes of a file that is read whole
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
@@ -35,6 +36,7 @@ class Files:
 
     def __init__(self, mounts: dict[str, Tree]) -> None:
         self._mounts = mounts
+        self._kept: dict[str, Node | None] = {}
 
     @property
     def trees(self) -> dict[str, Tree]:
@@ -76,7 +78,15 @@ class Files:
         if node.kind is not Kind.DIRECTORY:
             return None
         mounted = self._mounts.get(path)
-        return mounted.root if mounted else node.child(name)
+        return mounted.root if mounted else self._child(node, path, name)
+
+    def _child(self, node: Node, path: str, name: str) -> Node | None:
+        """The directory's entry, kept by its path: the checks ask for the same few hundred again and again."""
+        if path not in self._kept:
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[path] = node.child(name)
+        return self._kept[path]
 
     def exists(self, path: str) -> bool:
         return self.find(path) is not None

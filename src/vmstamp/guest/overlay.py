@@ -107,6 +107,9 @@ class Overlay(Files):
         super().__init__({path: OverlayTree(Directory("/", tree.root)) for path, tree in files.trees.items()})
         self.unforeseen: list[Unforeseen] = []
 
+    def _child(self, node: Node, path: str, name: str) -> Node | None:
+        return node.child(name)  # not kept: the next edit may change it
+
     def apply(self, edits: Iterable[Edit]) -> None:
         """Lay the edits over the files, in order."""
         for edit in edits:

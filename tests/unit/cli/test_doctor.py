@@ -106,7 +106,7 @@ def test_the_generation_that_is_wanted_decides(good: Path) -> None:
 
 
 def test_the_marketplace_wants_a_disk_of_1_gib(good: Path) -> None:
-    words = (good, "--only", "certification")
+    words = (good, "--only", "vhd-size-marketplace")
     assert document(*words, status=0)["counts"]["warning"] == 1
     assert document(*words, "--mode", "marketplace", status=1)["counts"]["fail"] == 1
 
@@ -321,7 +321,7 @@ def test_noise_is_no_disk_with_a_system(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("boo", ["boot"]), ("boot,vhd-fi", ["boot,vhd-fixed"]), ("gen1", ["gen1"]), ("zz", [])],
+    [("boo", ["boot"]), ("boot,vhd-fi", ["boot,vhd-fixed"]), ("lin", ["linux"]), ("zz", [])],
 )
 def test_a_shell_completes_ids_and_groups(word: str, expected: list[str]) -> None:
     command = cli.commands["doctor"]
