@@ -119,9 +119,7 @@ def judge(check: Check, facts: Facts) -> Finding:
         verdict = not_applicable(reason) if reason else weigh(check, check.run(facts), facts)
     except VmstampError as error:
         unknown = failed(f"could not be checked: {error.message}")
-        verdict = (
-            weigh(check, unknown, facts.target) if check.identity else replace(unknown, status=Status.WARNING)
-        )
+        verdict = weigh(check, unknown, facts) if check.identity else replace(unknown, status=Status.WARNING)
     bad = verdict.status in (Status.FAIL, Status.WARNING)
     return Finding(
         check.id,

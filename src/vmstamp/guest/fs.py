@@ -81,7 +81,7 @@ class Files:
         return mounted.root if mounted else self._child(node, path, name)
 
     def _child(self, node: Node, path: str, name: str) -> Node | None:
-        """The directory's entry, kept by its path: the checks ask for the same few hundred again and again."""
+        """The directory's entry, kept by its path: the checks ask for the same few hundred time and again."""
         if path not in self._kept:
             if len(self._kept) >= MAX_KEPT:
                 self._kept.clear()
