@@ -24,7 +24,14 @@ UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
 FAT_DIRECTORY = 0x10
 
 # The binding that reads each kind; all have the same classes. Loaded when a disk needs it.
-_LIBRARIES = {"ext2": "pyfsext", "ext3": "pyfsext", "ext4": "pyfsext", "xfs": "pyfsxfs", "vfat": "pyfsfat"}
+# What is added here is to be in READ of `vmstamp.guest.probe` too.
+_LIBRARIES = {
+    "ext2": "pyfsext",
+    "ext3": "pyfsext",
+    "ext4": "pyfsext",
+    "xfs": "pyfsxfs",
+    "vfat": "pyfsfat",
+}
 
 
 class Kind(StrEnum):
