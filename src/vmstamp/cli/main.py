@@ -8,7 +8,7 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import copy, disk, disk_look, disk_make, image, road, stamp, transfer, vm
+from vmstamp.cli.commands import copy, disk, disk_look, disk_make, doctor, image, road, stamp, transfer, vm
 from vmstamp.cli.options import Group, examples
 
 
@@ -17,6 +17,7 @@ from vmstamp.cli.options import Group, examples
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=examples(
         "vmstamp demo                               the whole road, once",
+        "vmstamp doctor disk.vhdx                   what of it will fail on Azure?",
         "vmstamp try disk.vhdx                      does this disk come up on Azure?",
         "vmstamp up                                 start the stamp, then:",
         "vmstamp image create web --source disk.vhdx",
@@ -67,6 +68,7 @@ for command in (
     road.demo,
     road.try_,
     disk.inspect,
+    doctor.doctor,
     transfer.upload,
     transfer.download,
     transfer.verify,

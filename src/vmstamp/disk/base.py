@@ -32,7 +32,8 @@ class Disk(ABC):
     and vdi, `subformat` one of fixed, dynamic, differencing and '' (the format has none), `block_size` the
     bytes that it allocates at once (None: it has no blocks). `notes` are sentences about oddities that were
     met while opening and that do not hinder reading. `parent` is the disk whose changes a differencing disk
-    holds; it is closed with its child.
+    holds; it is closed with its child. `uploaded`: it is a blob, so no upload puts anything right any more;
+    `last_sector` is then what lies behind the disk where a footer should, not judged yet (b'' : nothing).
     """
 
     path: Path | None = None
@@ -43,6 +44,8 @@ class Disk(ABC):
     block_size: int | None = None
     notes: tuple[str, ...] = ()
     parent: Disk | None = None
+    uploaded: bool = False
+    last_sector: bytes = b""
 
     def read(self, offset: int, length: int) -> bytes:
         """The `length` bytes at `offset`; ValueError when they are not all inside [0, size).

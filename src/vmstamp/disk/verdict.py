@@ -8,20 +8,24 @@ at opening.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.disk.fixed_vhd import MIB
 from vmstamp.disk.footer import (
     FEATURES_RESERVED,
+    FIXED,
     FOOTER_SIZE,
     FORMAT_VERSION,
     NO_DATA_OFFSET,
+    Footer,
     Geometry,
     geometry,
+    parse_footer,
 )
 from vmstamp.disk.vhd import FixedVhdFile
+from vmstamp.errors import DiskError
 
 GIB, TIB = 1024**3, 1024**4
 MIN_SIZE = 20 * MIB  # Marketplace certification, "The VHD size is less than 20 MB"
@@ -53,7 +57,9 @@ def azure_findings(disk: Disk) -> list[AzureFinding]:
     """What Azure would refuse or run badly of `disk`, gravest first; [] when it is right as it lies."""
     findings = [*_kind(disk), *_size(disk), *_sectors(disk)]
     if isinstance(disk, FixedVhdFile):
-        findings += [*_footer(disk), *_habits(disk)]
+        findings += [*_footer(disk), *_habits(disk.footer)]
+    elif disk.last_sector:
+        findings += _last_sector(disk)
     return sorted(findings, key=lambda finding: ("UPLOAD", "BOOT", "BEST").index(finding.severity))
 
 
@@ -69,7 +75,7 @@ def _kind(disk: Disk) -> Iterator[AzureFinding]:
         yield _on_upload("vhd-container-kind", f"it is a {disk.format} disk; Azure takes fixed VHDs", convert)
     elif disk.subformat != "fixed":
         yield _on_upload("vhd-fixed", f"it is a {disk.subformat} VHD; Azure takes fixed VHDs", convert)
-    if disk.subformat == "differencing":
+    if disk.subformat == "differencing" or disk.parent is not None:
         yield _on_upload("disk-snapshot-chain", "it holds only the changes to another disk", convert)
 
 
@@ -134,9 +140,27 @@ def _footer(disk: FixedVhdFile) -> Iterator[AzureFinding]:
         )
 
 
-def _habits(disk: FixedVhdFile) -> Iterator[AzureFinding]:
+def _last_sector(disk: Disk) -> Iterator[AzureFinding]:
+    """The footer of a page blob, which is read like a raw disk: nothing of it was judged at opening."""
+    again = "download it as a raw disk and upload it again"
+    try:
+        footer = parse_footer(disk.last_sector, "blob", disk.size)
+    except DiskError as error:
+        yield AzureFinding("vhd-footer-checksum", "UPLOAD", error.found, again)
+        return
+    if footer.disk_type != FIXED:
+        yield AzureFinding(
+            "vhd-fixed", "UPLOAD", f"its footer says disk type {footer.disk_type}, not 2", again
+        )
+    if footer.current_size != disk.size:
+        found = f"its footer says {footer.current_size} bytes, but {disk.size} lie before it"
+        yield AzureFinding("vhd-size-consistent", "UPLOAD", found, again)
+    yield from (replace(finding, mend=again, on_upload=False) for finding in _habits(footer))
+
+
+def _habits(footer: Footer) -> Iterator[AzureFinding]:
     """What Azure takes but other readers stumble over."""
-    footer, rewrite = disk.footer, "vmstamp upload writes a new footer"
+    rewrite = "vmstamp upload writes a new footer"
     right = geometry(footer.current_size)
     if footer.geometry not in (right, LARGEST):
         yield AzureFinding(

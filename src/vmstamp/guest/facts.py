@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
@@ -15,6 +16,28 @@ LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64
 
 MBR_EFI = 0xEF  # UEFI 2.10, 5.2.2
 FSTAB = "/etc/fstab"
+
+
+Mode = Literal["generalized", "specialized", "marketplace"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the disk is to become: the generation of VM, and whether VMs of their own are stamped out of it.
+
+    `generation` None: whatever the disk boots in. `mode` None: nothing is said, so identity that is left is
+    worth a warning only. A disk for the marketplace is a generalized one that must meet its rules as well.
+    """
+
+    generation: int | None = None
+    mode: Mode | None = None
+
+    @property
+    def without_identity(self) -> bool:
+        return self.mode in ("generalized", "marketplace")
+
+
+ANY_TARGET = Target()
 
 
 @dataclass(frozen=True)
@@ -38,7 +61,7 @@ class Boot:
 
 @dataclass(frozen=True)
 class Facts:
-    """A disk and, when it holds a Linux that is read, what is on it.
+    """A disk and, when it holds a Linux that is read, what is on it; `target` what it is to become.
 
     Without an operating system `files` and `os` are None and the lists are empty.
     """
@@ -54,6 +77,14 @@ class Facts:
     fstab: tuple[Mount, ...] = ()
     cloud_init: agents.CloudInit | None = None
     waagent: agents.WaAgent | None = None
+    target: Target = ANY_TARGET
+
+    @property
+    def generations(self) -> tuple[int, ...]:
+        """The generations of VM that are judged for: the target's, else those that the disk boots in."""
+        if self.target.generation is not None:
+            return (self.target.generation,)
+        return self.boot.generations or (1, 2)
 
     @property
     def guest(self) -> Files:
@@ -71,10 +102,10 @@ def has_guest(facts: Facts) -> bool:
     return facts.files is not None
 
 
-def gather(disk: Disk) -> Facts:
+def gather(disk: Disk, target: Target = ANY_TARGET) -> Facts:
     """Read the disk. Raises DiskError, and GuestError when the root file system is damaged."""
     found = survey(disk)
-    return gather_guest(Facts(disk, found, _boot(disk, found), files=found.files))
+    return gather_guest(Facts(disk, found, _boot(disk, found), files=found.files, target=target))
 
 
 def gather_guest(facts: Facts) -> Facts:
@@ -97,8 +128,12 @@ def gather_guest(facts: Facts) -> Facts:
 def _boot(disk: Disk, found: Survey) -> Boot:
     esp = next((content for content in found.contents if _is_esp(content)), None)
     files = Files({"/": esp.volume}) if esp is not None and esp.volume is not None else None
-    loaders = tuple(path for path in LOADERS if files is not None and files.is_file(path))
-    return Boot(esp, files, loaders, _has_bios_boot(disk, found))
+    return Boot(esp, files, find_loaders(files), _has_bios_boot(disk, found))
+
+
+def find_loaders(esp: Files | None) -> tuple[str, ...]:
+    """The paths in an EFI system partition that a VM with empty firmware variables starts."""
+    return tuple(path for path in LOADERS if esp is not None and esp.is_file(path))
 
 
 def _is_esp(content: Content) -> bool:

@@ -7,7 +7,7 @@ a Verdict; `judge` joins both into the Finding that people see.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from vmstamp.errors import VmstampError
 
 if TYPE_CHECKING:
     from vmstamp.guest.edits import Edit
-    from vmstamp.guest.facts import Facts
+    from vmstamp.guest.facts import Facts, Target
 
 
 class Status(StrEnum):
@@ -105,11 +105,20 @@ class Finding:
 
 
 def judge(check: Check, facts: Facts) -> Finding:
-    """Run one check. What cannot be read is a warning that says so, never a pass."""
+    """Run one check and weigh its verdict for the target.
+
+    What cannot be read is a warning that says so, never a pass; no disk is called free of identity for it.
+    """
     try:
-        verdict = check.run(facts) if check.applies(facts) else not_applicable("not a question for this disk")
+        reason = _beside_the_target(check, facts)
+        if not reason and not check.applies(facts):
+            reason = "not a question for this disk"
+        verdict = not_applicable(reason) if reason else weigh(check, check.run(facts), facts.target)
     except VmstampError as error:
-        verdict = warned(f"could not be checked: {error.message}")
+        unknown = failed(f"could not be checked: {error.message}")
+        verdict = (
+            weigh(check, unknown, facts.target) if check.identity else replace(unknown, status=Status.WARNING)
+        )
     bad = verdict.status in (Status.FAIL, Status.WARNING)
     return Finding(
         check.id,
@@ -122,3 +131,29 @@ def judge(check: Check, facts: Facts) -> Finding:
         check.severity,
         check.source,
     )
+
+
+def _beside_the_target(check: Check, facts: Facts) -> str:
+    """Why the check is no question for what the disk is to become; '' when it is one."""
+    if check.identity and facts.target.mode == "specialized":
+        return "a specialized disk keeps its identity"
+    if not set(check.generations) & set(facts.generations):
+        names = " and ".join(f"Gen{generation}" for generation in check.generations)
+        return f"a question for {names} only"
+    return ""
+
+
+def weigh(check: Check, verdict: Verdict, target: Target) -> Verdict:
+    """The verdict as it counts for the target.
+
+    Identity that is left fails only a disk that is to be generalized, the marketplace's rules only a disk
+    that goes there. An identity check's own warning is a trace, which never fails.
+    """
+    if check.identity and verdict.status is Status.FAIL and not target.without_identity:
+        return replace(verdict, status=Status.WARNING)
+    if check.severity is Severity.CERTIFICATION:
+        if verdict.status is Status.WARNING and target.mode == "marketplace":
+            return replace(verdict, status=Status.FAIL)
+        if verdict.status is Status.FAIL and target.mode != "marketplace":
+            return replace(verdict, status=Status.WARNING)
+    return verdict

@@ -34,6 +34,11 @@ class Files:
         self._mounts = mounts
 
     @property
+    def trees(self) -> dict[str, Tree]:
+        """The volumes by the directory on which they lie."""
+        return dict(self._mounts)
+
+    @property
     def mounts(self) -> tuple[str, ...]:
         return tuple(sorted(self._mounts))
 

@@ -33,6 +33,8 @@ class PageBlobDisk(Disk):
     no page blob, or the service refuses.
     """
 
+    uploaded = True
+
     def __init__(self, blob: BlobClient) -> None:
         self._blob = blob
         self._lock = threading.Lock()
@@ -58,6 +60,7 @@ class PageBlobDisk(Disk):
         tail = self.read(self._blob_size - FOOTER_LENGTH, FOOTER_LENGTH) if self._blob_size else b""
         if tail.startswith(COOKIE):
             self.size -= FOOTER_LENGTH
+            self.last_sector = tail
         else:
             self.format, self.subformat = "raw", ""
 

@@ -35,7 +35,7 @@ def test_ids_are_unique_and_every_record_is_complete() -> None:
 def test_a_good_guest_passes_every_check(guests: Any) -> None:
     found = findings_of(guests.facts({}))
     rest = {id: f.found for id, f in found.items() if f.status is not Status.PASS}
-    assert rest == {"vhd-size-max-gen1": "not a question for this disk"}
+    assert rest == {"vhd-size-max-gen1": "a question for Gen1 only"}
 
 
 def grub(options: str, kernel: str = "/boot/vmlinuz-6.1.0-42-cloud-amd64") -> str:
@@ -113,7 +113,9 @@ def test_one_defect_fails_one_check(
     ],
 )
 def test_one_defect_of_the_file_fails_one_check(guests: Any, check: str, disk: dict[str, Any]) -> None:
-    assert bad(guests.facts({}, guests.disk(**disk))) == {check: Status.FAIL}
+    found = bad(guests.facts({}, guests.disk(**disk)))
+    found.pop("vhd-size-marketplace", None)  # a disk too small or too large for Azure is so for it as well
+    assert found == {check: Status.FAIL}
 
 
 def test_an_initramfs_without_the_drivers_fails_unless_they_are_built_in(guests: Any) -> None:

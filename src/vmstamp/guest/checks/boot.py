@@ -38,6 +38,9 @@ def _generation(facts: Facts) -> Verdict:
     if not generations:
         return failed("neither a BIOS boot program nor a UEFI removable-media loader was found")
     names = " and ".join(f"Gen{generation}" for generation in generations)
+    wanted = facts.target.generation
+    if wanted is not None and wanted not in generations:
+        return failed(f"boots as {names}, not as Gen{wanted}")
     return passed(f"boots as {names}")
 
 

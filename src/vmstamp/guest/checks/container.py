@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vmstamp.disk.verdict import azure_findings
+from vmstamp.disk.partitions import MIB
+from vmstamp.disk.verdict import GIB, azure_findings
 from vmstamp.guest.checks import sources
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 
 CONVERTED = "`vmstamp upload` converts on the way, with no second file"
 FOOTER = "`vmstamp upload` writes a new footer"
+
+# Marketplace certification, "VHD size": what is taken of an OS disk.
+LINUX_GIB, WINDOWS_GIB = (1, 1023), (30, 250)
+WINDOWS_OR_LINUX = {True: "Windows", False: "Linux"}
 
 
 def always(facts: Facts) -> bool:
@@ -22,7 +27,18 @@ def is_vhd(facts: Facts) -> bool:
 
 
 def is_gen1_only(facts: Facts) -> bool:
-    return facts.boot.generations == (1,)
+    return facts.generations == (1,)
+
+
+def has_partitions(facts: Facts) -> bool:
+    return facts.survey.table is not None and bool(facts.survey.table.partitions)
+
+
+def mended_by_upload(facts: Facts) -> frozenset[str]:
+    """The ids of what `vmstamp upload` puts right on the way; nothing of a disk that is a blob already."""
+    if facts.disk.uploaded:
+        return frozenset()
+    return frozenset(finding.id for finding in azure_findings(facts.disk) if finding.on_upload)
 
 
 def _judged(*ids: str) -> Callable[[Facts], Verdict]:
@@ -35,6 +51,27 @@ def _judged(*ids: str) -> Callable[[Facts], Verdict]:
         return passed(f"{facts.disk.subformat} {facts.disk.format}, {facts.disk.size} bytes".strip())
 
     return run
+
+
+def _marketplace_size(facts: Facts) -> Verdict:
+    """GiB by the certification's limits for the system that is on the disk."""
+    windows = facts.os is not None and facts.os.kind == "Windows"
+    low, high = WINDOWS_GIB if windows else LINUX_GIB
+    size = facts.disk.data_size
+    said = f"it has {size / GIB:.1f} GiB"
+    if low * GIB <= size <= high * GIB:
+        return passed(said)
+    return warned(f"{said}; the marketplace takes {low} to {high} GiB of a {WINDOWS_OR_LINUX[windows]} disk")
+
+
+def _first_mib(facts: Facts) -> Verdict:
+    assert facts.survey.table is not None
+    first = min(facts.survey.table.partitions, key=lambda part: part.start)
+    if first.start < MIB:
+        return warned(
+            f"partition {first.number} starts at byte {first.start}", f"sector {first.start // 512}"
+        )
+    return passed(f"the first partition starts at byte {first.start}")
 
 
 CHECKS = (
@@ -55,7 +92,17 @@ CHECKS = (
         "dynamic and differencing VHDs are refused",
         sources.GENERIC,
         is_vhd,
-        _judged("vhd-fixed", "disk-snapshot-chain"),
+        _judged("vhd-fixed"),
+        CONVERTED,
+    ),
+    Check(
+        "disk-snapshot-chain",
+        "the disk is whole in itself",
+        Severity.UPLOAD,
+        "a file that holds only the changes to another disk is not a disk to Azure",
+        sources.GENERIC,
+        always,
+        _judged("disk-snapshot-chain"),
         CONVERTED,
     ),
     Check(
@@ -69,6 +116,16 @@ CHECKS = (
         FOOTER,
     ),
     Check(
+        "vhd-footer-checksum",
+        "the VHD's footer has the right checksum",
+        Severity.UPLOAD,
+        "a VHD whose footer is damaged is refused when a disk is made of it",
+        "VHD 1.0, Hard Disk Footer Format",
+        is_vhd,
+        _judged("vhd-footer-checksum"),
+        "download the blob as a raw disk and upload it again",
+    ),
+    Check(
         "vhd-size-consistent",
         "the VHD's footer says the size that it has",
         Severity.UPLOAD,
@@ -80,12 +137,22 @@ CHECKS = (
     ),
     Check(
         "vhd-geometry",
-        "the VHD's geometry and id are usual",
+        "the VHD's geometry is that of its size",
         Severity.BEST,
         "other readers go by the geometry and cut the disk short",
         "VHD 1.0, Appendix: CHS Calculation",
         is_vhd,
-        _judged("vhd-geometry", "vhd-unique-id"),
+        _judged("vhd-geometry"),
+        FOOTER,
+    ),
+    Check(
+        "vhd-unique-id",
+        "the VHD has a unique id and no saved state",
+        Severity.BEST,
+        "readers that tell disks by their id take two for one",
+        "VHD 1.0, Hard Disk Footer Format",
+        is_vhd,
+        _judged("vhd-unique-id"),
         FOOTER,
     ),
     Check(
@@ -117,6 +184,7 @@ CHECKS = (
         is_gen1_only,
         _judged("vhd-size-max-gen1", "vhd-size-max-gen2"),
         "shrink the disk, or make it boot by UEFI",
+        generations=(1,),
     ),
     Check(
         "vhd-size-max-gen2",
@@ -137,5 +205,25 @@ CHECKS = (
         always,
         _judged("disk-sector-512"),
         "install again on a disk with sectors of 512 bytes",
+    ),
+    Check(
+        "vhd-size-marketplace",
+        "the disk has a size that the marketplace takes",
+        Severity.CERTIFICATION,
+        "an OS disk of another size is not certified",
+        sources.CERTIFICATION,
+        always,
+        _marketplace_size,
+        "vmstamp disk resize FILE SIZE, after the file systems were grown or shrunk",
+    ),
+    Check(
+        "part-first-mib-free",
+        "the first MiB of the disk is free",
+        Severity.CERTIFICATION,
+        "the marketplace wants the first 2048 sectors empty, and boot loaders put themselves there",
+        sources.CERTIFICATION,
+        has_partitions,
+        _first_mib,
+        "install again with the first partition at sector 2048",
     ),
 )
