@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from vmstamp.guest.edited import real_path
 from vmstamp.guest.edits import Edit
 from vmstamp.guest.fs import Files
 from vmstamp.guest.identity.accounts import (
@@ -34,6 +33,7 @@ from vmstamp.guest.identity.step import (
     in_homes,
     joined,
     places,
+    real_path,
     removing,
     together,
 )

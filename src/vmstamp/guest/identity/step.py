@@ -14,7 +14,7 @@ from functools import cached_property
 
 from vmstamp.guest import agents
 from vmstamp.guest.edits import Edit, Empty, Remove, Truncate, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.fs import MAX_LINKS, Files
 from vmstamp.guest.identity.accounts import User, decode, encode, passwords_of, users_of, without_lines
 from vmstamp.guest.volume import Kind
 
@@ -171,6 +171,28 @@ def is_own_home(home: str) -> bool:
     parts = home.split("/")
     usual = len(parts) >= 3 and parts[0] == "" and not {"", ".", ".."} & set(parts[1:])
     return usual and f"/{parts[1]}" not in SYSTEM_DIRECTORIES
+
+
+def real_path(files: Files, path: str) -> str | None:
+    """The path, free of links, of what `path` leads to in the guest; None when nothing is there."""
+    if not files.exists(path):
+        return None
+    waiting, done, links = path.split("/")[::-1], list[str](), 0
+    while waiting:
+        name = waiting.pop()
+        if name in ("", ".", ".."):
+            done = done[:-1] if name == ".." else done
+            continue
+        target = files.readlink("/".join(("", *done, name)))
+        if target is None:
+            done.append(name)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            return None
+        done = [] if target.startswith("/") else done
+        waiting += target.split("/")[::-1]
+    return "/" + "/".join(done)
 
 
 def _glob(files: Files, directory: str, parts: list[str]) -> Iterator[str]:
