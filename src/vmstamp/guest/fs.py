@@ -21,6 +21,7 @@ MAX_PATH = 4096  # bytes of a path, as in Linux
 MAX_FILE = 16 * 1024 * 1024  # bytes of a file that is read whole
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+WINDOWS_HIVE = "/Windows/System32/config/SYSTEM"  # every Windows has this registry hive
 
 
 class Files:
@@ -202,7 +203,7 @@ def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     seen = ", ".join(content.describe() for content in found.contents if content.file_system)
     return GuestError(
         f"{disk.path or 'the disk'}: no operating system found; it holds: {seen or 'nothing known'}",
-        hint="a Linux on ext2, ext3, ext4 or XFS is read by this version; is this a data disk?",
+        hint="a Linux on ext2, ext3, ext4 or XFS and a Windows on NTFS are read by this version; is this a data disk?",
     )
 
 
@@ -242,7 +243,8 @@ def _names_a_system(content: Content) -> bool:
     if content.volume is None or content.volume.file_system.kind == "vfat":
         return False
     files = Files({"/": content.volume})
-    return any(files.find(path, follow=False) for path in OS_RELEASE)
+    marks = (WINDOWS_HIVE,) if content.volume.file_system.kind == "ntfs" else OS_RELEASE
+    return any(files.find(path, follow=False) for path in marks)
 
 
 def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:

@@ -1,6 +1,6 @@
 """What a partition holds, by its magic numbers; and the superblock facts that the readers do not give.
 
-Only ext2/3/4, XFS and FAT are read by this version; everything else is named, so that a report says what it
+Only ext2/3/4, XFS, FAT and NTFS are read by this version; everything else is named, so that a report says what it
 did not see.
 
 ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4/super.rst):
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vmstamp.guest.window import Window
+from vmstamp.guest.windows.ntfs import read_ntfs
 
 EXT_MAGIC = 0xEF53
 EXT_HAS_JOURNAL = 0x4  # compatible
@@ -28,7 +29,7 @@ EXT_64BIT = 0x80
 # Incompatible features whose files libfsext gives wrongly or not at all.
 EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 0x10000: "encrypt"}
 
-READ = ("ext2", "ext3", "ext4", "xfs", "vfat")
+READ = ("ext2", "ext3", "ext4", "xfs", "vfat", "ntfs")
 # What may hold an operating system that this version does not read.
 OPAQUE = ("ntfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs", "squashfs")
 
@@ -75,6 +76,8 @@ def probe(window: Window) -> FileSystem | None:
         return fat
     for offset, magic, kind in _MAGICS:
         if window.read_at(offset, len(magic)) == magic:
+            if kind == "ntfs":
+                return FileSystem(kind, **read_ntfs(window))
             unread = "" if kind in READ else "not read by this version"
             return FileSystem(kind, **_names(kind, window), unread=unread)
     return None

@@ -29,6 +29,7 @@ from vmstamp.disk.base import Disk
 from vmstamp.guest.fs import Files, Survey, no_operating_system, survey
 from vmstamp.guest.identity import agents, machine, never, people, software, traces
 from vmstamp.guest.identity.step import Guest, Severity, Step
+from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows
 
 STEPS: tuple[Step, ...] = (
     *people.STEPS,
@@ -39,6 +40,7 @@ STEPS: tuple[Step, ...] = (
     *never.STEPS,
 )
 
+WINDOWS_STATE = "win-imagestate"
 # Where the steps look; a file system there that cannot be read leaves the answer open.
 PLACES = ("/etc/", "/home/", "/root/", "/var/")
 
@@ -86,9 +88,23 @@ def read_identity(disk: Disk) -> Identity:
 
 
 def identity_in(found: Survey) -> Identity:
-    """The same of a disk that was looked at and has an operating system."""
+    """The same of a disk that was looked at and has an operating system.
+
+    Of Windows only setup's ImageState is known: all else is Sysprep's.
+    """
     assert found.files is not None
+    if is_windows(found.files):
+        return Identity((*_doubts(found), *_windows(found.files)))
     return Identity((*_doubts(found), *identity_of(found.files).leftovers))
+
+
+def _windows(files: Files) -> Iterator[Leftover]:
+    state = image_state(files)
+    if state is None:
+        detail = "setup has told no ImageState, so Sysprep did not generalize it"
+        yield Leftover(WINDOWS_STATE, Severity.IDENTITY, SYSTEM_HIVE, detail)
+    elif not state.generalized:
+        yield Leftover(WINDOWS_STATE, Severity.IDENTITY, state.where, f"{state.name[:64]}: {state.sentence}")
 
 
 def _doubts(found: Survey) -> Iterator[Leftover]:
