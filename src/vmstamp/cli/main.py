@@ -8,7 +8,19 @@ import signal
 import click
 
 from vmstamp import __version__, settings
-from vmstamp.cli.commands import copy, disk, disk_look, disk_make, doctor, image, road, stamp, transfer, vm
+from vmstamp.cli.commands import (
+    copy,
+    disk,
+    disk_look,
+    disk_make,
+    doctor,
+    generalize,
+    image,
+    road,
+    stamp,
+    transfer,
+    vm,
+)
 from vmstamp.cli.options import Group, examples
 
 
@@ -69,6 +81,7 @@ for command in (
     road.try_,
     disk.inspect,
     doctor.doctor,
+    generalize.generalize,
     transfer.upload,
     transfer.download,
     transfer.verify,

@@ -8,7 +8,7 @@ the edits out is `vmstamp.guest.workshop`; what is left afterwards is read from 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vmstamp.disk.base import Disk
@@ -16,10 +16,22 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Edit, Empty, Remove, Run, Write, describe
 from vmstamp.guest.fs import Survey, no_operating_system, survey
 from vmstamp.guest.identity import STEPS, Identity, identity_in
-from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Step
+from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Severity, Step
 from vmstamp.guest.overlay import Overlay
 
 ALIASES = {"users": "users-pre-existing"}
+
+# The implicit place that Windows Setup searches first. Spec: Windows Setup, implicit answer file search order
+ANSWER_FILE = "/Windows/Panther/Unattend/Unattend.xml"
+PLACE_ANSWER_FILE = Step(
+    "answer-file",
+    "place an answer file for Windows Setup",
+    "it wins over the one on the provisioning DVD, so Azure's user and name may not be set",
+    "Windows Setup, implicit answer file search order; azure-compute-docs generalize.yml",
+    Severity.TRACE,
+    lambda _: iter(()),
+    Default.OFF,
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,7 @@ def plan(found: Survey, choice: Choice | None = None) -> Plan:
             if task.edits:
                 tasks.append(task)
     edits = compact(edit for task in tasks for edit in task.edits)
-    left = identity_in(_with_files(found, overlay))
-    return Plan(tuple(tasks), left, edits)
+    return Plan(tuple(tasks), identity_in(replace(found, files=overlay)), edits)
 
 
 def do(step: Step, overlay: Overlay, choice: Choice | None = None) -> Task:
@@ -75,12 +86,6 @@ def do(step: Step, overlay: Overlay, choice: Choice | None = None) -> Task:
             places.append(found)
             edits += made
     return Task(step, tuple(places), tuple(edits))
-
-
-def _with_files(found: Survey, overlay: Overlay) -> Survey:
-    return Survey(
-        found.table, found.problem, found.contents, found.root, overlay, found.unmounted
-    )
 
 
 def compact(edits: Iterable[Edit]) -> tuple[Edit, ...]:
@@ -102,31 +107,41 @@ def compact(edits: Iterable[Edit]) -> tuple[Edit, ...]:
     return tuple(reversed(kept))
 
 
-def require_generalizable(disk: Disk) -> Survey:
+def look(disk: Disk) -> Survey:
     """Look at a disk; GuestError, with what to do, when it cannot be generalized as it lies."""
     found = survey(disk)
-    name = str(disk.path or "the disk")
     if found.files is None:
-        if is_windows(found):
-            raise GuestError(
-                f"{name}: Windows is generalized by Sysprep, which must run inside of it",
-                hint="boot it and run: sysprep /generalize /oobe /shutdown; vmstamp doctor tells its state",
-            )
         raise no_operating_system(disk, found)
     for content in found.contents:
         if content.file_system is not None and content.file_system.dirty:
             raise GuestError(
-                f"{name}: {content.where}: {content.file_system.dirty}",
-                hint="boot it and shut it down cleanly, then generalize it",
+                f"{disk.path or 'the disk'}: {content.where}: {content.file_system.dirty}",
+                hint="boot it and shut it down cleanly (Windows: shutdown /s /f /t 0), then generalize it",
             )
     return found
 
 
-def is_windows(found: Survey) -> bool:
-    """NTFS and no other operating system: as far as is known without looking into it."""
-    return found.files is None and any(
-        content.file_system is not None and content.file_system.kind == "ntfs" for content in found.contents
-    )
+def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
+    """The plan for a Windows: nothing, or an answer file placed.
+
+    Raises GuestError for a Windows that is not generalized and gets no answer file: Sysprep alone generalizes
+    it, and only from inside.
+    """
+    left = identity_in(found)
+    if answer_file is None:
+        if not left.generalized:
+            first = left.of(Severity.IDENTITY)[0]
+            raise GuestError(
+                f"Windows is generalized by Sysprep, which must run inside of it; its state: {first.detail}",
+                hint="boot it and run: C:\\Windows\\System32\\Sysprep\\sysprep.exe /generalize /oobe /shutdown",
+            )
+        return Plan((), left, ())
+    if b"<unattend" not in answer_file[:65536].replace(b"\0", b""):
+        raise GuestError(
+            "the answer file has no element <unattend>", hint="Spec: Windows Setup, answer files"
+        )
+    write = Write(ANSWER_FILE, answer_file)
+    return Plan((Task(PLACE_ANSWER_FILE, (Found(ANSWER_FILE, "an answer file"),), (write,)),), left, (write,))
 
 
 def check_ids(ids: Iterable[str]) -> frozenset[str]:

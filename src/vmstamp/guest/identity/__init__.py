@@ -3,8 +3,8 @@
 A leftover is of one of two kinds. `identity`: two VMs stamped out of the disk would be, or admit, the same
 one, or an agent would believe that it has provisioned already; any of these and the disk is not generalized,
 whoever wanted it so. `trace`: something of the old machine that does no such harm (logs, the host name that
-provisioning replaces, caches), or a secret of which only the owner knows whether every VM shall have it; it is
-listed.
+provisioning replaces, caches), or a secret of which only the owner knows whether every VM shall have it; it
+is listed.
 
 Only places are told, never the secrets in them.
 
@@ -13,8 +13,8 @@ left: logs, root's keys that cloud-init made refusing, sudo rights of the delete
 cloud-init writes anew. What those two do not touch and what is identity all the same: people other than the
 one that the agent made, and a D-Bus machine id that is a file of its own (systemd copies it into machine-id).
 
-Each kind of leftover is a Step (`step`), which also has the edits that take it away; STEPS has them all, in the
-order in which they are done: users first, for who they are is read from what other steps remove.
+Each kind of leftover is a Step (`step`), which also has the edits that take it away; STEPS has them all, in
+the order in which they are done: users first, for who they are is read from what other steps remove.
 
 Sources: WALinuxAgent `pa/deprovision/default.py`, cloud-init `cmd/clean.py`, guestfs-tools `sysprep/`.
 """

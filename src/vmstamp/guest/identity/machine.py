@@ -45,7 +45,8 @@ ISCSI_GENERATOR = "/lib/open-iscsi/startup-checks.sh"  # Debian's: makes a name 
 
 LEASES = (
     *((f"/var/lib/{directory}/*lease*", "a DHCP lease")
-      for directory in ("dhcp", "dhclient", "dhcpcd", "NetworkManager", "systemd/network", "wicked", "dhcpcd5")),
+      for directory in ("dhcp", "dhclient", "dhcpcd", "dhcpcd5", "NetworkManager", "systemd/network",
+                        "wicked")),
     *((f"/var/lib/{name}", "an id that the machine shows to DHCP servers")
       for name in ("dhcpcd/duid", "dhcpcd/secret", "dhcpcd5/duid", "NetworkManager/secret_key",
                    "wicked/duid.xml", "wicked/iaid.xml")),
@@ -134,7 +135,9 @@ def _hostname(guest: Guest) -> Iterator[Found]:
             detail = f"the host name {name[:64]}, which provisioning replaces"
             yield Found(path, detail, writing(path, b"localhost\n"))
     for path in ("/etc/sysconfig/network", *guest.glob("/etc/sysconfig/network-scripts/ifcfg-*")):
-        if any(HOSTNAME_LINE.match(line) and "localhost" not in line for line in guest.text(path).split("\n")):
+        if any(
+            HOSTNAME_LINE.match(line) and "localhost" not in line for line in guest.text(path).split("\n")
+        ):
             detail = "the host name, for the network"
             yield Found(path, detail, dropping(path, lambda line: bool(HOSTNAME_LINE.match(line))))
     if guest.holds("/etc/machine-info"):
@@ -274,7 +277,7 @@ STEPS = (
         "net-hwaddr",
         "remove MAC addresses from network configuration",
         "the configuration is for an adapter that a new VM has not",
-        "azure-docs migrate/prepare-for-agentless-migration.md; guestfs-tools sysprep_operation_net_hwaddr.ml",
+        "azure-docs migrate/prepare-for-agentless-migration.md; guestfs-tools sysprep net_hwaddr",
         Severity.TRACE,
         joined(
             _hardware_addresses,

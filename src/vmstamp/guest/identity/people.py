@@ -16,7 +16,6 @@ from vmstamp.guest.identity.accounts import (
     User,
     has_password,
     own_group,
-    users_of,
     with_password,
     without_member,
     without_user,
@@ -204,16 +203,14 @@ def _authorized_keys(guest: Guest) -> Iterator[Found]:
 def _refused_keys(guest: Guest) -> Iterator[Found]:
     for path, user, keys in _keys(guest):
         if keys and all(REFUSING_STUB in key for key in keys):
-            yield Found(
-                path, f"cloud-init's keys that only tell not to log in as {user}", removing(path)
-            )
+            yield Found(path, f"cloud-init's keys that only tell not to log in as {user}", removing(path))
 
 
 def _keys(guest: Guest) -> Iterator[tuple[str, str, list[str]]]:
     """(path, user, lines with keys) of every user's AuthorizedKeysFile, each file once."""
     seen = set()
     patterns = _key_files(guest)
-    owners = {name: home for name, home in guest.homes}
+    owners = dict(guest.homes)
     for user in ("root", *(user.name for user in guest.users[:MAX_USERS])):
         for pattern in patterns:
             path = _expand(pattern, user, owners.get(user, ""))

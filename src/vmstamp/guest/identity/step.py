@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import islice
 
 from vmstamp.guest import agents
 from vmstamp.guest.edits import Edit, Empty, Remove, Truncate, Write
@@ -131,12 +132,7 @@ class Guest:
     def glob(self, pattern: str, top: str = "") -> Iterator[str]:
         """Paths below `top` that are there; `*` and the like stand for names in one directory, hidden ones
         only when the pattern names the dot. The last component may be a link to nothing."""
-        count = 0
-        for path in _glob(self.files, top, pattern.strip("/").split("/")):
-            count += 1
-            if count > MAX_FOUND:
-                return
-            yield path
+        return islice(_glob(self.files, top, pattern.strip("/").split("/")), MAX_FOUND)
 
     def holds(self, path: str) -> bool:
         """There is a file that is not empty, a link, or a directory with entries."""

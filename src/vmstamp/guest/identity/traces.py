@@ -42,7 +42,9 @@ def _logs(guest: Guest) -> Iterator[Found]:
             files = [(one, size) for one, size in guest.walk(path) if size]
         else:
             node = guest.files.find(path, follow=False)
-            files = [(path, node.size)] if node is not None and guest.files.is_file(path) and node.size else []
+            files = (
+                [(path, node.size)] if node is not None and guest.files.is_file(path) and node.size else []
+            )
         if files:
             edits = [Remove(one) if _goes(one) else Truncate(one) for one, _ in files]
             detail = f"{len(files)} logs" if guest.files.is_directory(path) else "a log"
@@ -57,9 +59,9 @@ def _backups(guest: Guest) -> Iterator[Found]:
     for top in ("/etc", "/root", "/srv", "/var/backups"):
         for path, _ in guest.walk(top):
             name = path.rsplit("/", 1)[-1]
-            if name.endswith((".bak", "~", ".dpkg-old", ".rpmsave")) or name.startswith(".#"):
-                if path not in _ACCOUNT_BACKUPS:
-                    yield Found(path, "a backup of a file", removing(path))
+            backup = name.endswith((".bak", "~", ".dpkg-old", ".rpmsave")) and not name.startswith(".")
+            if (backup or name.startswith(".#")) and path not in _ACCOUNT_BACKUPS:
+                yield Found(path, "a backup of a file", removing(path))
 
 
 _ACCOUNT_BACKUPS = tuple(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow"))
