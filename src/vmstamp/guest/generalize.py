@@ -112,13 +112,18 @@ def look(disk: Disk) -> Survey:
     found = survey(disk)
     if found.files is None:
         raise no_operating_system(disk, found)
+    refuse_dirty(found, str(disk.path or "the disk"))
+    return found
+
+
+def refuse_dirty(found: Survey, name: str) -> None:
+    """GuestError when a file system was not unmounted: what is read may not be what the guest would see."""
     for content in found.contents:
         if content.file_system is not None and content.file_system.dirty:
             raise GuestError(
-                f"{disk.path or 'the disk'}: {content.where}: {content.file_system.dirty}",
+                f"{name}: {content.where}: {content.file_system.dirty}",
                 hint="boot it and shut it down cleanly (Windows: shutdown /s /f /t 0), then generalize it",
             )
-    return found
 
 
 def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
@@ -133,7 +138,7 @@ def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
             first = left.of(Severity.IDENTITY)[0]
             raise GuestError(
                 f"Windows is generalized by Sysprep, which must run inside of it; its state: {first.detail}",
-                hint="boot it and run: C:\\Windows\\System32\\Sysprep\\sysprep.exe /generalize /oobe /shutdown",
+                hint="boot it and run: sysprep.exe /generalize /oobe /shutdown",
             )
         return Plan((), left, ())
     if b"<unattend" not in answer_file[:65536].replace(b"\0", b""):

@@ -184,11 +184,11 @@ def _sudoers(guest: Guest) -> Iterator[Found]:
 
 
 def _orphan_sudoers(guest: Guest) -> Iterator[Found]:
-    names = {user.name for user in guest.users}
+    names = {"ALL", *(user.name for user in guest.users)}
     for path in guest.glob(f"{SUDOERS}/*"):
         name = path.rsplit("/", 1)[-1]
         granted = _granted(guest.text(path))
-        gone = bool(granted) and not any(who in names for who in granted)
+        gone = bool(granted) and not any(who in names or who.startswith("%") for who in granted)
         if gone and (name in AGENT_SUDOERS or set(granted) <= set(BUILDERS)):
             yield Found(path, "rights of a user that is no more", removing(path))
 
