@@ -30,7 +30,7 @@ Progress = Callable[[int], None]
 def refuse_resize(disk: Disk, size: int) -> None:
     """DiskError when `disk`, in its file, cannot be given `size` bytes without loss."""
     path = disk.path or Path("-")
-    _refuse_rewriting(disk, path)
+    refuse_rewriting(disk, path)
     if disk.subformat == "differencing":
         raise DiskError(path, "is a differencing disk", hint="merge it first: vmstamp disk merge")
     if isinstance(disk, FixedVhdFile | DynamicVhdFile) and size % MIB:
@@ -49,7 +49,7 @@ def resize(disk: Disk, size: int, progress: Progress | None = None) -> None:
     """
     refuse_resize(disk, size)
     assert disk.path is not None
-    _write_like(disk, Resized(disk, size), disk.path, progress)
+    write_like(disk, Resized(disk, size), disk.path, progress)
 
 
 def _refuse_too_large(disk: Disk, path: Path, size: int) -> None:
@@ -86,7 +86,7 @@ def refuse_merge(child: Disk) -> Disk:
     if child.parent is None or not isinstance(child, BlockDisk):
         raise DiskError(path, f"is a {child.subformat} {child.format} disk: it has no parent to merge into")
     parent = child.parent
-    _refuse_rewriting(parent, parent.path or path)
+    refuse_rewriting(parent, parent.path or path)
     if parent.subformat == "differencing":
         raise DiskError(
             path,
@@ -104,11 +104,11 @@ def merge(child: Disk, progress: Progress | None = None) -> None:
     """
     parent = refuse_merge(child)
     assert parent.path is not None
-    _write_like(parent, child, parent.path, progress)
+    write_like(parent, child, parent.path, progress)
     sync_file(parent.path.resolve().parent)
 
 
-def _refuse_rewriting(disk: Disk, path: Path) -> None:
+def refuse_rewriting(disk: Disk, path: Path) -> None:
     if not isinstance(disk, RawDisk | FixedVhdFile | DynamicVhdFile | vhdx.Vhdx):
         raise DiskError(
             path,
@@ -117,7 +117,7 @@ def _refuse_rewriting(disk: Disk, path: Path) -> None:
         )
 
 
-def _write_like(model: Disk, content: Disk, path: Path, progress: Progress | None) -> None:
+def write_like(model: Disk, content: Disk, path: Path, progress: Progress | None) -> None:
     """Write `content` to `path` in the model's format and subformat, with its id.
 
     Of a symbolic link the file behind it is replaced, and the link stays.

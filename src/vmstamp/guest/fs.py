@@ -6,12 +6,15 @@ there. Nothing of the host is ever looked at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import Partition, PartitionTable, read_partitions
 from vmstamp.errors import DiskError, GuestError
-from vmstamp.guest.fstab import parse_fstab
+from vmstamp.guest.btrfs import Btrfs
+from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.lvm import LogicalDisk, LogicalVolume, read_physical_volume, read_volumes
 from vmstamp.guest.probe import FileSystem, probe
 from vmstamp.guest.volume import Kind, Node, Tree, Volume
 from vmstamp.guest.window import Window
@@ -127,13 +130,17 @@ def _components(path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Content:
-    """What was found in one partition (`partition` None: on the whole disk, which has no table)."""
+    """What was found in one partition (`partition` None: on the whole disk, which has no table).
+
+    `logical` is the logical volume in which it lies, of the group whose first physical volume is `partition`.
+    """
 
     partition: Partition | None
     file_system: FileSystem | None
-    volume: Volume | None = field(default=None, repr=False)
+    volume: Volume | Btrfs | None = field(default=None, repr=False)
     partition_uuid: str = ""  # PARTUUID: a GPT's GUID, or an MBR's disk signature and number
     problem: str = ""  # why a file system of a kind that is read could not be opened
+    logical: LogicalVolume | None = None
 
     @property
     def number(self) -> int:
@@ -141,6 +148,8 @@ class Content:
 
     @property
     def where(self) -> str:
+        if self.logical is not None:
+            return f"logical volume {self.logical.group}/{self.logical.name}"
         return f"partition {self.partition.number}" if self.partition else "the whole disk"
 
     @property
@@ -180,10 +189,12 @@ def survey(disk: Disk) -> Survey:
         contents = tuple(
             _look(disk, p, p.start, p.length, _partition_uuid(disk, p)) for p in table.partitions
         )
+    contents = _with_logical(disk, contents)
     root = _find_root(contents)
-    if root is None or root.volume is None:
+    tree = _system_tree(root) if root is not None else None
+    if tree is None:
         return Survey(table, problem, contents)
-    files, unmounted = _mount(root.volume, contents)
+    files, unmounted = _mount(tree, contents)
     return Survey(table, problem, contents, root, files, unmounted)
 
 
@@ -203,7 +214,7 @@ def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     seen = ", ".join(content.describe() for content in found.contents if content.file_system)
     return GuestError(
         f"{disk.path or 'the disk'}: no operating system found; it holds: {seen or 'nothing known'}",
-        hint="a Linux on ext2, ext3, ext4 or XFS and a Windows on NTFS are read by this version; is this a data disk?",
+        hint="a Linux on ext4, XFS or btrfs and a Windows on NTFS are read; is this a data disk?",
     )
 
 
@@ -224,30 +235,84 @@ def _partition_uuid(disk: Disk, partition: Partition) -> str:
 def _look(disk: Disk, partition: Partition | None, start: int, size: int, uuid: str) -> Content:
     window = Window(disk, start, size)
     file_system = probe(window)
-    if file_system is None or file_system.unread:
-        return Content(partition, file_system, partition_uuid=uuid)
+    content = Content(partition, file_system, partition_uuid=uuid)
+    return content if file_system is None else _open(content, window, file_system)
+
+
+def _open(content: Content, window: Window, file_system: FileSystem) -> Content:
+    """The content with its volume, or with the problem that it has."""
+    if file_system.unread or file_system.kind == "LVM":
+        return content
     try:
-        content = Content(partition, file_system, Volume(window, file_system), uuid)
-        _names_a_system(content)  # a first look, so that a damaged tree shows here
+        make = Btrfs if file_system.kind == "btrfs" else Volume
+        opened = replace(content, volume=make(window, file_system))
+        _system_tree(opened)  # a first look, so that a damaged tree shows here
     except GuestError as error:
-        return Content(partition, file_system, partition_uuid=uuid, problem=error.message)
-    return content
+        return replace(content, problem=error.message)
+    return opened
+
+
+def _with_logical(disk: Disk, contents: tuple[Content, ...]) -> tuple[Content, ...]:
+    """The contents, and behind them those of the logical volumes on LVM's physical volumes."""
+    known, physical, first = [], [], None
+    for content in contents:
+        if content.file_system is not None and content.file_system.kind == "LVM":
+            part = content.partition
+            start, size = (part.start, part.length) if part else (0, disk.size)
+            try:
+                physical.append(read_physical_volume(Window(disk, start, size), start))
+                first = first or content
+            except GuestError as error:
+                content = replace(content, problem=error.message)
+        known.append(content)
+    if first is None:
+        return tuple(known)
+    try:
+        volumes = read_volumes(disk, tuple(physical))
+    except GuestError as error:
+        return tuple(replace(one, problem=error.message) if one is first else one for one in known)
+    return (*known, *(_look_in_volume(disk, first.partition, volume) for volume in volumes))
+
+
+def _look_in_volume(disk: Disk, partition: Partition | None, logical: LogicalVolume) -> Content:
+    if logical.problem:
+        return Content(partition, None, problem=logical.problem, logical=logical)
+    window = Window(LogicalDisk(disk, logical), 0, logical.size)
+    file_system = probe(window)
+    content = Content(partition, file_system, logical=logical)
+    return content if file_system is None else _open(content, window, file_system)
 
 
 def _find_root(contents: tuple[Content, ...]) -> Content | None:
     """The first content whose files name an operating system."""
-    return next((content for content in contents if _names_a_system(content)), None)
+    return next((content for content in contents if _system_tree(content) is not None), None)
 
 
-def _names_a_system(content: Content) -> bool:
-    if content.volume is None or content.volume.file_system.kind == "vfat":
-        return False
-    files = Files({"/": content.volume})
-    marks = (WINDOWS_HIVE,) if content.volume.file_system.kind == "ntfs" else OS_RELEASE
+# Where the root lies when the default subvolume is the top: Ubuntu, Fedora, Debian, openSUSE.
+ROOT_SUBVOLUMES = ("@", "root", "@rootfs", "@/.snapshots/1/snapshot")
+
+
+def _system_tree(content: Content) -> Tree | None:
+    """The tree of the content's that has an operating system; None when there is none."""
+    volume = content.volume
+    if volume is None or volume.file_system.kind == "vfat":
+        return None
+    if _names_a_system(volume):
+        return volume
+    if isinstance(volume, Btrfs):
+        subvolumes = (volume.find_subvolume(path) for path in ROOT_SUBVOLUMES)
+        return next((one for one in subvolumes if one is not None and _names_a_system(one)), None)
+    return None
+
+
+def _names_a_system(tree: Tree) -> bool:
+    files = Files({"/": tree})
+    ntfs = isinstance(tree, Volume) and tree.file_system.kind == "ntfs"
+    marks = (WINDOWS_HIVE,) if ntfs else OS_RELEASE
     return any(files.find(path, follow=False) for path in marks)
 
 
-def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
+def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
     """The tree of root and of those fstab entries that lie on this disk."""
     mounts: dict[str, Tree] = {"/": root}
     unmounted = []
@@ -256,18 +321,39 @@ def _mount(root: Volume, contents: tuple[Content, ...]) -> tuple[Files, tuple[tu
         if not entry.target.startswith("/") or entry.target == "/":
             continue
         content = find_source(entry.source, contents)
-        if content is not None and content.volume is not None:
-            mounts[entry.target.rstrip("/")] = content.volume
+        tree = _tree_of(content, entry) if content is not None else None
+        if tree is not None:
+            mounts[entry.target.rstrip("/")] = tree
         elif entry.is_device:
             unmounted.append((entry.source, entry.target))
     return Files(mounts), tuple(unmounted)
 
 
+def _tree_of(content: Content, entry: Mount) -> Tree | None:
+    """What `entry` shows of the content: of btrfs the subvolume that its options name. Spec: btrfs(5)."""
+    volume = content.volume
+    if not isinstance(volume, Btrfs):
+        return volume
+    found: Tree | None = volume
+    for option in entry.options:
+        key, _, value = option.partition("=")
+        try:
+            if key == "subvol":
+                found = volume.find_subvolume(value)
+            elif key == "subvolid" and value.isascii() and value.isdigit() and len(value) < 20:
+                found = volume.subvolume(int(value) or 5)
+        except GuestError:
+            return None
+    return found
+
+
 def find_source(source: str, contents: tuple[Content, ...]) -> Content | None:
-    """The content that an fstab source or a `root=` names by UUID, LABEL, PARTUUID or PARTLABEL."""
+    """The content that an fstab source or a `root=` names by UUID, label or PARTUUID, or as a volume."""
     for prefix, key in _BY_PATH.items():
         if source.startswith(prefix):
             source = f"{key}={source[len(prefix) :]}"
+    if source.startswith("/dev/"):
+        return next((c for c in contents if c.logical is not None and source in c.logical.paths), None)
     key, _, value = source.partition("=")
     value = value.strip("\"'")
     if not value:
@@ -277,8 +363,15 @@ def find_source(source: str, contents: tuple[Content, ...]) -> Content | None:
 
 def names_content(source: str) -> bool:
     """Whether the source names a file system or partition in a way that the disk alone can answer."""
-    return source.upper().startswith(("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", *_BY_PATH_UPPER))
+    if source.upper().startswith(("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", *_BY_PATH_UPPER)):
+        return True
+    volume = _VOLUME_PATH.match(source)
+    return volume is not None and volume[1] not in _OTHER_DEVICES
 
+
+# A logical volume's path, and the directories of /dev whose names look like a volume group's.
+_VOLUME_PATH = re.compile(r"/dev/([\w.+-]+)/[\w.+-]+$")
+_OTHER_DEVICES = ("disk", "md", "zvol", "block", "char", "loop", "shm", "pts", "bus", "cciss", "ida")
 
 _BY_PATH = {
     "/dev/disk/by-uuid/": "UUID",
@@ -294,7 +387,7 @@ def _is_named(content: Content, key: str, value: str) -> bool:
         return content.file_system is not None and content.file_system.uuid.lower() == value.lower()
     if key == "LABEL":
         return content.file_system is not None and content.file_system.label == value
-    if content.partition is None:
+    if content.partition is None or content.logical is not None:
         return False
     if key == "PARTUUID":
         return content.partition_uuid == value.lower()

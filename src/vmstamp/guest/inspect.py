@@ -175,9 +175,15 @@ def _partition(content: Content, disk_size: int) -> PartitionReport:
         start=part.start if part else 0,
         end=part.end if part else disk_size,
         type=kind,
-        name=part.name if part else "",
+        name=_partition_name(content),
         content=found.kind if found else "",
         uuid=found.uuid if found else "",
         label=found.label if found else "",
         note=content.note,
     )
+
+
+def _partition_name(content: Content) -> str:
+    if content.logical is not None:
+        return f"{content.logical.group}/{content.logical.name}"
+    return content.partition.name if content.partition else ""

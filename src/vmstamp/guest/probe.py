@@ -1,7 +1,7 @@
 """What a partition holds, by its magic numbers; and the superblock facts that the readers do not give.
 
-Only ext2/3/4, XFS, FAT and NTFS are read by this version; everything else is named, so that a report says what it
-did not see.
+Only ext2/3/4, XFS, btrfs, FAT and NTFS are read by this version, and LVM's physical volumes; everything else
+is named, so that a report says what it did not see.
 
 ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4/super.rst):
 
@@ -10,6 +10,8 @@ ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4
     0x20  u32  blocks per group         0x68  16   UUID
     0x38  u16  magic 0xEF53             0x78  16   label
     0x3A  u16  state (1 clean, 2 errors)   0x150 u32 block count, high (64bit)
+
+btrfs superblock at byte 65536 (Linux include/uapi/linux/btrfs_tree.h): see `vmstamp.guest.btrfs`.
 """
 
 from __future__ import annotations
@@ -29,9 +31,13 @@ EXT_64BIT = 0x80
 # Incompatible features whose files libfsext gives wrongly or not at all.
 EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 0x10000: "encrypt"}
 
-READ = ("ext2", "ext3", "ext4", "xfs", "vfat", "ntfs")
+# btrfs: incompatible features that change what is read here, and all that are known.
+BTRFS_UNREAD = {0x1000: "zoned", 0x2000: "extent-tree-v2", 0x4000: "raid-stripe-tree"}
+BTRFS_KNOWN = 0x7FFF | 0x10000  # 0x10000 simple quotas
+
+READ = ("ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "ntfs")
 # What may hold an operating system that this version does not read.
-OPAQUE = ("ntfs", "btrfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs", "squashfs")
+OPAQUE = ("ntfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs", "squashfs")
 
 # (offset, magic, name) in the order in which they are tried.
 _MAGICS = (
@@ -78,9 +84,27 @@ def probe(window: Window) -> FileSystem | None:
         if window.read_at(offset, len(magic)) == magic:
             if kind == "ntfs":
                 return FileSystem(kind, **read_ntfs(window))
-            unread = "" if kind in READ else "not read by this version"
+            if kind == "btrfs":
+                return _probe_btrfs(window)
+            unread = "" if kind in (*READ, "LVM") else "not read by this version"
             return FileSystem(kind, **_names(kind, window), unread=unread)
     return None
+
+
+def _probe_btrfs(window: Window) -> FileSystem | None:
+    block = window.read_at(0x10000, 4096)
+    if len(block) < 4096:
+        return None
+    log, devices, features = (struct.unpack_from("<Q", block, at)[0] for at in (0x60, 0x88, 0xBC))
+    missing = [name for bit, name in BTRFS_UNREAD.items() if features & bit]
+    if features & ~BTRFS_KNOWN:
+        missing.append(f"{features & ~BTRFS_KNOWN:#x}")
+    unread = f"its feature {', '.join(missing)} is not read by this version" if missing else ""
+    if devices != 1:
+        unread = f"it lies on {devices} devices, of which this is one"
+    return FileSystem(
+        "btrfs", **_names("btrfs", window), unread=unread, dirty="its log was not replayed" if log else ""
+    )
 
 
 def _probe_ext(window: Window) -> FileSystem | None:

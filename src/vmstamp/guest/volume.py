@@ -25,6 +25,7 @@ UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
 FAT_DIRECTORY = 0x10
 
 # The binding that reads each kind; all have the same classes. Loaded when a disk needs it.
+# What is added here is to be in READ of `vmstamp.guest.probe` too.
 _LIBRARIES = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), "pyfsext"),
     "xfs": "pyfsxfs",

@@ -61,10 +61,7 @@ class Window:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """The bytes at `offset`, fewer than `length` only at the end."""
-        self._left -= 1
-        if self._left < 0:
-            self.error = GuestError("the file system needs too many reads: its structures may form a loop")
-            raise self.error
+        self.spend()
         end = min(offset + length, self.size)
         if offset >= end:
             return b""
@@ -75,6 +72,13 @@ class Window:
             return self._read_disk(offset, end - offset)
         data = b"".join(self._chunk(index) for index in range(first, last + 1))
         return data[offset - first * CHUNK : end - first * CHUNK]
+
+    def spend(self) -> None:
+        """Count one call, also for what a reader keeps itself. GuestError when the budget is spent."""
+        self._left -= 1
+        if self._left < 0:
+            self.error = GuestError("the file system needs too many reads: its structures may form a loop")
+            raise self.error
 
     def _chunk(self, index: int) -> bytes:
         chunk = self._chunks.get(index)

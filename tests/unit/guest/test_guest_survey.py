@@ -48,8 +48,6 @@ def superblock(**fields: int) -> bytes:
         ("BitLocker", {0: b"\xeb\x58\x90-FVE-FS-"}),
         ("ntfs", {0: b"\xeb\x52\x90NTFS    "}),
         ("exfat", {0: b"\xeb\x76\x90EXFAT   "}),
-        ("LVM", {512: b"LABELONE"}),
-        ("btrfs", {0x10040: b"_BHRfS_M", 0x10020: A_UUID.bytes}),
         ("swap", {4086: b"SWAPSPACE2", 1036: A_UUID.bytes}),
         ("squashfs", {0: b"hsqs"}),
         ("iso9660", {0x8001: b"CD001"}),
