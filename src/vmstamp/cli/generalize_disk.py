@@ -20,6 +20,7 @@ from vmstamp.guest.identity.step import Choice, Default, Step
 from vmstamp.guest.windows.system import is_windows
 
 STEM_END = ".generalized"
+ANSWER_LIMIT = 1024 * 1024  # bytes of an answer file
 SHOWN = 20  # leftovers of a kind that are listed for people; --json has all
 
 
@@ -84,6 +85,15 @@ class Generalized:
             "tasks": [task.to_json() for task in self.plan.tasks],
             **self.left.to_json(),
         }
+
+
+def read_answer_file(path: Path) -> bytes:
+    """GuestError when it is too long to be one."""
+    with path.open("rb") as file:
+        data = file.read(ANSWER_LIMIT + 1)
+    if len(data) > ANSWER_LIMIT:
+        raise GuestError(f"{path}: more than {ANSWER_LIMIT} bytes are no answer file")
+    return data
 
 
 def make_plan(held: Disk, choice: Choice, answer_file: bytes | None) -> tuple[Survey, Plan]:

@@ -21,8 +21,9 @@ from vmstamp.guest.overlay import Overlay
 
 ALIASES = {"users": "users-pre-existing"}
 
-# The implicit place that Windows Setup searches first. Spec: Windows Setup, implicit answer file search order
-ANSWER_FILE = "/Windows/Panther/Unattend/Unattend.xml"
+# Where Setup of an image that was applied finds its answer file. Spec: Windows Setup Automation Overview,
+# "Modify an existing image"; implicit answer file search order
+ANSWER_FILE = "/Windows/Panther/unattend.xml"
 PLACE_ANSWER_FILE = Step(
     "answer-file",
     "place an answer file for Windows Setup",

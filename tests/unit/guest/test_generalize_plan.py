@@ -180,6 +180,6 @@ def test_a_step_that_is_not_there_or_never_done_cannot_be_chosen() -> None:
 
 def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:
     facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
-    with pytest.raises(GuestError, match="a.vhd: partition 2: its journal needs recovery") as caught:
+    with pytest.raises(GuestError, match=r"a\.vhd: partition 2: its journal needs recovery") as caught:
         refuse_dirty(facts.survey, "a.vhd")
     assert "shut it down" in caught.value.hint

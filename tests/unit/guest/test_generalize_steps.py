@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
             "/var/lib/git/.ssh/authorized_keys": f"ssh-rsa {SECRET}\n",
         },
     ),
-    ("refused-keys", {"/root/.ssh/authorized_keys": f"command=\"echo 'Please login as the user'\" {SECRET[:9]}"}),
+    ("refused-keys", {"/root/.ssh/authorized_keys": f"command='echo Please login as the user' {SECRET[:9]}"}),
     ("root-locked", {"/etc/shadow": f"root:$y${SECRET}:19000::::::\n"}),
     ("root-locked", {"/etc/shadow": "root::19000::::::\n"}),
     ("shadow-empty-password", {"/etc/shadow": "root:*:1::::::\nsync::1::::::\n"}),
@@ -122,7 +123,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("installer-secrets", {"/root/anaconda-ks.cfg": f"rootpw --iscrypted {SECRET}\n"}),
     ("installer-secrets", {"/var/log/installer/autoinstall-user-data": SECRET}),
     ("network-secrets", {"/etc/wireguard/wg0.conf": SECRET}),
-    ("network-secrets", {"/etc/NetworkManager/system-connections/w.nmconnection": f"[wifi-security]\npsk={SECRET}\n"}),
+    ("network-secrets", {"/etc/NetworkManager/system-connections/w": f"[wifi-security]\npsk={SECRET}\n"}),
     ("ca-certificates", {"/usr/local/share/ca-certificates/own.crt": "x"}),
     ("firewall-rules", {"/etc/iptables/rules.v4": "*filter"}),
     ("logs-spool", {"/var/log/journal/0123/system.journal": "x"}),
@@ -199,7 +200,7 @@ def test_the_checks_pass_on_a_clean_guest_and_are_no_question_for_an_empty_disk(
         {"/etc/cloud/cloud.cfg.d/20-x.cfg": "users:\n  - default\n"},
         {"/var/log/README": "no log", "/var/log/syslog": "", "/tmp/": "", "/var/log/journal/": ""},
         {"/etc/multipath/wwids": "# none\n"},
-        {"/var/cache/apt/archives/lock": "", "/var/lib/apt/lists/lock": "", "/var/lib/apt/lists/partial/": ""},
+        {"/var/cache/apt/archives/lock": "", "/var/lib/apt/lists/partial/": ""},
     ],
 )  # fmt: skip
 def test_what_a_package_ships_is_no_leftover(guests: Any, changes: dict[str, str]) -> None:
@@ -227,7 +228,8 @@ def test_host_keys_are_made_by_a_drop_in_where_nothing_else_makes_them(guests: A
     assert [edit for edit in edits if isinstance(edit, Write)] == [
         Write(
             path,
-            b"[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n",
+            b"[Service]\nExecStartPre=\nExecStartPre=/usr/bin/ssh-keygen -A\n"
+            b"ExecStartPre=/usr/sbin/sshd -t\n",
         )
     ]
     from vmstamp.guest.checks.access import find_key_maker
@@ -292,3 +294,10 @@ def test_one_step_alone_can_be_asked_for(guests: Any) -> None:
     planned = plan(facts.survey, Choice(only=frozenset({"hostname"})))
     assert [task.step.id for task in planned.tasks] == ["hostname"]
     assert [left.id for left in planned.left.leftovers] == ["machine-id"]
+
+
+def test_the_document_has_every_step_with_its_words() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "generalize.md").read_text()
+    for step in STEPS:
+        assert f"| `{step.id}` |" in text
+        assert step.title in text and step.why in text

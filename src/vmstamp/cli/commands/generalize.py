@@ -15,8 +15,6 @@ from vmstamp.cli.render import Console
 if TYPE_CHECKING:
     from vmstamp.guest.identity.step import Choice
 
-ANSWER_LIMIT = 1024 * 1024  # bytes of an answer file
-
 
 def _ids(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> frozenset[str]:
     """Ids of steps, each option one or a list with commas."""
@@ -131,15 +129,17 @@ def _run(
     from vmstamp.cli.sources import open_source
 
     with answering(), open_source(file, console, follow=follow) as held:
-        answer = answer_file.read_bytes()[:ANSWER_LIMIT] if answer_file else None
+        output, in_place, overwrite = where
+        place = None
+        if not planning:
+            place = flow.choose_place(file, held, output, in_place=in_place, overwrite=overwrite)
+        answer = flow.read_answer_file(answer_file) if answer_file else None
         found, planned = flow.make_plan(held, choice, answer)
         if not console.as_json:
             console.result(None, [*flow.plan_lines(planned), ""])
-        if planning:
+        if place is None:
             done = flow.Generalized(file, planned, None, planned.left)
         else:
-            output, in_place, overwrite = where
-            place = flow.choose_place(file, held, output, in_place=in_place, overwrite=overwrite)
             done = flow.carry_out(held, file, found, planned, place, console, zero_free=zero_free)
     would = planning and bool(planned.edits)
     console.result(
