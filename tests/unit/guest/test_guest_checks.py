@@ -23,7 +23,12 @@ def findings_of(facts: Any) -> dict[str, Finding]:
 
 def bad(facts: Any) -> dict[str, Status]:
     found = findings_of(facts)
-    return {id: f.status for id, f in found.items() if f.status in (Status.FAIL, Status.WARNING)}
+    identity = {check.id for check in CHECKS if check.identity}  # tested with the steps of generalizing
+    return {
+        id: f.status
+        for id, f in found.items()
+        if f.status in (Status.FAIL, Status.WARNING) and id not in identity
+    }
 
 
 def test_ids_are_unique_and_every_record_is_complete() -> None:

@@ -21,8 +21,8 @@ SEVERITIES = {
     "wa-stale-state": finding.Severity.PROVISION,
     "ci-seed-leftover": finding.Severity.PROVISION,
     **dict.fromkeys(
-        ("dhcp-leases", "pkg-cache", "pending-fs-ops", "hostname", "net-hwaddr", "resolv-conf",
-         "storage-devices", "rpm-db", "service-data", "service-ids", "resource-disk-fstab", "ci-network"),
+        ("dhcp-leases", "pkg-cache", "pending-fs-ops", "hostname", "rpm-db", "service-data", "service-ids",
+         "resource-disk-fstab", "ci-network"),
         finding.Severity.BEST,
     ),
     "shell-history": finding.Severity.CERTIFICATION,
@@ -58,4 +58,10 @@ def check_of(step: Step) -> Check:
     )
 
 
-CHECKS = tuple(check_of(step) for step in STEPS if step.default is not Default.NEVER)
+# Steps whose places other checks judge for every disk: net-mac-bound and udev-persistent-net, resolv-static,
+# lvm-devices-file and multipath-wwid.
+JUDGED_ELSEWHERE = ("net-hwaddr", "resolv-conf", "storage-devices")
+
+CHECKS = tuple(
+    check_of(step) for step in STEPS if step.default is not Default.NEVER and step.id not in JUDGED_ELSEWHERE
+)

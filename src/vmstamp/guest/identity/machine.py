@@ -284,7 +284,6 @@ STEPS = (
             places(
                 ("/etc/udev/rules.d/70-persistent-net.rules", "names bound to MAC addresses"),
                 ("/etc/udev/rules.d/70-persistent-cd.rules", "names bound to hardware"),
-                ("/etc/udev/rules.d/75-persistent-net-generator.rules", "binds names to MAC addresses"),
             ),
         ),
     ),

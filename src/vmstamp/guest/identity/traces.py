@@ -154,6 +154,8 @@ STEPS = (
         Severity.TRACE,
         places(
             ("/var/lib/dovecot/ssl-parameters.dat", "Dovecot's parameters"),
+            ("/var/lib/nfs/statd/sm/*", "NFS servers that the machine used"),
+            ("/var/lib/nfs/statd/sm.bak/*", "NFS servers that the machine used"),
             ("/var/spool/anacron/cron.*", "when jobs ran"),
             ("/var/lib/systemd/timers/stamp-*", "when jobs ran"),
         ),
