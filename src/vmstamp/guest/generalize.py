@@ -16,7 +16,7 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Edit, Empty, Remove, Run, Write, describe
 from vmstamp.guest.fs import Survey, no_operating_system, survey
 from vmstamp.guest.identity import STEPS, Identity, identity_in
-from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Severity, Step
+from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Severity, Step, plain
 from vmstamp.guest.overlay import Overlay
 
 ALIASES = {"users": "users-pre-existing"}
@@ -48,7 +48,7 @@ class Task:
             "id": self.step.id,
             "title": self.step.title,
             "severity": self.step.severity,
-            "places": [{"where": place.where, "detail": place.detail} for place in self.places],
+            "places": [{"where": plain(p.where), "detail": plain(p.detail)} for p in self.places],
             "edits": [describe(edit) for edit in self.edits],
         }
 

@@ -81,6 +81,11 @@ def test_a_group_that_is_anothers_own_group_too_stays() -> None:
     assert own_group("bob:x:1000:\n", BOB, (User("eve", 1001, "/home/eve", 1000),)) == ""
 
 
+@pytest.mark.parametrize("name", ["../../etc", "..", ".", "a/b"])
+def test_a_name_that_leads_elsewhere_is_no_user(name: str) -> None:
+    assert users_of(f"{name}:x:1000:1000::/home/x:/bin/sh\n") == ()
+
+
 def test_lines_that_are_no_users_are_passed_over() -> None:
     assert users_of("+::::::\n# a\nx:y\nbob:x:1000:1000::/home/bob/:/bin/sh\nbig:x:99999999999:1::/:\n") == (
         BOB,

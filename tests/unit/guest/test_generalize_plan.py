@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -183,3 +184,12 @@ def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:
     with pytest.raises(GuestError, match=r"a\.vhd: partition 2: its journal needs recovery") as caught:
         refuse_dirty(facts.survey, "a.vhd")
     assert "shut it down" in caught.value.hint
+
+
+def test_names_that_are_no_text_can_be_told(guests: Any) -> None:
+    passwd = ROOT.encode() + b"b\xffb:x:1001:1001::/home/b:/bin/sh\n"
+    facts = guests.facts({"/etc/passwd": passwd})
+    planned = plan(facts.survey, Choice(all_users=True))
+    assert planned.left.generalized
+    assert "user b?b" in json.dumps([task.to_json() for task in planned.tasks])
+    assert after(facts, planned).guest.read_bytes("/etc/passwd") == ROOT.encode()

@@ -280,9 +280,9 @@ def test_a_home_outside_of_home_and_a_linked_one_are_looked_at(guests: Any) -> N
 
 
 def test_many_places_are_bounded(guests: Any) -> None:
-    files = guests.files({f"/var/lib/apt/lists/mirror_{n}": "x" for n in range(3000)})
+    files = guests.files({f"/var/lib/apt/lists/mirror_{n}": "x" for n in range(10_100)})
     found = list(next(step for step in STEPS if step.id == "pkg-cache").find(Guest(files)))
-    assert len(found) == 2000
+    assert len(found) == 10_000
 
 
 def _edits(files: Any, step: str) -> tuple[Any, ...]:

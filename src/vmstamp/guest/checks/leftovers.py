@@ -13,7 +13,7 @@ from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Verdict, failed, passed, warned
 from vmstamp.guest.generalize import compact, do
 from vmstamp.guest.identity import STEPS
-from vmstamp.guest.identity.step import Default, Guest, Severity, Step
+from vmstamp.guest.identity.step import Default, Guest, Severity, Step, plain
 from vmstamp.guest.overlay import Overlay
 
 # What happens on Azure; the rest leaks an identity or a secret.
@@ -38,7 +38,7 @@ def check_of(step: Step) -> Check:
             return passed("nothing is left")
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         judged = failed if step.severity is Severity.IDENTITY else warned
-        return judged(f"{found[0].detail}{more}", found[0].where)
+        return judged(plain(f"{found[0].detail}{more}"), plain(found[0].where))
 
     def fix(facts: Facts) -> Iterable[Edit]:
         return compact(do(step, Overlay(facts.guest)).edits)

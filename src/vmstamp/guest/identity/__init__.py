@@ -28,7 +28,7 @@ from typing import Any
 from vmstamp.disk.base import Disk
 from vmstamp.guest.fs import Files, Survey, no_operating_system, survey
 from vmstamp.guest.identity import agents, machine, never, people, software, traces
-from vmstamp.guest.identity.step import Guest, Severity, Step
+from vmstamp.guest.identity.step import Guest, Severity, Step, plain
 from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows
 
 STEPS: tuple[Step, ...] = (
@@ -123,7 +123,7 @@ def identity_of(files: Files) -> Identity:
     guest = Guest(files)
     return Identity(
         tuple(
-            Leftover(step.id, step.severity, found.where, found.detail)
+            Leftover(step.id, step.severity, plain(found.where), plain(found.detail))
             for step in STEPS
             for found in step.find(guest)
         )

@@ -38,13 +38,18 @@ def encode(text: str) -> bytes:
 
 
 def users_of(passwd: str) -> tuple[User, ...]:
-    """The users, in their order; lines that are no users' (comments, NIS) are left out."""
+    """The users, in their order; lines that are no users' (comments, NIS) are left out, and so are names that
+    would lead out of a directory of files named for users."""
     rows = (line.split(":") for line in passwd.split("\n"))
     return tuple(
         User(row[0], int(row[2]), row[5].rstrip("/"), int(row[3]) if _is_number(row[3]) else -1)
         for row in rows
-        if len(row) >= 6 and row[0] and _is_number(row[2])
+        if len(row) >= 6 and _is_name(row[0]) and _is_number(row[2])
     )
+
+
+def _is_name(text: str) -> bool:
+    return text not in ("", ".", "..") and not set(text) & {"/", "\0"}
 
 
 def _is_number(text: str) -> bool:

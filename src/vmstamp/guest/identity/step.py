@@ -20,7 +20,7 @@ from vmstamp.guest.identity.accounts import User, decode, encode, passwords_of, 
 from vmstamp.guest.volume import Kind
 
 TEXT_LIMIT = 1024 * 1024  # bytes of a file that is looked into; a longer one is edited by no step
-MAX_FOUND = 2_000  # places of one pattern or walk; what is more is left for the next run
+MAX_FOUND = 10_000  # places of one pattern or walk; what is more is left for the next run
 MAX_HOMES = 1_000
 
 # Where nobody's files are: homes of system users that are shared with the system.
@@ -152,7 +152,9 @@ class Guest:
                 path = f"{directory}/{name}"
                 node = self.files.find(path, follow=False)
                 count += 1
-                if node is None or count > MAX_FOUND:
+                if count > MAX_FOUND:
+                    return
+                if node is None:
                     continue
                 if node.kind is Kind.DIRECTORY:
                     waiting.append(path)
@@ -208,6 +210,11 @@ def _glob(files: Files, directory: str, parts: list[str]) -> Iterator[str]:
             yield from _glob(files, path, rest)
         elif files.find(path, follow=False) is not None:
             yield path
+
+
+def plain(text: str) -> str:
+    """Text from `decode` as it can be shown: bytes that are not UTF-8 become question marks."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def removing(*paths: str) -> Mend:
