@@ -44,7 +44,7 @@ def measure(scale: Scale) -> Iterator[Figure]:
         files = _in_all_formats(raw)
         yield from _conversions("scattered", files, scale.runs)
         yield _opening(directory)
-        info = [_run([VMSTAMP, "disk", "info", files["vhdx"]])[0] for _ in range(max(scale.runs, 5))]
+        info = [run_measured([VMSTAMP, "disk", "info", files["vhdx"]])[0] for _ in range(max(scale.runs, 5))]
         yield Figure("vmstamp disk info, whole process", statistics.median(info), "s", 0.3, "median")
         for path in files.values():
             path.unlink()
@@ -105,7 +105,7 @@ def _race(commands: Mapping[str, Words], target: Path, runs: int) -> tuple[dict[
         first = number % len(order)
         for name, command in order[first:] + order[:first]:
             os.sync()
-            took, kib = _run(command)
+            took, kib = run_measured(command)
             target.unlink()
             if number:
                 seconds[name].append(took)
@@ -137,7 +137,7 @@ def _opening(directory: Path) -> Figure:
     return Figure("opening a VHDX of 64 TiB", 1000 * statistics.median(times), "ms", 50, "median of 15")
 
 
-def _run(words: Words) -> tuple[float, int]:
+def run_measured(words: Words) -> tuple[float, int]:
     """Run a command: its seconds, and the KiB of memory it had at most."""
     command = [str(word) for word in words]
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]

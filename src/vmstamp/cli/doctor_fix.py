@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -12,9 +12,10 @@ from vmstamp import disk
 from vmstamp.cli.render import Reporter
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
-from vmstamp.errors import GuestError
-from vmstamp.guest.doctor import Diagnosis, Mend, all_edits, diagnose, plan_mends, to_be_fixed
+from vmstamp.errors import DiskError, GuestError
+from vmstamp.guest.doctor import Diagnosis, Plan, diagnose, diagnose_facts, plan_mends, to_be_fixed
 from vmstamp.guest.edits import Edit
+from vmstamp.guest.fs import Survey
 
 STEM_END = ".doctored"
 # What is written of a disk of this (format, subformat); what is not here becomes a VHDX.
@@ -30,10 +31,12 @@ WRITTEN = {
     ("vmdk", "dynamic"): ("vmdk", ".vmdk"),
 }
 ELSE = ("vhdx", ".vhdx")
+PACKED = (".gz", ".xz", ".zst", ".bz2", ".tar", ".vdi")
+COPYING = ("copy", "write")  # the stages of a rework that count bytes
 
 
 class Rework(Protocol):
-    """What carries edits out: `vmstamp.guest.workshop.rework`."""
+    """What carries edits out: `vmstamp.guest.workshop.rework`. An `output` that is the source is replaced."""
 
     def __call__(
         self,
@@ -41,28 +44,33 @@ class Rework(Protocol):
         edits: Sequence[Edit],
         output: Path,
         *,
-        format: str,
-        progress: Callable[[int], None],
+        format: str | None,
+        progress: Callable[[str, int], None],
+        found: Survey,
     ) -> object: ...
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the mended disk goes. `path` may be the source itself (`in_place`)."""
+    """Where the mended disk goes, as what format; None: it replaces the source and keeps its format."""
 
     path: Path
-    format: str
-    in_place: bool = False
+    format: str | None
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What `--fix` planned and did; `after` None: nothing was done."""
+    """What `--fix` planned and did.
 
-    mends: tuple[Mend, ...]
-    output: Path | None
+    `expected` is what would be found after the edits, but for what only the doing shows; `after` None:
+    nothing was done.
+    """
+
+    plan: Plan
     before: Diagnosis
-    after: Diagnosis | None
+    expected: Diagnosis
+    output: Path | None = None
+    after: Diagnosis | None = None
 
     @property
     def last(self) -> Diagnosis:
@@ -70,9 +78,10 @@ class Fixed:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "mends": [mend.to_json() for mend in self.mends],
+            "mends": [mend.to_json() for mend in self.plan.mends],
             "output": str(self.output) if self.output else None,
             "before": self.before.to_json(),
+            "expected": self.expected.counts() if self.plan.mends and self.plan.is_foreseen else None,
             "after": self.after.to_json() if self.after else None,
         }
 
@@ -84,12 +93,12 @@ def choose_place(source: str, held: Disk, output: Path | None, *, in_place: bool
     """
     format, suffix = WRITTEN.get((held.format, held.subformat), ELSE)
     if in_place:
-        if held.path is None or str(held.path) != source or (held.format, held.subformat) not in WRITTEN:
+        if not _is_plain(source) or (held.format, held.subformat) not in WRITTEN:
             raise GuestError(
                 f"{source}: it cannot be mended in place: it is no plain disk file that is written here",
                 hint="leave --in-place away, and a copy is made",
             )
-        return Place(held.path, format, in_place=True)
+        return Place(Path(source), None)
     path = output or _beside(source, suffix)
     if path.exists():
         raise GuestError(f"{path} is there already", hint="give another name with -o")
@@ -99,6 +108,15 @@ def choose_place(source: str, held: Disk, output: Path | None, *, in_place: bool
             raise GuestError(f"{output}: its name does not tell a format", hint="end it in .vhdx or .vhd")
         format = format if SUFFIXES.get(suffix) == kind else kind
     return Place(path, format)
+
+
+def _is_plain(source: str) -> bool:
+    """Whether the source is a disk file by itself: no archive, blob or managed disk."""
+    try:
+        with disk.open(source, follow=True):
+            return True
+    except (DiskError, OSError):
+        return False
 
 
 def _beside(source: str, suffix: str) -> Path:
@@ -115,38 +133,32 @@ def _beside(source: str, suffix: str) -> Path:
     return path.with_name(f"{stem}{STEM_END}{suffix}")
 
 
-PACKED = (".gz", ".xz", ".zst", ".bz2", ".tar", ".vdi")
+def plan(before: Diagnosis, *, named: bool) -> Fixed:
+    """How to mend what the diagnosis found; `named`: the checks were chosen by --only. The disk is open."""
+    planned = plan_mends(before.facts, to_be_fixed(before, named=named))
+    return Fixed(planned, before, diagnose_facts(planned.after, before.checks))
 
 
-def plan(before: Diagnosis, *, named: bool) -> tuple[Mend, ...]:
-    """The mends of what the diagnosis found; `named`: the checks were chosen by --only."""
-    return plan_mends(before.facts, to_be_fixed(before, named=named))
-
-
-def carry_out(
-    source: Disk, before: Diagnosis, mends: tuple[Mend, ...], place: Place, report: Reporter, rework: Rework
-) -> Fixed:
+def carry_out(source: Disk, planned: Fixed, place: Place, report: Reporter, rework: Rework) -> Fixed:
     """Write the mended disk, then judge it by the same checks for the same target.
 
-    In place, the new file is written beside and takes the old one's name when it is whole. Raises GuestError
-    and DiskError; the source is then as it was.
+    Raises GuestError and DiskError; the source is then as it was, and no output is there.
     """
-    written = place.path.with_name(f".{place.path.name}{STEM_END}") if place.in_place else place.path
-    try:
-        with report.bar(f"mend {place.path.name}") as bar:
-            rework(
-                source,
-                all_edits(mends),
-                written,
-                format=place.format,
-                progress=lambda done: bar(done, source.size),
-            )
-        if place.in_place:
-            written.replace(place.path)
-    except BaseException:
-        if place.in_place:
-            written.unlink(missing_ok=True)
-        raise
+    before = planned.before
+    with report.bar(f"mend {place.path.name}") as bar:
+
+        def show(stage: str, count: int) -> None:
+            if stage in COPYING:
+                bar(count, source.size)
+
+        rework(
+            source,
+            planned.plan.edits,
+            place.path,
+            format=place.format,
+            progress=show,
+            found=before.facts.survey,
+        )
     with disk.open(place.path) as made:
         after = diagnose(made, before.facts.target, before.checks)
-    return Fixed(mends, place.path, before, after)
+    return replace(planned, output=place.path, after=after)

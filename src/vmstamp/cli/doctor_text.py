@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from vmstamp.cli.render import shown
-from vmstamp.guest.doctor import Diagnosis, Mend, group_name
+from vmstamp.guest.doctor import Diagnosis, Mend, Plan, group_name
 from vmstamp.guest.edits import describe
 from vmstamp.guest.finding import Check, Finding, Severity, Status
 
@@ -36,21 +36,37 @@ def width_of_terminal() -> int:
 def diagnosis_lines(source: str, found: Diagnosis, *, everything: bool, width: int) -> list[str]:
     """The whole report. `everything`: what passed and what does not apply as well."""
     apart = found.leftovers if not found.facts.target.without_identity else ()
-    failures = found.failures
-    warnings = [one for one in found.of(Status.WARNING) if one not in apart]
+    warnings = _gravest_first(one for one in found.of(Status.WARNING) if one not in apart)
+    mild = [one for one in warnings if one.severity is Severity.CERTIFICATION]
     lines = summary_lines(source, found, width)
-    for title, findings in (("FAIL", failures), ("WARNING", warnings)):
-        for finding in findings:
-            lines += ["", *_finding(title, finding, found, width)]
-    for title, findings in (("LEFT", apart), ("MENDED", found.to_be_mended)):
+    for finding in _gravest_first(found.failures):
+        lines += ["", *_finding("FAIL", finding, found, width)]
+    for finding in warnings[: len(warnings) - len(mild)]:
+        lines += ["", *_finding("WARNING", finding, found, width)]
+    for title, findings in (("WARNING", mild), ("LEFT", apart), ("MENDED", found.to_be_mended)):
         if findings:
             lines += ["", *(line for one in findings for line in _short(title, one, width))]
     if everything:
-        for status in (Status.PASS, Status.NOT_APPLICABLE):
-            if findings := found.of(status):
-                title = "PASS" if status is Status.PASS else "-"
-                lines += ["", *(line for one in findings for line in _short(title, one, width))]
+        lines += ["", *(line for one in found.of(Status.PASS) for line in _short("PASS", one, width))]
+        lines += _not_applicable(found, width)
     return lines
+
+
+def _not_applicable(found: Diagnosis, width: int) -> list[str]:
+    """Each reason once, with the ids that it goes for."""
+    reasons: dict[str, list[str]] = {}
+    for finding in found.of(Status.NOT_APPLICABLE):
+        reasons.setdefault(finding.found, []).append(finding.id)
+    lines: list[str] = []
+    for reason, ids in reasons.items():
+        lines += ["", *_hanging(f"{shown(reason)}: {', '.join(ids)}", width, f"{'-':<{INDENT}}", INDENT)]
+    return lines
+
+
+def _gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity; what only the marketplace refuses comes last."""
+    order = list(Severity)
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def summary_lines(source: str, found: Diagnosis, width: int) -> list[str]:
@@ -83,7 +99,7 @@ def verdict_text(found: Diagnosis) -> str:
         f"{counts['pass']} passed",
         f"{counts['not_applicable']} not applicable" if counts["not_applicable"] else "",
     ]
-    return f"{head}{f' ({wanted})' if wanted else ''}: {', '.join(part for part in rest if part)}"
+    return f"{head}{f' ({wanted})' if wanted else ''}; {', '.join(part for part in rest if part)}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -94,8 +110,8 @@ def _finding(title: str, finding: Finding, found: Diagnosis, width: int) -> Iter
     name, severity = finding.id, finding.severity.value
     gap = max(2, width - INDENT - len(name) - len(severity))
     yield f"{_word(title)}{click.style(name, bold=True) if _colours() else name}{' ' * gap}{severity}"
+    yield from _hanging(shown(finding.found), width, " " * INDENT, INDENT)
     rows = [
-        ("", shown(finding.found)),
         ("at", shown(finding.where)),
         ("why", finding.why),
         ("mend", finding.mend),
@@ -104,14 +120,8 @@ def _finding(title: str, finding: Finding, found: Diagnosis, width: int) -> Iter
     ]
     for label, text in rows:
         if text:
-            indent = " " * INDENT if text == rows[0][1] else f"{'':{INDENT}}{label:<7}"
-            yield from textwrap.wrap(
-                text,
-                width,
-                initial_indent=indent,
-                subsequent_indent=" " * len(indent),
-                break_on_hyphens=False,
-            )
+            head = f"{'':{INDENT}}{label:<7}"
+            yield from _hanging(text, width, head, len(head))
 
 
 def _short(title: str, finding: Finding, width: int) -> Iterator[str]:
@@ -159,6 +169,18 @@ def plan_lines(mends: Sequence[Mend], width: int) -> list[str]:
         expected = mend.expected.value if mend.expected else "known when it is done"
         lines.append(f"{'':{INDENT}}then: {expected}")
     return lines
+
+
+def planned_lines(plan: Plan, before: Diagnosis, expected: Diagnosis, width: int) -> list[str]:
+    """The answer of `--fix --plan`: each mend, and what would be found after all of them."""
+    if not plan.mends:
+        to_mend = any(one.mend and one.id not in before.mended for one in before.findings)
+        return ["nothing of it can be mended offline" if to_mend else "there is nothing to mend"]
+    lines = [*plan_lines(plan.mends, width), "", "expected:"]
+    lines += [f"  {line}" for line in change_lines(before, expected)]
+    open_end = "" if plan.is_foreseen else ", and what the guest's programs and the registry hives say then"
+    lines += _hanging(f"  {verdict_text(expected)}{open_end}", width, "", 4)
+    return [*lines, "nothing was changed"]
 
 
 def change_lines(before: Diagnosis, after: Diagnosis) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmstamp import disk
 from vmstamp.cli.render import Reporter
 from vmstamp.disk import Disk
 from vmstamp.errors import GuestError
+from vmstamp.guest.checks.container import mended_by_upload
 from vmstamp.guest.finding import Finding
 from vmstamp.guest.inspect import Report, inspect, require_bootable
 
@@ -27,8 +27,7 @@ class Look:
 
 def look_at(source: Disk) -> Look:
     """Inspect a disk. Raises DiskError and GuestError."""
-    mended = frozenset(one.id for one in disk.azure_findings(source) if one.on_upload)
-    return Look(inspect(source), mended)
+    return Look(inspect(source), mended_by_upload(source))
 
 
 def look_bootable(source: Disk) -> Look:

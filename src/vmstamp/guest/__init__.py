@@ -4,6 +4,8 @@ Its door:
 
 - `vmstamp.guest.inspect.inspect(disk) -> Report`: what the disk is, what runs on it, and what of it would
   fail on Azure.
+- `vmstamp.guest.doctor.diagnose(disk, target) -> Diagnosis`: the same questions, weighed for what the disk
+  is to become; `plan_mends` gives the edits that mend what was found.
 - `vmstamp.guest.identity.read_identity(disk) -> Identity`: what of a machine's identity is left on it.
 - `vmstamp.guest.fs.open_root(disk) -> Files`: the guest's files, symbolic links resolved inside the guest.
 

@@ -133,7 +133,7 @@ def diagnose_facts(facts: Facts, checks: Sequence[Check] = CHECKS) -> Diagnosis:
         facts,
         tuple(checks),
         findings,
-        mended=mended_by_upload(facts),
+        mended=mended_by_upload(facts.disk),
         identity=frozenset(check.id for check in checks if check.identity),
         fixable=frozenset(check.id for check in checks if check.id in bad and edits_of(check, facts)),
     )
@@ -167,7 +167,24 @@ class Mend:
         }
 
 
-def plan_mends(facts: Facts, checks: Iterable[Check]) -> tuple[Mend, ...]:
+@dataclass(frozen=True)
+class Plan:
+    """The mends in order, and the facts as they would be after them, but for what only the doing shows."""
+
+    mends: tuple[Mend, ...]
+    after: Facts = field(repr=False)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        return all_edits(self.mends)
+
+    @property
+    def is_foreseen(self) -> bool:
+        """No program runs and no hive is written: `after` is what will be."""
+        return not any(isinstance(edit, Unforeseen) for edit in self.edits)
+
+
+def plan_mends(facts: Facts, checks: Iterable[Check]) -> Plan:
     """The edits that mend what `checks` find, made over the files as the edits before leave them.
 
     Pure: nothing is written. What an earlier check's edits mend already is not mended twice.
@@ -183,7 +200,8 @@ def plan_mends(facts: Facts, checks: Iterable[Check]) -> tuple[Mend, ...]:
         if overlay is not None:
             current = lay_over(facts, overlay)
         made.append((check, Mend(finding, edits)))
-    return tuple(Mend(mend.finding, mend.edits, _expected(check, mend, current)) for check, mend in made)
+    mends = (Mend(mend.finding, mend.edits, _expected(check, mend, current)) for check, mend in made)
+    return Plan(tuple(mends), current)
 
 
 def _lay(overlay: Overlay | None, edits: tuple[Edit, ...]) -> bool:
@@ -204,11 +222,14 @@ def _expected(check: Check, mend: Mend, after: Facts) -> Status | None:
 
 
 def all_edits(mends: Iterable[Mend]) -> tuple[Edit, ...]:
-    """The edits of all mends in order; a program that several of them run, such as update-grub, runs once,
-    after the last of what they write."""
+    """The edits of all mends: those of files in order, then the programs, each once.
+
+    What is written was made of the files before any program ran; so no program's outcome is written over,
+    and `update-initramfs` finds what every mend has changed.
+    """
     edits = [edit for mend in mends for edit in mend.edits]
-    last: dict[Edit, int] = {edit: index for index, edit in enumerate(edits) if isinstance(edit, Run)}
-    return tuple(edit for index, edit in enumerate(edits) if last.get(edit, index) == index)
+    programs = dict.fromkeys(edit for edit in edits if isinstance(edit, Run))
+    return (*(edit for edit in edits if not isinstance(edit, Run)), *programs)
 
 
 def to_be_fixed(diagnosis: Diagnosis, *, named: bool) -> tuple[Check, ...]:

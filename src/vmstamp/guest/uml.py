@@ -3,7 +3,7 @@
 `linux.uml` needs no rights beyond its caller's. Its root is the host's `/` by hostfs, read-only; the disk and
 the messages are files without a name, handed over by descriptor. So nothing is left behind, whatever happens:
 
-- A shell stands over it, in a session of its own. It is told when we die (PR_SET_PDEATHSIG) and kills all.
+- A shell stands over it. It is told when we die (PR_SET_PDEATHSIG), and kills the kernel and its helpers.
 - `uml_dir` leads nowhere: there is no socket by which others could steer it, and no directory in ~/.uml.
 
 Boot is made short: without the benchmark of RAID-6 algorithms (0.7 s) and the old pseudo terminals (0.6 s).
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 from collections import deque
@@ -33,8 +32,9 @@ CONSOLE_LINES = 12  # of the console, shown when it failed
 BLOCK = 4096
 
 # $1 and on is the program. Standard input of a background command would be /dev/null, hence the descriptor 3.
+# User Mode Linux makes a session of its own for itself and its helpers: that group is killed, and ours.
 SUPERVISOR = """exec 3<&0
-trap 'kill -KILL 0' TERM
+trap 'kill -KILL -$! $! 2> /dev/null; kill -KILL 0' TERM
 "$@" <&3 3<&- &
 wait $!
 exit $?"""
@@ -117,9 +117,13 @@ class Uml:
         """End all its processes. May be called more than once."""
         if self._messages < 0:
             return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        if self._process.poll() is None:
+            self._process.terminate()  # the shell kills all
+        try:
+            self._process.wait(10)
+        except StillRunning:
+            self._process.kill()
+            self._process.wait()
         self._reader.join(5)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None

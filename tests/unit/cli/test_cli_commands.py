@@ -35,7 +35,7 @@ def call(runner: CliRunner, *words: str) -> Result:
 
 def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path in leaves(cli)} == {
-        "up", "down", "status", "demo", "try", "inspect", "upload", "download", "verify", "copy",
+        "up", "down", "status", "demo", "try", "inspect", "doctor", "upload", "download", "verify", "copy",
         "completion", "generalize",
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
         "disk merge", "disk check",

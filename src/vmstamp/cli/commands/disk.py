@@ -12,6 +12,7 @@ from vmstamp.cli.render import Console, bytes_text, shown
 
 if TYPE_CHECKING:
     from vmstamp.cli.look import Look
+    from vmstamp.guest.finding import Finding
     from vmstamp.guest.inspect import PartitionReport
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -26,7 +27,8 @@ def inspect(context: click.Context, file: Path, follow: bool, console: Console) 
     """Look at a disk file without booting it: format, system, agent, what would fail on Azure.
 
     Any format, told by content: raw, VHD, VHDX, qcow2, VMDK, VDI, or one of these in a .gz, .xz, .zst, .bz2
-    or .tar. Exit status 1 when something would fail that `vmstamp upload` does not mend by itself.
+    or .tar. `vmstamp doctor` tells more, and mends. Exit status 1 when something would fail that
+    `vmstamp upload` does not mend by itself.
     """
     from vmstamp.cli.look import look_at
     from vmstamp.cli.sources import open_source
@@ -63,14 +65,22 @@ def look_lines(look: Look) -> list[str]:
         f"  provisioner {report.provisioner or 'none'}",
         *(f"  note        {note}" for note in report.notes),
     ]
-    told = [finding for finding in report.findings if finding.status in ("fail", "warning")]
+    bad = [finding for finding in report.findings if finding.status in ("fail", "warning")]
+    told = [finding for finding in bad if _is_grave(finding)]
     passed = sum(finding.status == "pass" for finding in report.findings)
     lines += ["", f"{passed} checks passed, {len(told)} to look at"]
+    if more := len(bad) - len(told):
+        lines[-1] += f", {more} more of less weight: vmstamp doctor {report.path}"
     for finding in told:
         word = "MENDED" if finding.id in look.mended else finding.status.upper()
         lines.append(f"  {word:8} {finding.id}: {finding.found}")
         lines += [f"           {text}" for text in (finding.where, finding.why, finding.mend) if text]
     return lines
+
+
+def _is_grave(finding: Finding) -> bool:
+    """What `inspect` shows: what fails, and what may keep a VM from being made, booting and getting Ready."""
+    return finding.status == "fail" or finding.severity in ("upload", "boot", "provision")
 
 
 def _partition_text(part: PartitionReport) -> str:

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 MODES = ("generalized", "specialized", "marketplace")
 
 
+def complete_only(context: click.Context, parameter: click.Parameter, word: str) -> list[str]:
+    """The ids and groups that the last word of a list may become, for a shell."""
+    from vmstamp.guest.checks import CHECKS
+    from vmstamp.guest.doctor import groups_of
+
+    before, comma, last = word.rpartition(",")
+    names = [*groups_of(CHECKS), *(check.id for check in CHECKS)]
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+
+
 @click.command(
     epilog=examples(
         "vmstamp doctor disk.vhdx",
@@ -52,6 +62,7 @@ MODES = ("generalized", "specialized", "marketplace")
     "--only",
     multiple=True,
     metavar="ID",
+    shell_complete=complete_only,
     help="Only these checks or groups (upload, boot, provision, security, best, certification, generalized, "
     "linux, windows, gen1, gen2); may be given again, or a list with commas.",
 )
@@ -214,15 +225,15 @@ def _look(
     from vmstamp.cli import doctor_fix
     from vmstamp.cli.doctor_text import plan_lines, width_of_terminal
 
-    mends = doctor_fix.plan(found, named=named)
-    if plan or not mends:
-        return found, doctor_fix.Fixed(mends, None, found, None)
+    planned = doctor_fix.plan(found, named=named)
+    if plan or not planned.plan.mends:
+        return found, planned
     place = doctor_fix.choose_place(name, held, output, in_place=in_place)
     if not console.as_json:
-        click.echo("\n".join(plan_lines(mends, width_of_terminal())))
+        click.echo("\n".join(plan_lines(planned.plan.mends, width_of_terminal())))
     from vmstamp.guest.workshop import rework
 
-    fixed = doctor_fix.carry_out(held, found, mends, place, console, rework)
+    fixed = doctor_fix.carry_out(held, planned, place, console, rework)
     return fixed.last, fixed
 
 
@@ -244,9 +255,11 @@ def _tell(
         return
     document = {"source": name, "plan": plan, **fixed.to_json()}
     if fixed.after is None:
-        lines = doctor_text.plan_lines(fixed.mends, width)
-        lines += ["nothing was changed" if lines else "nothing of it can be mended offline"]
-        lines += ["", *doctor_text.summary_lines(name, found, width)]
+        lines = [
+            *doctor_text.planned_lines(fixed.plan, found, fixed.expected, width),
+            "",
+            *doctor_text.summary_lines(name, found, width),
+        ]
     else:
         lines = ["", *doctor_text.change_lines(fixed.before, found), ""]
         lines += doctor_text.diagnosis_lines(name, found, everything=everything, width=width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import MIB
 from vmstamp.disk.verdict import GIB, azure_findings
 from vmstamp.guest.checks import sources
@@ -13,9 +14,7 @@ from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warn
 CONVERTED = "`vmstamp upload` converts on the way, with no second file"
 FOOTER = "`vmstamp upload` writes a new footer"
 
-# Marketplace certification, "VHD size": what is taken of an OS disk.
-LINUX_GIB, WINDOWS_GIB = (1, 1023), (30, 250)
-WINDOWS_OR_LINUX = {True: "Windows", False: "Linux"}
+LINUX_GIB = (1, 1023)  # Marketplace certification, "VHD size": what is taken of an OS disk
 
 
 def always(facts: Facts) -> bool:
@@ -30,15 +29,20 @@ def is_gen1_only(facts: Facts) -> bool:
     return facts.generations == (1,)
 
 
+def is_no_windows(facts: Facts) -> bool:
+    """Of a Windows other sizes are taken."""
+    return facts.os is None or facts.os.kind != "Windows"
+
+
 def has_partitions(facts: Facts) -> bool:
     return facts.survey.table is not None and bool(facts.survey.table.partitions)
 
 
-def mended_by_upload(facts: Facts) -> frozenset[str]:
+def mended_by_upload(disk: Disk) -> frozenset[str]:
     """The ids of what `vmstamp upload` puts right on the way; nothing of a disk that is a blob already."""
-    if facts.disk.uploaded:
+    if disk.uploaded:
         return frozenset()
-    return frozenset(finding.id for finding in azure_findings(facts.disk) if finding.on_upload)
+    return frozenset(finding.id for finding in azure_findings(disk) if finding.on_upload)
 
 
 def _judged(*ids: str) -> Callable[[Facts], Verdict]:
@@ -54,14 +58,11 @@ def _judged(*ids: str) -> Callable[[Facts], Verdict]:
 
 
 def _marketplace_size(facts: Facts) -> Verdict:
-    """GiB by the certification's limits for the system that is on the disk."""
-    windows = facts.os is not None and facts.os.kind == "Windows"
-    low, high = WINDOWS_GIB if windows else LINUX_GIB
-    size = facts.disk.data_size
-    said = f"it has {size / GIB:.1f} GiB"
+    (low, high), size = LINUX_GIB, facts.disk.data_size
+    said = f"it has {size / GIB:.1f} GiB" if size >= GIB else f"it has {size // MIB} MiB"
     if low * GIB <= size <= high * GIB:
         return passed(said)
-    return warned(f"{said}; the marketplace takes {low} to {high} GiB of a {WINDOWS_OR_LINUX[windows]} disk")
+    return warned(f"{said}; the marketplace takes {low} to {high} GiB of a Linux")
 
 
 def _first_mib(facts: Facts) -> Verdict:
@@ -212,7 +213,7 @@ CHECKS = (
         Severity.CERTIFICATION,
         "an OS disk of another size is not certified",
         sources.CERTIFICATION,
-        always,
+        is_no_windows,
         _marketplace_size,
         "vmstamp disk resize FILE SIZE, after the file systems were grown or shrunk",
     ),
