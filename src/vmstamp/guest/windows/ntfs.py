@@ -53,7 +53,9 @@ def read_ntfs(window: Window) -> dict[str, str]:
             found["label"] = content.decode("utf-16-le", "replace")
         elif kind == VOLUME_INFORMATION and len(content) >= 12:
             dirty = struct.unpack_from("<H", content, 0x0A)[0] & VOLUME_IS_DIRTY
-            found["dirty"] = "Windows marked it dirty: it was not shut down, or chkdsk is due" if dirty else ""
+            found["dirty"] = (
+                "Windows marked it dirty: it was not shut down, or chkdsk is due" if dirty else ""
+            )
     return found
 
 

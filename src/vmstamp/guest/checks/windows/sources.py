@@ -1,0 +1,11 @@
+"""The documents that the checks of Windows quote (MicrosoftDocs unless named)."""
+
+PREPARE = "azure-compute-docs windows/prepare-for-upload-vhd-image.md"
+GENERALIZE = "azure-compute-docs generalize.yml"
+NVME = "azure-compute-docs enable-nvme-interface.md"
+REPAIR = "Azure/repair-script-library win-fix-inaccessible-boot-device.ps1"
+STATES = "windows-driver-docs manufacture/desktop/windows-setup-states.md"
+SYSPREP = "windows-driver-docs manufacture/desktop/sysprep--generalize--a-windows-installation.md"
+UNATTEND = "windows-driver-docs manufacture/desktop/windows-setup-automation-overview.md"
+PACKAGES = "support-articles-docs windows-client/setup-upgrade-and-drivers/sysprep-fails-remove-or-update-store-apps.md"
+PLATFORM_ADDRESS = "azure-docs virtual-network/what-is-ip-address-168-63-129-16.md"
