@@ -198,7 +198,7 @@ def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     seen = ", ".join(content.describe() for content in found.contents if content.file_system)
     return GuestError(
         f"{disk.path or 'the disk'}: no operating system found; it holds: {seen or 'nothing known'}",
-        hint="a Linux on ext2, ext3, ext4 or XFS and a Windows on NTFS are read by this version; is this a data disk?",
+        hint="a Linux on ext2, ext3, ext4 or XFS, and a Windows on NTFS, are read; is this a data disk?",
     )
 
 

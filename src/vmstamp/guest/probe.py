@@ -1,7 +1,7 @@
 """What a partition holds, by its magic numbers; and the superblock facts that the readers do not give.
 
-Only ext2/3/4, XFS, FAT and NTFS are read by this version; everything else is named, so that a report says what it
-did not see.
+Only ext2/3/4, XFS, FAT and NTFS are read by this version; everything else is named, so that a report says
+what it did not see.
 
 ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4/super.rst):
 

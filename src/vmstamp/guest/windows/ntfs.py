@@ -1,4 +1,4 @@
-"""NTFS: its label, serial number and whether it is dirty, from the boot sector and the file record of $Volume.
+"""NTFS: label, serial number and whether it is dirty, from the boot sector and the file record of $Volume.
 
 Boot sector, little-endian:                    File record ('FILE'):
     offset size field                              offset size field

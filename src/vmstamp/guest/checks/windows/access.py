@@ -96,7 +96,7 @@ CHECKS = (
             Setting("SYSTEM", LISTENER, "SSLCertificateSHA1Hash", ()),
         ),
         "Remote Desktop listens on port 3389 of every interface",
-        r"run `Set-ItemProperty 'HKLM:\SYSTEM\CurrentControlSet\Control\Terminal Server' fDenyTSConnections 0`",
+        r"set fDenyTSConnections to 0 in HKLM\SYSTEM\CurrentControlSet\Control\Terminal Server",
     ),
     settings_check(
         "win-rdp-sessions",

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from vmstamp.guest.checks.windows import sources
-from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
+from vmstamp.guest.checks.windows.settings import service, settings_check, show, windows_of
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
@@ -81,9 +81,9 @@ def _allows_rdp(rule: Rule) -> bool:
 
 def _outbound(windows: Windows, rules: list[Rule], place: str) -> Verdict:
     for rule in rules:
-        if not rule.inbound and rule.blocks and not rule.narrow:
-            if rule.concerns_address(AZURE) or (rule.any_address and not _limited(rule)):
-                return failed(f"the rule {show(rule.id)} blocks {AZURE}", place)
+        blocks = not rule.inbound and rule.blocks and not rule.narrow
+        if blocks and (rule.concerns_address(AZURE) or (rule.any_address and not _limited(rule))):
+            return failed(f"the rule {show(rule.id)} blocks {AZURE}", place)
     allowed = any(not r.inbound and not r.blocks and r.concerns_address(AZURE) for r in rules)
     for profile, name in PROFILES.items():
         if _profile(windows, profile, "DefaultOutboundAction") == BLOCK and not allowed:
@@ -279,7 +279,7 @@ CHECKS = (
                 service(name, 2, 3, absent=False, fails=True)
                 for name in ("BFE", "Dhcp", "Dnscache", "nsi", "mpssvc")
             ),
-            *(service(name, 3, 2, absent=False, fails=True) for name in ("Netman", "Netlogon")),
+            *(service(name, 3, 2, fails=True) for name in ("Netman", "Netlogon")),
         ),
         "none is disabled",
         "run `Set-Service -Name ... -StartupType Automatic`",
@@ -310,5 +310,3 @@ CHECKS = (
         fix=_fix_winrm,
     ),
 )
-
-__all__ = ["CHECKS", "Setting", "parse_proxy"]

@@ -47,7 +47,6 @@ _SETUP_DONE = (
     Setting("SYSTEM", SETUP, "SystemSetupInProgress", (0,), fails=True),
     Setting("SYSTEM", SETUP, "OOBEInProgress", (0,), fails=True),
     Setting("SYSTEM", SETUP, "SetupType", (0,), fails=True),
-    Setting("SYSTEM", SETUP, "CmdLine", ("",), "REG_SZ", fails=True),
 )
 
 
@@ -177,13 +176,13 @@ CHECKS = (
         sources.STATES,
         has_windows,
         _image_state,
-        "start Windows and run Sysprep again: `sysprep /generalize /shutdown /oobe`",
+        "start Windows and run `sysprep /generalize /shutdown /oobe` again",
     ),
     Check(
         "win-generalized",
         "Sysprep has generalized Windows",
         Severity.PROVISION,
-        "from an image marked as generalized Azure expects a setup that goes on at first boot; without it the "
+        "of an image marked as generalized Azure expects a setup that goes on at first boot; without one the "
         "VM times out, and all VMs have one SID and name",
         sources.GENERALIZE,
         has_windows,
@@ -199,7 +198,7 @@ CHECKS = (
         sources.STATES,
         has_windows,
         _setup_flags,
-        "run Sysprep again; on a Windows that is set up, clear SetupType and CmdLine in HKLM\\SYSTEM\\Setup",
+        "run Sysprep again; on a Windows that is set up, clear SetupType in HKLM\\SYSTEM\\Setup",
         fix=_fix_setup_flags,
     ),
     settings_check(
