@@ -45,7 +45,10 @@ class _Writer:
         flags = (0x20 if latin else 0) | (0x0C if root else 0)
         head = struct.pack("<2sHQIIIIIIIIII", b"nk", flags, 0, 0, 0xFFFFFFFF, len(children), 0, subkeys,
                            0xFFFFFFFF, len(values), value_list, 0xFFFFFFFF, 0xFFFFFFFF)  # fmt: skip
-        return self.cell(head.ljust(72, b"\0") + struct.pack("<HH", len(name), 0) + name)
+        offset = self.cell(head.ljust(72, b"\0") + struct.pack("<HH", len(name), 0) + name)
+        for child in children:
+            struct.pack_into("<I", self.bins, child + 4 + 16, offset)
+        return offset
 
     def subkeys(self, children: list[tuple[int, str]]) -> int:
         if len(children) > MAX_INLINE_LIST:
@@ -62,7 +65,7 @@ class _Writer:
         if self.lists == b"lf":
             return int.from_bytes(name[:4].encode("latin-1", "replace").ljust(4, b"\0"), "little")
         value = 0
-        for unit in name.upper().encode("utf-16-le")[::2]:
+        for (unit,) in struct.iter_unpack("<H", name.upper().encode("utf-16-le")):
             value = (value * 37 + unit) & 0xFFFFFFFF
         return value
 
@@ -100,7 +103,8 @@ def build_hive(tree: Tree, *, lists: bytes = b"lh", sequences: tuple[int, int] =
         key.values.update(values)
     writer = _Writer(lists)
     offset = writer.key(root, True)
-    bins = bytes(writer.bins).ljust(-(-len(writer.bins) // 4096) * 4096, b"\0")
+    free = -(len(writer.bins) + 8) % 4096 + 8
+    bins = bytes(writer.bins) + struct.pack("<i", free) + bytes(free - 4)
     bins = bins[:8] + struct.pack("<I", len(bins)) + bins[12:]
     head = struct.pack("<4sIIQIIIIIII", b"regf", *sequences, 0, 1, 5, 0, 1, offset, len(bins), 1)
     head = head.ljust(508, b"\0")
