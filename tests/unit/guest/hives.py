@@ -24,6 +24,9 @@ class _Writer:
     def __init__(self, lists: bytes) -> None:
         self.bins = bytearray(b"hbin" + struct.pack("<II", 0, 0) + bytes(20))
         self.lists = lists
+        descriptor = struct.pack("<BBHIIII", 1, 0, 0x8000, 0, 0, 0, 0)  # self-relative, nothing in it
+        here = len(self.bins)
+        self.security = self.cell(struct.pack("<2sHIIII", b"sk", 0, here, here, 1, 20) + descriptor)
 
     def cell(self, content: bytes) -> int:
         size = -(-(len(content) + 4) // 8) * 8
@@ -44,7 +47,7 @@ class _Writer:
         name = key.name.encode("latin-1" if latin else "utf-16-le")
         flags = (0x20 if latin else 0) | (0x0C if root else 0)
         head = struct.pack("<2sHQIIIIIIIIII", b"nk", flags, 0, 0, 0xFFFFFFFF, len(children), 0, subkeys,
-                           0xFFFFFFFF, len(values), value_list, 0xFFFFFFFF, 0xFFFFFFFF)  # fmt: skip
+                           0xFFFFFFFF, len(values), value_list, self.security, 0xFFFFFFFF)  # fmt: skip
         offset = self.cell(head.ljust(72, b"\0") + struct.pack("<HH", len(name), 0) + name)
         for child in children:
             struct.pack_into("<I", self.bins, child + 4 + 16, offset)

@@ -12,6 +12,7 @@ from vmstamp.guest.checks.sources import CERTIFICATION, GENERATION
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import (
     Setting,
+    edits_of,
     judge_settings,
     service,
     settings_check,
@@ -20,7 +21,7 @@ from vmstamp.guest.checks.windows.settings import (
 )
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
-from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
+from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.fs import Content, Files
 from vmstamp.guest.windows.bcd import (
     APPLICATION_DEVICE,
@@ -446,8 +447,10 @@ def _fix_nvme(facts: Facts) -> Iterator[Edit]:
     key = f"{SERVICES}\\stornvme"
     if windows.build < 10_240 or not windows.has_key("SYSTEM", key):
         return
-    yield service("stornvme", 0).edit(windows)
-    yield Setting("SYSTEM", f"{key}\\Parameters", "IoTimeoutValue", (240,)).edit(windows)
+    yield from edits_of(windows, (service("stornvme", 0, absent=False),))
+    if _nvme(facts).status is not Status.PASS:
+        timeout = Setting("SYSTEM", f"{key}\\Parameters", "IoTimeoutValue", (240,), absent=False)
+        yield from edits_of(windows, (timeout,))
 
 
 def _hibernated(facts: Facts) -> Verdict:

@@ -11,7 +11,7 @@ from vmstamp.guest.checks.windows.boot import class_filters
 from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
-from vmstamp.guest.finding import Check, Severity, Verdict, passed, warned
+from vmstamp.guest.finding import Check, Severity, Status, Verdict, passed, warned
 from vmstamp.guest.windows.system import SOFTWARE_HIVE, SYSTEM_HIVE, Windows
 
 SERVICES = r"CurrentControlSet\Services"
@@ -71,8 +71,9 @@ def _pagefile(facts: Facts) -> Verdict:
 
 def _fix_pagefile(facts: Facts) -> Iterator[Edit]:
     """One that Windows manages, on the drive that it chooses: right with and without a temporary disk."""
-    windows = windows_of(facts)
-    key = windows.key_path("SYSTEM", MEMORY)
+    if _pagefile(facts).status is Status.PASS:
+        return
+    key = windows_of(facts).key_path("SYSTEM", MEMORY)
     yield SetValue(SYSTEM_HIVE, key, "PagingFiles", "REG_MULTI_SZ", ("?:\\pagefile.sys",))
 
 

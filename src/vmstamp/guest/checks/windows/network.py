@@ -229,9 +229,9 @@ def _winrm(facts: Facts) -> Verdict:
 
 
 def _fix_winrm(facts: Facts) -> Iterator[Edit]:
-    windows = windows_of(facts)
-    if windows.has_key("SYSTEM", r"CurrentControlSet\Services\WinRM"):
-        yield service("WinRM", 2).edit(windows)
+    windows, start = windows_of(facts), service("WinRM", 2)
+    if start.problem(windows):
+        yield start.edit(windows)
 
 
 CHECKS = (
