@@ -6,12 +6,16 @@ import ctypes
 import os
 import shutil
 import stat
+import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from ctypes.util import find_library
 from pathlib import Path
+from typing import Any
 
 TOOLS = ("mkntfs", "ntfscp")
+MOUNT_POINT = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT. Spec: [MS-FSCC] 2.1.2.1
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -41,18 +45,8 @@ def make_ntfs(image: Path, size: int, files: Mapping[str, bytes], *, label: str 
 
 
 def make_directories(image: Path, paths: list[str]) -> None:
-    """Makes directories, parents before children. Spec: ntfs-3g include/ntfs-3g/volume.h, dir.h."""
-    library = ctypes.CDLL(find_library("ntfs-3g"), use_errno=True)
-    library.ntfs_mount.restype = library.ntfs_pathname_to_inode.restype = ctypes.c_void_p
-    library.ntfs_create.restype = ctypes.c_void_p
-    library.ntfs_pathname_to_inode.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
-    library.ntfs_create.argtypes = (
-        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_char_p, ctypes.c_uint8, ctypes.c_uint)  # fmt: skip
-    library.ntfs_inode_close.argtypes = (ctypes.c_void_p,)
-    library.ntfs_umount.argtypes = (ctypes.c_void_p, ctypes.c_int)
-    volume = library.ntfs_mount(os.fsencode(image), 0)
-    assert volume, os.strerror(ctypes.get_errno())
-    try:
+    """Makes directories, parents before children."""
+    with _mounted(image) as (library, volume):
         for path in paths:
             parent, name = path.rsplit("/", 1)
             inode = library.ntfs_pathname_to_inode(volume, None, (parent or "/").encode())
@@ -61,6 +55,38 @@ def make_directories(image: Path, paths: list[str]) -> None:
             assert made, f"{path}: {os.strerror(ctypes.get_errno())}"
             library.ntfs_inode_close(made)
             library.ntfs_inode_close(inode)
+
+
+def add_junction(image: Path, path: str, target: str) -> None:
+    """Makes the empty directory `path` a mount point. Spec: [MS-FSCC] 2.1.2.5"""
+    name = target.encode("utf-16-le")
+    buffer = struct.pack("<HHHH", 0, len(name), len(name) + 2, 0) + name + bytes(4)
+    data = struct.pack("<IHH", MOUNT_POINT, len(buffer), 0) + buffer
+    with _mounted(image) as (library, volume):
+        inode = library.ntfs_pathname_to_inode(volume, None, path.encode())
+        failed = library.ntfs_set_ntfs_reparse_data(inode, data, len(data), 0)
+        assert not failed, os.strerror(ctypes.get_errno())
+        library.ntfs_inode_close(inode)
+
+
+@contextmanager
+def _mounted(image: Path) -> Iterator[tuple[Any, Any]]:
+    """The library and the volume opened by it. Spec: ntfs-3g include/ntfs-3g/volume.h, dir.h, reparse.h."""
+    library = ctypes.CDLL(find_library("ntfs-3g"), use_errno=True)
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    library.ntfs_mount.restype = library.ntfs_pathname_to_inode.restype = library.ntfs_create.restype = (
+        pointer
+    )
+    library.ntfs_pathname_to_inode.argtypes = (pointer, pointer, ctypes.c_char_p)
+    name = (ctypes.c_char_p, ctypes.c_uint8)
+    library.ntfs_create.argtypes = (pointer, ctypes.c_uint32, *name, ctypes.c_uint)
+    library.ntfs_set_ntfs_reparse_data.argtypes = (pointer, ctypes.c_char_p, size, ctypes.c_int)
+    library.ntfs_inode_close.argtypes = (pointer,)
+    library.ntfs_umount.argtypes = (pointer, ctypes.c_int)
+    volume = library.ntfs_mount(os.fsencode(image), 0)
+    assert volume, os.strerror(ctypes.get_errno())
+    try:
+        yield library, volume
     finally:
         library.ntfs_umount(volume, 0)
 

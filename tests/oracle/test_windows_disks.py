@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 import vmstamp.disk
-from tests.oracle.ntfs_images import make_ntfs, missing
+from tests.oracle.ntfs_images import add_junction, make_ntfs, missing
 from tests.oracle.test_guest_disks import make_esp
 from tests.unit.guest.hives import build_hive
 from tests.unit.guest.windows_guests import (
@@ -32,7 +32,7 @@ from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import EFI_SYSTEM, MICROSOFT_BASIC_DATA, NewPartition, build_gpt
 from vmstamp.errors import GuestError
 from vmstamp.guest.finding import Status
-from vmstamp.guest.fs import open_root, survey
+from vmstamp.guest.fs import Files, open_root, survey
 from vmstamp.guest.inspect import Report, inspect
 from vmstamp.guest.volume import Kind
 
@@ -163,16 +163,19 @@ def _volume_record(data: bytearray, start: int) -> int:
     return start + int(cluster) * int(sector) * int(per_cluster) + 3 * 1024
 
 
-def test_a_reparse_point_stays_in_the_volume(ntfs: Path, tmp_path: Path) -> None:
-    """A junction to C:\\Windows is followed inside, one to a server is an error."""
-    from vmstamp.guest.windows.ntfs import link_target
-
-    assert link_target("\\??\\C:\\Users") == "/Users"
-    assert link_target("D:\\x\\y") == "/x/y"
-    assert link_target("..\\Users") == "../Users"
-    for outside in ("\\??\\UNC\\server\\share", "\\??\\Volume{1}\\x", "\\\\server\\share"):
+def test_a_reparse_point_stays_in_the_volume(tmp_path: Path) -> None:
+    image = tmp_path / "links.img"
+    make_ntfs(image, 16 * MIB, {"/Users/x": b"here", "/Documents and Settings/": b"", "/server/": b""})
+    add_junction(image, "/Documents and Settings", "\\??\\C:\\Users")
+    add_junction(image, "/server", "\\??\\UNC\\server\\share")
+    with open_disk(image) as disk:
+        volume = survey(disk).contents[0].volume
+        assert volume is not None
+        files = Files({"/": volume})
+        assert files.readlink("/documents and settings") == "/Users"
+        assert files.read_bytes("/Documents and Settings/X") == b"here"
         with pytest.raises(GuestError, match="out of the volume"):
-            link_target(outside)
+            files.find("/server/x")
 
 
 def test_damage_is_told_and_never_hangs(gen1: Path, tmp_path: Path) -> None:

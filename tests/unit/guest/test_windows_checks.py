@@ -336,7 +336,7 @@ def test_a_complete_windows_with_a_setup_that_is_due_is_mended(windows: WindowsG
 def test_the_package_that_stopped_sysprep_is_named_with_its_line(windows: WindowsGuests) -> None:
     line = (
         "2024-05-01 10:00:00, Error                 SYSPRP Package Microsoft.Foo_1.2_x64__8wekyb3d8bbwe "
-        "was installed for a user, but not provisioned for all users. This package will not function properly.\r\n"
+        "was installed for a user, but not provisioned for all users. This package will not function.\r\n"
     )
     for encoding in ("utf-8", "utf-8-sig", "utf-16"):
         log = ("2024-05-01 09:59:59, Info    SYSPRP ======\r\n" + line).encode(encoding)
@@ -461,7 +461,7 @@ def test_no_fix_has_edits_for_a_good_windows(windows: WindowsGuests) -> None:
 
 
 def test_a_disabled_filter_of_a_class_is_not_disabled_by_a_fix(windows: WindowsGuests) -> None:
-    system = {
+    system: dict[str, Any] = {
         rf"{SERVICES}\xenfilt": {"Start": 0, "ImagePath": r"System32\drivers\disk.sys"},
         HDC: {"UpperFilters": ("XENFILT",)},
     }
