@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.probe import FileSystem
 from vmstamp.guest.window import Window
-from vmstamp.guest.windows.ntfs import REPARSE_POINT, link_target
+from vmstamp.guest.windows.ntfs import REPARSE_POINT, find_link, link_target
 
 MAX_ENTRIES = 200_000  # of one directory
 UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
@@ -140,10 +140,11 @@ class VolumeNode:
 
     def target(self) -> str:
         with reading(self.volume.window, self.path):
-            target: str | None = self._entry.symbolic_link_target
+            ntfs = self.volume.file_system.kind == "ntfs"
+            target: str | None = find_link(self._entry) if ntfs else self._entry.symbolic_link_target
         if not target:
             raise GuestError(f"{self.path}: the symbolic link has no target")
-        return link_target(target) if self.volume.file_system.kind == "ntfs" else target
+        return link_target(target) if ntfs else target
 
 
 def _entries(directory: Any, name: str) -> Iterator[Any]:
@@ -211,8 +212,8 @@ class Volume:
         return VolumeNode(self, path, kind, entry.size, stat.S_IMODE(mode), entry)
 
     def _ntfs_node(self, entry: Any, path: str) -> VolumeNode:
-        """A reparse point without a target is a file that is stored elsewhere in the volume (WOF)."""
-        if entry.file_attribute_flags & REPARSE_POINT and entry.symbolic_link_target:
+        """A reparse point that is no link is a file that is stored elsewhere in the volume (WOF)."""
+        if entry.file_attribute_flags & REPARSE_POINT and find_link(entry):
             return VolumeNode(self, path, Kind.SYMLINK, 0, 0o777, entry)
         if entry.has_directory_entries_index():
             return VolumeNode(self, path, Kind.DIRECTORY, 0, 0o755, entry)

@@ -39,7 +39,8 @@ def test_ids_are_unique_and_every_record_is_complete() -> None:
 
 def test_a_good_guest_passes_every_check(guests: Any) -> None:
     found = findings_of(guests.facts({}))
-    rest = {id: f.found for id, f in found.items() if f.status is not Status.PASS}
+    linux = {id: f for id, f in found.items() if not id.startswith("win-")}
+    rest = {id: f.found for id, f in linux.items() if f.status is not Status.PASS}
     assert rest == {"vhd-size-max-gen1": "a question for Gen1 only"}
 
 

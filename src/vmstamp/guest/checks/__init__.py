@@ -1,6 +1,6 @@
 """The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
 
-from vmstamp.guest.checks import access, agent, boot, container, leftovers, network, storage
+from vmstamp.guest.checks import access, agent, boot, container, leftovers, network, storage, windows
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -11,6 +11,7 @@ CHECKS: tuple[Check, ...] = (
     *access.CHECKS,
     *agent.CHECKS,
     *leftovers.CHECKS,
+    *windows.CHECKS,
 )
 
 __all__ = ["CHECKS"]

@@ -1,1 +1,1 @@
-"""Windows on a disk: its NTFS, registry hives, boot configuration, accounts and Sysprep's logs, read offline."""
+"""Windows on a disk: NTFS, registry hives, boot configuration, accounts, firewall, Sysprep; read offline."""

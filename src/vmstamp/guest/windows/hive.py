@@ -59,7 +59,7 @@ Data = int | str | bytes | tuple[str, ...]
 
 @dataclass(frozen=True)
 class Value:
-    """A value: `data` is int, str, a tuple of str or bytes, as its `kind` says; bytes where it does not fit."""
+    """`data` is int, str, a tuple of str or bytes, as `kind` says; bytes where they do not fit it."""
 
     name: str
     kind: str
@@ -252,7 +252,7 @@ class Key:
 def _notes(head: bytes) -> Iterator[str]:
     primary, secondary = struct.unpack_from("<II", head, 4)
     if primary != secondary:
-        yield f"its sequence numbers {primary} and {secondary} differ: changes wait in its log and were not read"
+        yield f"its sequence numbers {primary} and {secondary} differ: changes wait in its log, not read here"
     computed = 0
     for word in struct.unpack_from("<127I", head):
         computed ^= word

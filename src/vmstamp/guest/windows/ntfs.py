@@ -1,4 +1,4 @@
-"""NTFS: its label, serial number and whether it is dirty, from the boot sector and the file record of $Volume.
+"""NTFS: label, serial number and whether it is dirty, from the boot sector and the file record of $Volume.
 
 Boot sector, little-endian:                    File record ('FILE'):
     offset size field                              offset size field
@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from vmstamp.errors import GuestError
 from vmstamp.guest.window import Window
@@ -29,6 +30,12 @@ END_OF_ATTRIBUTES = 0xFFFFFFFF
 SECTOR = 512  # the stride of the update sequence
 
 REPARSE_POINT = 0x400  # FILE_ATTRIBUTE_REPARSE_POINT. Spec: [MS-FSCC] 2.6
+REPARSE_ATTRIBUTE = 0xC0
+LINKS = (
+    0xA0000003,
+    0xA000000C,
+)  # tags of mount points (junctions) and symbolic links. Spec: [MS-FSCC] 2.1.2.1
+MAX_ATTRIBUTES = 1000
 _IN_VOLUME = re.compile(r"(?:\\\?\?\\)?[A-Za-z]:(\\.*)?", re.DOTALL)
 
 
@@ -53,7 +60,9 @@ def read_ntfs(window: Window) -> dict[str, str]:
             found["label"] = content.decode("utf-16-le", "replace")
         elif kind == VOLUME_INFORMATION and len(content) >= 12:
             dirty = struct.unpack_from("<H", content, 0x0A)[0] & VOLUME_IS_DIRTY
-            found["dirty"] = "Windows marked it dirty: it was not shut down, or chkdsk is due" if dirty else ""
+            found["dirty"] = (
+                "Windows marked it dirty: it was not shut down, or chkdsk is due" if dirty else ""
+            )
     return found
 
 
@@ -87,6 +96,19 @@ def _attributes(record: bytes) -> Iterator[tuple[int, bytes]]:
             size, start = struct.unpack_from("<IH", record, offset + 0x10)
             yield kind, record[offset + start : min(offset + start + size, offset + length)]
         offset += length
+
+
+def find_link(entry: Any) -> str | None:
+    """Where a libfsntfs entry that is a junction or a symbolic link points, as stored; None for others.
+
+    The library's own symbolic_link_target knows no junctions.
+    """
+    for index in range(min(entry.number_of_attributes, MAX_ATTRIBUTES)):
+        attribute = entry.get_attribute(index)
+        if attribute.attribute_type == REPARSE_ATTRIBUTE and getattr(attribute, "tag", None) in LINKS:
+            name: str | None = attribute.substitute_name
+            return name
+    return None
 
 
 def link_target(stored: str) -> str:

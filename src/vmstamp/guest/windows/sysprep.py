@@ -1,7 +1,7 @@
 """Sysprep's and Setup's logs: what kept Sysprep from generalizing.
 
-The logs are UTF-8 or UTF-16, a line an event: `2024-05-01 10:00:00, Error      SYSPRP Package ... was installed
-for a user, but not provisioned for all users. ...`.
+The logs are UTF-8 or UTF-16, a line an event: `2024-05-01 10:00:00, Error      SYSPRP Package ... was
+installed for a user, but not provisioned for all users. ...`.
 """
 
 from __future__ import annotations
