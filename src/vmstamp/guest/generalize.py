@@ -24,6 +24,7 @@ ALIASES = {"users": "users-pre-existing"}
 # Where Setup of an image that was applied finds its answer file. Spec: Windows Setup Automation Overview,
 # "Modify an existing image"; implicit answer file search order
 ANSWER_FILE = "/Windows/Panther/unattend.xml"
+HIBERNATION_FILE = "/hiberfil.sys"
 PLACE_ANSWER_FILE = Step(
     "answer-file",
     "place an answer file for Windows Setup",
@@ -130,9 +131,15 @@ def refuse_dirty(found: Survey, name: str) -> None:
 def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
     """The plan for a Windows: nothing, or an answer file placed.
 
-    Raises GuestError for a Windows that is not generalized and gets no answer file: Sysprep alone generalizes
-    it, and only from inside.
+    Raises GuestError for a Windows that is hibernated, for its files are not to be changed; and for one that
+    is not generalized and gets no answer file: Sysprep alone generalizes it, and only from inside.
     """
+    assert found.files is not None
+    if found.files.read_part(HIBERNATION_FILE, 0, 4).upper() == b"HIBR":
+        raise GuestError(
+            f"{HIBERNATION_FILE}: Windows is hibernated, or was shut down to start fast",
+            hint="boot it and run: powercfg /h off, then shutdown /s /f /t 0",
+        )
     left = identity_in(found)
     if answer_file is None:
         if not left.generalized:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Empty, Remove, Run, Truncate, Write
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.generalize import Plan, check_ids, compact, plan, refuse_dirty
+from vmstamp.guest.generalize import Plan, check_ids, compact, plan, plan_windows, refuse_dirty
 from vmstamp.guest.identity import identity_of
 from vmstamp.guest.identity.step import Choice
 from vmstamp.guest.overlay import Overlay, lay_over
 
+STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
 ROOT = "root:x:0:0:root:/root:/bin/bash\n"
 NOBODY = "nobody:x:65534:65534::/nonexistent:/bin/false\n"
 USED = {
@@ -193,3 +194,27 @@ def test_names_that_are_no_text_can_be_told(guests: Any) -> None:
     assert planned.left.generalized
     assert "user b?b" in json.dumps([task.to_json() for task in planned.tasks])
     assert after(facts, planned).guest.read_bytes("/etc/passwd") == ROOT.encode()
+
+
+def test_a_windows_that_sysprep_generalized_is_told_so(windows: Any) -> None:
+    planned = plan_windows(windows.facts().survey)
+    assert planned.left.generalized
+    assert planned.tasks == ()
+
+
+def test_a_windows_in_use_is_refused_with_its_state(windows: Any) -> None:
+    survey = windows.facts(software={STATE: {"ImageState": "IMAGE_STATE_COMPLETE"}}).survey
+    with pytest.raises(GuestError, match="IMAGE_STATE_COMPLETE") as caught:
+        plan_windows(survey)
+    assert "/generalize" in caught.value.hint
+    planned = plan_windows(survey, b"<unattend/>")
+    assert planned.edits == (Write("/Windows/Panther/unattend.xml", b"<unattend/>"),)
+    assert [left.id for left in planned.left.leftovers] == ["win-imagestate"]
+    with pytest.raises(GuestError, match="no element <unattend>"):
+        plan_windows(survey, b"<html/>")
+
+
+def test_a_hibernated_windows_is_refused(windows: Any) -> None:
+    with pytest.raises(GuestError, match="hibernated") as caught:
+        plan_windows(windows.facts({"/hiberfil.sys": b"HIBR"}).survey)
+    assert "powercfg" in caught.value.hint
