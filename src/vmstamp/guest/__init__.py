@@ -7,6 +7,7 @@ Its door:
 - `vmstamp.guest.doctor.diagnose(disk, target) -> Diagnosis`: the same questions, weighed for what the disk
   is to become; `plan_mends` gives the edits that mend what was found.
 - `vmstamp.guest.identity.read_identity(disk) -> Identity`: what of a machine's identity is left on it.
+- `vmstamp.guest.generalize.plan(survey, choice) -> Plan`: the edits that remove it, and what will be left.
 - `vmstamp.guest.fs.open_root(disk) -> Files`: the guest's files, symbolic links resolved inside the guest.
 
 It takes any `vmstamp.disk.base.Disk` and never writes. What it reads was written by strangers: every size,

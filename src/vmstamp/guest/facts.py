@@ -10,6 +10,7 @@ from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
 from vmstamp.guest import agents, system
 from vmstamp.guest.fs import Content, Files, Survey, survey
 from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.windows.system import Windows, find_windows
 
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
 LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64"}
@@ -61,9 +62,10 @@ class Boot:
 
 @dataclass(frozen=True)
 class Facts:
-    """A disk and, when it holds a Linux that is read, what is on it; `target` what it is to become.
+    """A disk and, when it holds an operating system that is read, what is on it; `target` what it is for.
 
-    Without an operating system `files` and `os` are None and the lists are empty.
+    Without an operating system `files` and `os` are None and the lists are empty. `windows` is None on a
+    Linux; on a Windows all below it are empty.
     """
 
     disk: Disk
@@ -72,6 +74,7 @@ class Facts:
     files: Files | None = None
     os: system.OperatingSystem | None = None
     architecture: str | None = None
+    windows: Windows | None = None
     kernels: tuple[str, ...] = ()
     entries: tuple[system.BootEntry, ...] = ()
     fstab: tuple[Mount, ...] = ()
@@ -98,8 +101,13 @@ class Facts:
 
 
 def has_guest(facts: Facts) -> bool:
-    """For checks of what is inside the guest."""
-    return facts.files is not None
+    """For checks of what is inside a Linux guest."""
+    return facts.files is not None and facts.windows is None
+
+
+def has_windows(facts: Facts) -> bool:
+    """For checks of what is inside a Windows guest."""
+    return facts.windows is not None
 
 
 def gather(disk: Disk, target: Target = ANY_TARGET) -> Facts:
@@ -113,6 +121,14 @@ def gather_guest(facts: Facts) -> Facts:
     files = facts.files
     if files is None:
         return facts
+    windows = find_windows(files)
+    if windows is not None:
+        return replace(
+            facts,
+            os=windows.operating_system(),
+            architecture=windows.architecture,
+            windows=windows,
+        )
     return replace(
         facts,
         os=system.find_operating_system(files),

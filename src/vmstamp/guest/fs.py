@@ -25,6 +25,7 @@ MAX_KEPT = 8192  # nodes that are not looked up again
 MAX_FILE = 16 * 1024 * 1024  # bytes of a file that is read whole
 
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+WINDOWS_HIVE = "/Windows/System32/config/SYSTEM"  # every Windows has this registry hive
 
 
 class Files:
@@ -223,7 +224,7 @@ def no_operating_system(disk: Disk, found: Survey) -> GuestError:
     seen = ", ".join(content.describe() for content in found.contents if content.file_system)
     return GuestError(
         f"{disk.path or 'the disk'}: no operating system found; it holds: {seen or 'nothing known'}",
-        hint="a Linux on ext2, ext3, ext4, XFS or btrfs is read by this version; is this a data disk?",
+        hint="a Linux on ext4, XFS or btrfs and a Windows on NTFS are read; is this a data disk?",
     )
 
 
@@ -316,7 +317,9 @@ def _system_tree(content: Content) -> Tree | None:
 
 def _names_a_system(tree: Tree) -> bool:
     files = Files({"/": tree})
-    return any(files.find(path, follow=False) for path in OS_RELEASE)
+    ntfs = isinstance(tree, Volume) and tree.file_system.kind == "ntfs"
+    marks = (WINDOWS_HIVE,) if ntfs else OS_RELEASE
+    return any(files.find(path, follow=False) for path in marks)
 
 
 def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:

@@ -1,7 +1,7 @@
 """What a partition holds, by its magic numbers; and the superblock facts that the readers do not give.
 
-Only ext2/3/4, XFS, btrfs and FAT are read by this version, and LVM's physical volumes; everything else is
-named, so that a report says what it did not see.
+Only ext2/3/4, XFS, btrfs, FAT and NTFS are read by this version, and LVM's physical volumes; everything else
+is named, so that a report says what it did not see.
 
 ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4/super.rst):
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vmstamp.guest.window import Window
+from vmstamp.guest.windows.ntfs import read_ntfs
 
 EXT_MAGIC = 0xEF53
 EXT_HAS_JOURNAL = 0x4  # compatible
@@ -34,7 +35,7 @@ EXT_UNREAD = {0x1: "compression", 0x8: "journal device", 0x8000: "inline_data", 
 BTRFS_UNREAD = {0x1000: "zoned", 0x2000: "extent-tree-v2", 0x4000: "raid-stripe-tree"}
 BTRFS_KNOWN = 0x7FFF | 0x10000  # 0x10000 simple quotas
 
-READ = ("ext2", "ext3", "ext4", "xfs", "btrfs", "vfat")
+READ = ("ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "ntfs")
 # What may hold an operating system that this version does not read.
 OPAQUE = ("ntfs", "LVM", "LUKS", "BitLocker", "Linux RAID", "f2fs", "erofs", "squashfs")
 
@@ -81,6 +82,8 @@ def probe(window: Window) -> FileSystem | None:
         return fat
     for offset, magic, kind in _MAGICS:
         if window.read_at(offset, len(magic)) == magic:
+            if kind == "ntfs":
+                return FileSystem(kind, **read_ntfs(window))
             if kind == "btrfs":
                 return _probe_btrfs(window)
             unread = "" if kind in (*READ, "LVM") else "not read by this version"

@@ -1,4 +1,4 @@
-"""One file system's tree of nodes, over libyal's libfsext, libfsxfs and libfsfat.
+"""One file system's tree of nodes, over libyal's libfsext, libfsxfs, libfsfat and libfsntfs.
 
 The libraries raise OSError for whatever they dislike; here it becomes GuestError with the disk's or the
 window's own error as its cause, where there is one.
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.probe import FileSystem
 from vmstamp.guest.window import Window
+from vmstamp.guest.windows.ntfs import REPARSE_POINT, find_link, link_target
 
 MAX_ENTRIES = 200_000  # of one directory
 UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
@@ -26,11 +27,10 @@ FAT_DIRECTORY = 0x10
 # The binding that reads each kind; all have the same classes. Loaded when a disk needs it.
 # What is added here is to be in READ of `vmstamp.guest.probe` too.
 _LIBRARIES = {
-    "ext2": "pyfsext",
-    "ext3": "pyfsext",
-    "ext4": "pyfsext",
+    **dict.fromkeys(("ext2", "ext3", "ext4"), "pyfsext"),
     "xfs": "pyfsxfs",
     "vfat": "pyfsfat",
+    "ntfs": "pyfsntfs",
 }
 
 
@@ -140,10 +140,11 @@ class VolumeNode:
 
     def target(self) -> str:
         with reading(self.volume.window, self.path):
-            target: str | None = self._entry.symbolic_link_target
+            ntfs = self.volume.file_system.kind == "ntfs"
+            target: str | None = find_link(self._entry) if ntfs else self._entry.symbolic_link_target
         if not target:
             raise GuestError(f"{self.path}: the symbolic link has no target")
-        return target
+        return link_target(target) if ntfs else target
 
 
 def _entries(directory: Any, name: str) -> Iterator[Any]:
@@ -188,6 +189,8 @@ class Volume:
         if self._fat:
             folded = name.casefold()
             return next((e for e in _entries(directory, path) if _name(e).casefold() == folded), None)
+        if self.file_system.kind == "ntfs":  # its index is searched, without regard to case
+            return None if "\\" in name else self._volume.get_file_entry_by_path(path.replace("/", "\\"))
         if self.file_system.kind == "xfs":
             return self._volume.get_file_entry_by_path(path)
         try:
@@ -200,8 +203,19 @@ class Volume:
             directory = path == "/" or entry.file_attribute_flags & FAT_DIRECTORY
             kind = Kind.DIRECTORY if directory else Kind.FILE
             return VolumeNode(self, path, kind, 0 if directory else entry.size, 0o755, entry)
+        if self.file_system.kind == "ntfs":
+            return self._ntfs_node(entry, path)
         mode = entry.file_mode
         kind = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK}.get(
             stat.S_IFMT(mode), Kind.OTHER
         )
         return VolumeNode(self, path, kind, entry.size, stat.S_IMODE(mode), entry)
+
+    def _ntfs_node(self, entry: Any, path: str) -> VolumeNode:
+        """A reparse point that is no link is a file that is stored elsewhere in the volume (WOF)."""
+        if entry.file_attribute_flags & REPARSE_POINT and find_link(entry):
+            return VolumeNode(self, path, Kind.SYMLINK, 0, 0o777, entry)
+        if entry.has_directory_entries_index():
+            return VolumeNode(self, path, Kind.DIRECTORY, 0, 0o755, entry)
+        kind = Kind.FILE if entry.has_default_data_stream() else Kind.OTHER
+        return VolumeNode(self, path, kind, entry.size if kind is Kind.FILE else 0, 0o644, entry)

@@ -36,7 +36,7 @@ def call(runner: CliRunner, *words: str) -> Result:
 def test_the_commands_are_those_of_the_product() -> None:
     assert {" ".join(path) for path in leaves(cli)} == {
         "up", "down", "status", "demo", "try", "inspect", "doctor", "upload", "download", "verify", "copy",
-        "env", "az", "azcopy", "completion",
+        "env", "az", "azcopy", "completion", "generalize",
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
         "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",

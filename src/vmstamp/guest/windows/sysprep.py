@@ -1,0 +1,60 @@
+"""Sysprep's and Setup's logs: what kept Sysprep from generalizing.
+
+The logs are UTF-8 or UTF-16, a line an event: `2024-05-01 10:00:00, Error      SYSPRP Package ... was
+installed for a user, but not provisioned for all users. ...`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vmstamp.guest.fs import Files
+
+SYSPREP = "/Windows/System32/Sysprep"
+LOGS = (f"{SYSPREP}/Panther/setuperr.log", f"{SYSPREP}/Panther/setupact.log")
+SUCCEEDED_TAG = f"{SYSPREP}/Sysprep_succeeded.tag"
+MAX_LOG = 16 * 1024 * 1024
+
+_PACKAGE = re.compile(r"SYSPRP Package (\S+) was installed for a user, but not provisioned")
+_ERROR = re.compile(r",\s*(?:Fatal )?[Ee]rror\s.*?SYSPRP\s+(.*)")
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """A line of a log, numbered from 1: the package that it names ('' : none), or what it says."""
+
+    path: str
+    line: int
+    package: str
+    text: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+def read_log(files: Files, path: str) -> str:
+    """A log as text; '' when it is absent. GuestError when it is longer than MAX_LOG."""
+    if not files.is_file(path):
+        return ""
+    data = files.read_bytes(path, MAX_LOG)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "replace")
+
+
+def complaints(files: Files) -> Iterator[Complaint]:
+    """What Sysprep complained of, packages first. GuestError when a log is longer than MAX_LOG."""
+    errors = []
+    for path in LOGS:
+        for number, line in enumerate(read_log(files, path).splitlines(), 1):
+            package = _PACKAGE.search(line)
+            if package:
+                yield Complaint(path, number, package[1][:200], "")
+                continue
+            error = _ERROR.search(line)
+            if error:
+                errors.append(Complaint(path, number, "", error[1].strip()[:200]))
+    yield from errors[-1:]
