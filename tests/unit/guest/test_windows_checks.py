@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -35,11 +36,13 @@ from tests.unit.guest.windows_guests import (
     pe,
     services,
 )
+from vmstamp.errors import GuestError
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue, describe
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Finding, Status, judge
 from vmstamp.guest.windows.bcd import pack_device
+from vmstamp.guest.windows.hive import Hive
 from vmstamp.guest.windows.system import image_state
 
 CS = "ControlSet001"
@@ -216,6 +219,7 @@ def test_one_wrong_value_of_the_software_hive_fails_one_check(
     ("check", "status", "changes"),
     [
         ("win-driver-files", "fail", {"/Windows/System32/drivers/storvsc.sys": None}),
+        ("win-driver-files", "fail", {"/Windows/System32/drivers/storport.sys": None}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/netvsc.sys": pe(0x14C)}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/vmbus.sys": b"zeros"}),
         ("win-class-filters", "fail", {"/Windows/System32/drivers/rdyboost.sys": ""}),
@@ -515,3 +519,33 @@ def test_damaged_hives_never_stop_the_checks(windows: WindowsGuests) -> None:
         facts = windows.facts({f"{CONFIG}/SYSTEM": bytes(data)})
         assert facts.os is not None
         assert all(judge(check, facts).found for check in CHECKS)
+
+
+def test_hostile_texts_take_no_time(windows: WindowsGuests) -> None:
+    """Each of these takes minutes where a pattern goes back over what it has read."""
+    spaces = " " * 900_000
+    error = "x, Error" * 200_000
+    facts = windows.facts(
+        {
+            UNATTEND: f"<Password>{spaces}<Password>{spaces[:100_000]}",
+            "/Windows/Setup/State/State.ini": "\n" * 60_000,
+            f"{SYSPREP_LOGS}/setuperr.log": error,
+        },
+        software={STATE: {"ImageState": "IMAGE_STATE_COMPLETE" + "\x1b[31m" * 9000}},
+        system={RULES: {"x": "v2|" + "RA4=1|LPort=1|" * 30_000}},
+        store={element(LOADER, 0x14000006): {"Element": (LOADER,) * 20_000}},
+    )
+    begun = time.process_time()
+    findings = [judge(check, facts) for check in CHECKS]
+    assert time.process_time() - begun < 5
+    assert all(len(f.found) < 1000 and f.found.isprintable() and f.where.isprintable() for f in findings)
+
+
+def test_a_hive_is_read_only_so_much(guests: Any) -> None:
+    """However often its cells name each other."""
+    tree = {"a": {f"v{number}": bytes(1_000) for number in range(900)}}
+    key = Hive(guests.node(build_hive(tree)), "/x", "x").find("a")
+    assert key is not None
+    with pytest.raises(GuestError, match="too much of it"):
+        for _ in range(1000):
+            assert len(key.values()) == 900

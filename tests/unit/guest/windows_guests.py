@@ -72,6 +72,7 @@ DRIVERS = (
     "netvsc",
     "storflt",
     "rdyboost",
+    "storport",
 )
 STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
 FIREWALL = r"ControlSet001\Services\SharedAccess\Parameters\FirewallPolicy"

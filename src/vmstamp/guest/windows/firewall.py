@@ -65,12 +65,12 @@ class Rule:
 
 
 def parse_rule(identifier: str, text: str) -> Rule:
-    fields: dict[str, tuple[str, ...]] = {}
+    fields: dict[str, list[str]] = {}
     for part in text.split("|")[1:]:
         name, equals, value = part.partition("=")
         if equals:
-            fields[name.upper()] = (*fields.get(name.upper(), ()), value)
-    return Rule(identifier, text, fields)
+            fields.setdefault(name.upper(), []).append(value)
+    return Rule(identifier, text, {name: tuple(values) for name, values in fields.items()})
 
 
 def read_rules(windows: Windows) -> list[Rule]:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from vmstamp.guest.checks.sources import CERTIFICATION
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
-from vmstamp.guest.checks.windows.setup import ANSWER_FILES
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.accounts import read_accounts
+from vmstamp.guest.windows.sysprep import ANSWER_FILES
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE
 
 TERMINAL_SERVER = r"CurrentControlSet\Control\Terminal Server"
@@ -23,7 +23,7 @@ SHOWN_ACCOUNTS = 5
 
 # A password in an answer file; setup writes the mark over those that it has used.
 _PASSWORD = re.compile(
-    r"<(?:\w+:)?(?:AdministratorPassword|Password)>\s*(?:<(?:\w+:)?Value>)?\s*([^<\s][^<]*)", re.IGNORECASE
+    r"<(?:\w+:)?(?:AdministratorPassword|Password)>\s*+(?:<(?:\w+:)?Value>\s*+)?([^<\s][^<]*)", re.IGNORECASE
 )
 _USED = "*SENSITIVE*DATA*DELETED*"
 

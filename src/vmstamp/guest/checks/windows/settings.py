@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.windows.hive import Data
+from vmstamp.guest.windows.hive import Data, printable
 from vmstamp.guest.windows.system import Windows
 
 SHOWN = 3  # deviations that a sentence names
@@ -60,8 +60,7 @@ def show(data: Data) -> str:
     text = str(data) if isinstance(data, int | str) else ", ".join(map(str, data))
     if isinstance(data, bytes):
         text = f"{len(data)} bytes"
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return printable(text, MAX_SHOWN)
 
 
 def judge_settings(windows: Windows, settings: Iterable[Setting], good: str) -> Verdict:
