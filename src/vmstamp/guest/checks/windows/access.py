@@ -35,7 +35,7 @@ def _accounts(facts: Facts) -> Verdict:
         return passed(f"{len(accounts)} accounts, none enabled but those that come with Windows", SAM_HIVE)
     names = ", ".join(show(account.name) for account in own[:SHOWN_ACCOUNTS])
     more = f" and {len(own) - SHOWN_ACCOUNTS} more" if len(own) > SHOWN_ACCOUNTS else ""
-    return warned(f"enabled accounts: {names}{more}", SAM_HIVE)
+    return failed(f"enabled accounts: {names}{more}", SAM_HIVE)
 
 
 def _autologon(facts: Facts) -> Verdict:

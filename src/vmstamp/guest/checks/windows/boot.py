@@ -493,13 +493,6 @@ def _is_64bit(facts: Facts) -> Verdict:
     return failed(f"the kernel is for {architecture}" if architecture else "no kernel was found", where)
 
 
-def _size(facts: Facts) -> Verdict:
-    gib = facts.disk.size / (1 << 30)
-    if 30 <= gib <= 250:
-        return passed(f"{gib:.0f} GiB")
-    return warned(f"the disk has {gib:.1f} GiB, the marketplace takes 30 to 250")
-
-
 CHECKS = (
     Check(
         "win-hives",
@@ -631,16 +624,6 @@ CHECKS = (
         has_windows,
         _is_64bit,
         "install a 64-bit Windows",
-    ),
-    Check(
-        "win-size",
-        "the disk has a size that the marketplace takes",
-        Severity.CERTIFICATION,
-        "the marketplace takes Windows disks of 30 to 250 GB",
-        CERTIFICATION,
-        has_windows,
-        _size,
-        "shrink or extend the volume and the disk",
     ),
     settings_check(
         "win-san-policy",

@@ -71,8 +71,8 @@ def is_generalized(facts: Facts) -> bool:
 def _generalized(facts: Facts) -> Verdict:
     state = windows_of(facts).image_state
     if state is None:
-        return warned("setup has told no ImageState", r"HKLM\SOFTWARE")
-    return (passed if state.generalized else warned)(state.sentence, state.where)
+        return failed("setup has told no ImageState", r"HKLM\SOFTWARE")
+    return (passed if state.generalized else failed)(state.sentence, state.where)
 
 
 def _setup_flags(facts: Facts) -> Verdict:
