@@ -160,6 +160,11 @@ def test_no_check_of_windows_is_a_question_for_linux(guests: Any) -> None:
         ("win-firewall", "fail",
          {RULES: {"x": "v2.31|Action=Block|Active=TRUE|Dir=In|Protocol=6|LPort=3000-4000|"}}),
         ("win-firewall", "fail", {RULES: {"x": "v2.31|Action=Block|Active=TRUE|Dir=Out|RA4=168.63.0.0/16|"}}),
+        ("win-firewall", "fail",
+         {RULES: {"RemoteDesktop-UserMode-In-TCP": None,
+                  "app": "v2.30|Action=Allow|Active=TRUE|Dir=In|LUOwn=S-1-5-21-1|AppPkgId=S-1-15-2-1|"}}),
+        ("win-firewall", "fail",
+         {RULES: {"RemoteDesktop-UserMode-In-TCP": RDP_RULE.replace("LPort", "Profile=Domain|LPort")}}),
         ("win-firewall", "fail", {PROFILE: {"DefaultOutboundAction": 1}}),
         ("win-firewall", "fail", {PROFILE: {"DoNotAllowExceptions": 1}}),
         ("win-firewall", "warning", {PROFILE: {"EnableFirewall": 0}}),
@@ -436,6 +441,8 @@ def mended(windows: WindowsGuests, id: str, **guest: Any) -> tuple[dict[str, str
         ("win-rdp", {"system": {LISTENER: {"SSLCertificateSHA1Hash": bytes(20), "PortNumber": 22}}}),
         ("win-rdp-sessions", {"system": {LISTENER: {"MaxInstanceCount": 2}}}),
         ("win-firewall", {"system": {RULES: {"RemoteDesktop-UserMode-In-TCP": None}}}),
+        ("win-firewall", {"system": {RULES: {"RemoteDesktop-UserMode-In-TCP": RDP_RULE.replace(
+            "TRUE|", "FALSE|Profile=Domain|")}}}),
         ("win-firewall", {"system": {RULES: {"FPS-ICMP4-ERQ-In": PING_RULE.replace("TRUE", "FALSE")},
                                      PROFILE: {"EnableFirewall": 0, "DoNotAllowExceptions": 1}}}),
         ("win-network-dhcp", {"system": {INTERFACE: {"EnableDHCP": 0, "IPAddress": ("10.1.2.3",),
@@ -558,3 +565,8 @@ def test_a_hive_is_read_only_so_much(guests: Any) -> None:
     with pytest.raises(GuestError, match="too much of it"):
         for _ in range(1000):
             assert len(key.values()) == 900
+
+
+def test_a_driver_that_is_overridden_is_named(windows: WindowsGuests) -> None:
+    facts = windows.facts(system={rf"{SERVICES}\storvsc\StartOverride": {"0": 3}, **start(vmbus=4)})
+    assert finding(facts, "win-boot-services").found == "vmbus: Start is 4; storvsc: StartOverride\\0 is 3"

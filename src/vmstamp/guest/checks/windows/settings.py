@@ -104,10 +104,11 @@ def windows_of(facts: Facts) -> Windows:
 
 
 def _name(setting: Setting, problem: str) -> str:
-    """The problem, told of which service or key where `Start` alone does not say it."""
-    if setting.name != "Start":
-        return problem
-    return f"{setting.key.rsplit(chr(92), 1)[-1]}: {problem}"
+    """The problem, told of which service where the value's name alone does not say it."""
+    _, above, key = ("", "", *setting.key.split("\\"))[-3:]
+    if key == "StartOverride":
+        return f"{above}: {key}\\{problem}"
+    return f"{key}: {problem}" if setting.name == "Start" else problem
 
 
 def _same(data: Data, good: Data) -> bool:
