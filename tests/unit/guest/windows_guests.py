@@ -55,7 +55,10 @@ RDP_RULE = (
     "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|"
     "Svc=termservice|Name=@FirewallAPI.dll,-28775|EmbedCtxt=@FirewallAPI.dll,-28752|"
 )
-PING_RULE = "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=1|Profile=Private|Profile=Public|ICMP4=8:*|Name=@FirewallAPI.dll,-28543|"
+PING_RULE = (
+    "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=1|Profile=Private|Profile=Public|ICMP4=8:*|"
+    "Name=@FirewallAPI.dll,-28543|"
+)
 DRIVERS = (
     "acpi",
     "pci",
