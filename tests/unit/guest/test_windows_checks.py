@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -35,11 +37,13 @@ from tests.unit.guest.windows_guests import (
     pe,
     services,
 )
+from vmstamp.errors import GuestError
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue, describe
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.finding import Finding, Status, judge
+from vmstamp.guest.finding import Check, Finding, Severity, Status, judge
 from vmstamp.guest.windows.bcd import pack_device
+from vmstamp.guest.windows.hive import Hive
 from vmstamp.guest.windows.system import image_state
 
 CS = "ControlSet001"
@@ -70,8 +74,19 @@ COMPLETE: dict[str, Any] = {
 
 
 def bad(facts: Facts) -> dict[str, str]:
-    found = {check.id: judge(check, facts).status for check in CHECKS}
+    found = {check.id: status_of(check, facts) for check in CHECKS}
     return {id: status.value for id, status in found.items() if status in (Status.FAIL, Status.WARNING)}
+
+
+def status_of(check: Check, facts: Facts) -> Status:
+    """The status before it is weighed for what the disk is to become."""
+    status = judge(check, facts).status
+    weighed = check.identity or check.severity is Severity.CERTIFICATION
+    if not weighed or status is not Status.WARNING:
+        return status
+    with suppress(GuestError):
+        status = check.run(facts).status
+    return status
 
 
 def finding(facts: Facts, id: str) -> Finding:
@@ -145,6 +160,11 @@ def test_no_check_of_windows_is_a_question_for_linux(guests: Any) -> None:
         ("win-firewall", "fail",
          {RULES: {"x": "v2.31|Action=Block|Active=TRUE|Dir=In|Protocol=6|LPort=3000-4000|"}}),
         ("win-firewall", "fail", {RULES: {"x": "v2.31|Action=Block|Active=TRUE|Dir=Out|RA4=168.63.0.0/16|"}}),
+        ("win-firewall", "fail",
+         {RULES: {"RemoteDesktop-UserMode-In-TCP": None,
+                  "app": "v2.30|Action=Allow|Active=TRUE|Dir=In|LUOwn=S-1-5-21-1|AppPkgId=S-1-15-2-1|"}}),
+        ("win-firewall", "fail",
+         {RULES: {"RemoteDesktop-UserMode-In-TCP": RDP_RULE.replace("LPort", "Profile=Domain|LPort")}}),
         ("win-firewall", "fail", {PROFILE: {"DefaultOutboundAction": 1}}),
         ("win-firewall", "fail", {PROFILE: {"DoNotAllowExceptions": 1}}),
         ("win-firewall", "warning", {PROFILE: {"EnableFirewall": 0}}),
@@ -208,7 +228,7 @@ def test_one_wrong_value_of_the_software_hive_fails_one_check(
     facts = windows.facts(software=software)
     wanted = {check: status}
     if check == "win-imagestate":
-        wanted = {**wanted, "win-generalized": "warning", "win-setup-flags": "fail"}
+        wanted = {**wanted, "win-generalized": "fail", "win-setup-flags": "fail"}
     assert bad(facts) == wanted
 
 
@@ -216,6 +236,7 @@ def test_one_wrong_value_of_the_software_hive_fails_one_check(
     ("check", "status", "changes"),
     [
         ("win-driver-files", "fail", {"/Windows/System32/drivers/storvsc.sys": None}),
+        ("win-driver-files", "fail", {"/Windows/System32/drivers/storport.sys": None}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/netvsc.sys": pe(0x14C)}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/vmbus.sys": b"zeros"}),
         ("win-class-filters", "fail", {"/Windows/System32/drivers/rdyboost.sys": ""}),
@@ -297,17 +318,13 @@ def test_what_the_boot_partition_lacks_is_found(
     assert bad(windows.facts(generation=generation, boot=boot)) == wanted
 
 
-def test_a_disk_outside_of_the_marketplaces_sizes_warns(windows: WindowsGuests) -> None:
-    assert bad(windows.facts(size=300 << 30)) == {"win-size": "warning"}
-
-
 def test_2012_is_asked_for_the_devices_of_newer_hosts(windows: WindowsGuests) -> None:
     version = {r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": "9600"}}
     old = {rf"{CS}\Enum\ACPI\VMBus\0": {"x": 1}}
     found = bad(windows.facts(generation=1, system=old, software=version))
-    assert found == {"win-acpi-enum-2012": "fail", "win-nvme": "warning"}
+    assert found["win-acpi-enum-2012"] == "fail"
     both = {**old, rf"{CS}\Enum\ACPI\MSFT1000\0": {"x": 1}}
-    assert bad(windows.facts(generation=1, system=both, software=version)) == {"win-nvme": "warning"}
+    assert "win-acpi-enum-2012" not in bad(windows.facts(generation=1, system=both, software=version))
 
 
 def test_an_old_windows_does_not_start_as_gen2(windows: WindowsGuests) -> None:
@@ -316,18 +333,19 @@ def test_an_old_windows_does_not_start_as_gen2(windows: WindowsGuests) -> None:
 
 
 def test_a_32_bit_windows_is_named(windows: WindowsGuests) -> None:
-    found = finding(windows.facts({"/Windows/System32/ntoskrnl.exe": pe(0x14C)}), "win-64bit")
-    assert (found.status, found.found) == (Status.FAIL, "the kernel is for i686")
+    facts = windows.facts({"/Windows/System32/ntoskrnl.exe": pe(0x14C)})
+    assert finding(facts, "win-64bit").found == "the kernel is for i686"
+    assert bad(facts)["win-64bit"] == "fail"
 
 
 def test_a_complete_windows_only_wants_sysprep(windows: WindowsGuests) -> None:
-    assert bad(windows.facts(**COMPLETE)) == {"win-generalized": "warning"}
+    assert bad(windows.facts(**COMPLETE)) == {"win-generalized": "fail"}
 
 
 def test_a_complete_windows_with_a_setup_that_is_due_is_mended(windows: WindowsGuests) -> None:
     system = {SETUP: {**COMPLETE["system"][SETUP], "SetupType": 2}}
     facts = windows.facts(**{**COMPLETE, "system": system})
-    assert bad(facts) == {"win-generalized": "warning", "win-setup-flags": "fail"}
+    assert bad(facts) == {"win-generalized": "fail", "win-setup-flags": "fail"}
     assert fixes(facts, "win-setup-flags") == [
         SetValue(f"{CONFIG}/SYSTEM", SETUP, "SetupType", "REG_DWORD", 0)
     ]
@@ -361,7 +379,7 @@ def test_accounts_are_named_and_their_hashes_are_not(windows: WindowsGuests) -> 
         rf"{users}\000003E9": account(1001, "old", enabled=False),
     }
     facts = windows.facts(sam=sam)
-    assert bad(facts) == {"win-local-users": "warning"}
+    assert bad(facts) == {"win-local-users": "fail"}
     assert finding(facts, "win-local-users").found == "enabled accounts: packer"
 
 
@@ -423,6 +441,8 @@ def mended(windows: WindowsGuests, id: str, **guest: Any) -> tuple[dict[str, str
         ("win-rdp", {"system": {LISTENER: {"SSLCertificateSHA1Hash": bytes(20), "PortNumber": 22}}}),
         ("win-rdp-sessions", {"system": {LISTENER: {"MaxInstanceCount": 2}}}),
         ("win-firewall", {"system": {RULES: {"RemoteDesktop-UserMode-In-TCP": None}}}),
+        ("win-firewall", {"system": {RULES: {"RemoteDesktop-UserMode-In-TCP": RDP_RULE.replace(
+            "TRUE|", "FALSE|Profile=Domain|")}}}),
         ("win-firewall", {"system": {RULES: {"FPS-ICMP4-ERQ-In": PING_RULE.replace("TRUE", "FALSE")},
                                      PROFILE: {"EnableFirewall": 0, "DoNotAllowExceptions": 1}}}),
         ("win-network-dhcp", {"system": {INTERFACE: {"EnableDHCP": 0, "IPAddress": ("10.1.2.3",),
@@ -515,3 +535,38 @@ def test_damaged_hives_never_stop_the_checks(windows: WindowsGuests) -> None:
         facts = windows.facts({f"{CONFIG}/SYSTEM": bytes(data)})
         assert facts.os is not None
         assert all(judge(check, facts).found for check in CHECKS)
+
+
+def test_hostile_texts_take_no_time(windows: WindowsGuests) -> None:
+    """Each of these takes minutes where a pattern goes back over what it has read."""
+    spaces = " " * 900_000
+    error = "x, Error" * 200_000
+    facts = windows.facts(
+        {
+            UNATTEND: f"<Password>{spaces}<Password>{spaces[:100_000]}",
+            "/Windows/Setup/State/State.ini": "\n" * 60_000,
+            f"{SYSPREP_LOGS}/setuperr.log": error,
+        },
+        software={STATE: {"ImageState": "IMAGE_STATE_COMPLETE" + "\x1b[31m" * 9000}},
+        system={RULES: {"x": "v2|" + "RA4=1|LPort=1|" * 30_000}},
+        store={element(LOADER, 0x14000006): {"Element": (LOADER,) * 20_000}},
+    )
+    begun = time.process_time()
+    findings = [judge(check, facts) for check in CHECKS]
+    assert time.process_time() - begun < 5
+    assert all(len(f.found) < 1000 and f.found.isprintable() and f.where.isprintable() for f in findings)
+
+
+def test_a_hive_is_read_only_so_much(guests: Any) -> None:
+    """However often its cells name each other."""
+    tree = {"a": {f"v{number}": bytes(1_000) for number in range(900)}}
+    key = Hive(guests.node(build_hive(tree)), "/x", "x").find("a")
+    assert key is not None
+    with pytest.raises(GuestError, match="too much of it"):
+        for _ in range(1000):
+            assert len(key.values()) == 900
+
+
+def test_a_driver_that_is_overridden_is_named(windows: WindowsGuests) -> None:
+    facts = windows.facts(system={rf"{SERVICES}\storvsc\StartOverride": {"0": 3}, **start(vmbus=4)})
+    assert finding(facts, "win-boot-services").found == "vmbus: Start is 4; storvsc: StartOverride\\0 is 3"

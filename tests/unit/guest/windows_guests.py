@@ -56,7 +56,8 @@ RDP_RULE = (
     "Svc=termservice|Name=@FirewallAPI.dll,-28775|EmbedCtxt=@FirewallAPI.dll,-28752|"
 )
 PING_RULE = (
-    "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=1|Profile=Private|ICMP4=8:*|Name=@FirewallAPI.dll,-28543|"
+    "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=1|Profile=Private|Profile=Public|ICMP4=8:*|"
+    "Name=@FirewallAPI.dll,-28543|"
 )
 DRIVERS = (
     "acpi",
@@ -72,6 +73,7 @@ DRIVERS = (
     "netvsc",
     "storflt",
     "rdyboost",
+    "storport",
 )
 STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
 FIREWALL = r"ControlSet001\Services\SharedAccess\Parameters\FirewallPolicy"

@@ -20,6 +20,7 @@ reference); geoffchappell.com notes/windows/boot/bcd for what they do not say.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -109,9 +110,9 @@ class Store:
 
     def element(self, identifier: str, element: int) -> Data | None:
         """The element of an object, or of the nearest object from which it inherits."""
-        waiting, seen = [identifier], set[str]()
+        waiting, seen = deque([identifier]), set[str]()
         while waiting and len(seen) < MAX_INHERITED:
-            current = waiting.pop(0)
+            current = waiting.popleft()
             if current.lower() in seen:
                 continue
             seen.add(current.lower())
@@ -120,7 +121,7 @@ class Store:
                 return value.data
             inherited = self.own(current, INHERIT)
             if inherited is not None and isinstance(inherited.data, tuple):
-                waiting += inherited.data
+                waiting.extend(inherited.data[:MAX_INHERITED])
         return None
 
     def device(self, identifier: str, element: int) -> Device | None:

@@ -18,6 +18,7 @@ RULES = rf"{POLICY}\FirewallRules"
 POLICY_RULES = r"Policies\Microsoft\WindowsFirewall\FirewallRules"
 PROFILES = {"DomainProfile": "domain", "StandardProfile": "private", "PublicProfile": "public"}
 TCP = "6"
+NARROWING = ("APP", "SVC", "APPPKGID", "LUOWN", "LUAUTH", "RUAUTH", "RMAUTH")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Rule:
     def inbound(self) -> bool:
         return self.first("DIR").upper() == "IN"
 
+    @property
+    def in_public(self) -> bool:
+        """Whether it counts in the public profile, in which Windows sees a network that it does not know."""
+        profiles = [profile.upper() for profile in self.fields.get("PROFILE", ())]
+        return not profiles or "PUBLIC" in profiles
+
     def concerns_port(self, port: int) -> bool:
         """Whether it is of TCP (or any protocol) and of this local port (or any)."""
         if self.first("PROTOCOL") not in ("", TCP):
@@ -60,17 +67,17 @@ class Rule:
 
     @property
     def narrow(self) -> bool:
-        """Whether it is for one program or service only."""
-        return bool(self.first("APP") or self.first("SVC"))
+        """Whether it is for one program, service, store app, user or authenticated machine only."""
+        return any(self.first(name) for name in NARROWING)
 
 
 def parse_rule(identifier: str, text: str) -> Rule:
-    fields: dict[str, tuple[str, ...]] = {}
+    fields: dict[str, list[str]] = {}
     for part in text.split("|")[1:]:
         name, equals, value = part.partition("=")
         if equals:
-            fields[name.upper()] = (*fields.get(name.upper(), ()), value)
-    return Rule(identifier, text, fields)
+            fields.setdefault(name.upper(), []).append(value)
+    return Rule(identifier, text, {name: tuple(values) for name, values in fields.items()})
 
 
 def read_rules(windows: Windows) -> list[Rule]:
@@ -86,11 +93,12 @@ def _rules(windows: Windows, hive: str, path: str) -> Iterator[Rule]:
 
 
 def activated(rule: Rule) -> str:
-    """The rule's text, active and allowing."""
+    """The rule's text, active and allowing in every profile."""
     parts = []
     for part in rule.text.split("|"):
         name = part.partition("=")[0].upper()
-        parts.append({"ACTIVE": "Active=TRUE", "ACTION": "Action=Allow"}.get(name, part))
+        if name != "PROFILE":
+            parts.append({"ACTIVE": "Active=TRUE", "ACTION": "Action=Allow"}.get(name, part))
     return "|".join(parts)
 
 

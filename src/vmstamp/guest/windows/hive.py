@@ -33,7 +33,8 @@ MAX_DATA = 1024 * 1024  # of one value, as the registry's own recommendation for
 MAX_SUBKEYS = 100_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 512  # as in Windows
-BUDGET = 500_000  # cells, and one more for each 4096 bytes: a crafted hive must not take for ever
+MAX_SHOWN = 400  # characters of a place
+BUDGET = 80_000  # cells, and one more for each 512 bytes: a crafted hive must not take for ever
 CHUNK = 16 * 1024
 CACHED_CHUNKS = 64
 BIG_DATA_SEGMENT = 16_344
@@ -104,13 +105,14 @@ class Hive:
 
     def place(self, path: str, name: str = "") -> str:
         r"""How a key or value is shown: HKLM\SYSTEM\Select\Current."""
-        return "\\".join(part for part in (self.name, path, name) if part)
+        place = "\\".join(part for part in (self.name, path, name) if part)
+        return printable(place, MAX_SHOWN)
 
     def cell(self, offset: int) -> bytes:
         """The content of the cell in use at `offset`, without its size."""
         raw = self._read(offset, 4)
         size = -struct.unpack("<i", raw)[0] if len(raw) == 4 else 0
-        self._left -= 1 + size // 4096
+        self._left -= 1 + max(0, size) // 512
         if self._left < 0:
             raise self.damaged("too much of it is read: its cells may form a loop")
         if not 8 <= size <= MAX_CELL or offset % 8:
@@ -247,6 +249,12 @@ class Key:
         if len(content) < self.value_count * 4:
             raise self.hive.damaged(f"the list of values of {self.path or 'the root'} is too short")
         return struct.unpack_from(f"<{self.value_count}I", content)
+
+
+def printable(text: str, length: int) -> str:
+    """A guest's text for people: no control characters, at most `length` characters."""
+    shown = "".join(char if char.isprintable() else "?" for char in text[:length])
+    return f"{shown}..." if len(text) > length else shown
 
 
 def _notes(head: bytes) -> Iterator[str]:

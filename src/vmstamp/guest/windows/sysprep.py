@@ -16,6 +16,18 @@ SYSPREP = "/Windows/System32/Sysprep"
 LOGS = (f"{SYSPREP}/Panther/setuperr.log", f"{SYSPREP}/Panther/setupact.log")
 SUCCEEDED_TAG = f"{SYSPREP}/Sysprep_succeeded.tag"
 MAX_LOG = 16 * 1024 * 1024
+MAX_LINE = 2000  # characters of a line that are looked at
+
+PANTHER = "/Windows/Panther"
+# Answer files in the order in which setup looks for them, all before the provisioning DVD's; what is to come
+# first goes to the first. Spec: Windows hardware documentation, "Windows Setup Automation Overview"
+ANSWER_FILES = (
+    f"{PANTHER}/Unattend/Unattend.xml",
+    f"{PANTHER}/Unattend/Autounattend.xml",
+    f"{PANTHER}/Unattend.xml",
+    f"{PANTHER}/Autounattend.xml",
+    f"{SYSPREP}/Unattend.xml",
+)
 
 _PACKAGE = re.compile(r"SYSPRP Package (\S+) was installed for a user, but not provisioned")
 _ERROR = re.compile(r",\s*(?:Fatal )?[Ee]rror\s.*?SYSPRP\s+(.*)")
@@ -50,6 +62,7 @@ def complaints(files: Files) -> Iterator[Complaint]:
     errors = []
     for path in LOGS:
         for number, line in enumerate(read_log(files, path).splitlines(), 1):
+            line = line[:MAX_LINE]
             package = _PACKAGE.search(line)
             if package:
                 yield Complaint(path, number, package[1][:200], "")

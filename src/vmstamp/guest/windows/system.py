@@ -13,10 +13,11 @@ from functools import cached_property
 from vmstamp.errors import GuestError
 from vmstamp.guest.fs import WINDOWS_HIVE, Files
 from vmstamp.guest.system import OperatingSystem
-from vmstamp.guest.windows.hive import Data, Hive, Value
+from vmstamp.guest.windows.hive import Data, Hive, Value, printable
 
 CONFIG = "/Windows/System32/config"
 SYSTEM_HIVE, SOFTWARE_HIVE, SAM_HIVE = WINDOWS_HIVE, f"{CONFIG}/SOFTWARE", f"{CONFIG}/SAM"
+MAX_NAME = 100  # characters of a name that the registry tells
 KERNEL = "/Windows/System32/ntoskrnl.exe"
 VERSION_KEY = r"Microsoft\Windows NT\CurrentVersion"
 STATE_KEY = r"Microsoft\Windows\CurrentVersion\Setup\State"
@@ -139,7 +140,7 @@ class Windows:
     @cached_property
     def product_name(self) -> str:
         """ProductName, as Windows 11 too keeps it: 'Windows 10 Pro' there, so the build number decides."""
-        name = self.text("SOFTWARE", VERSION_KEY, "ProductName")
+        name = printable(self.text("SOFTWARE", VERSION_KEY, "ProductName"), MAX_NAME)
         if name.startswith("Windows 10") and self.build >= 22_000 and not self.is_server:
             return name.replace("Windows 10", "Windows 11", 1)
         return name
@@ -152,7 +153,7 @@ class Windows:
 
     @cached_property
     def edition(self) -> str:
-        return self.text("SOFTWARE", VERSION_KEY, "EditionID")
+        return printable(self.text("SOFTWARE", VERSION_KEY, "EditionID"), MAX_NAME)
 
     @cached_property
     def is_server(self) -> bool:
@@ -165,7 +166,7 @@ class Windows:
     @cached_property
     def image_state(self) -> ImageState | None:
         """None when setup has told no state."""
-        name = self.text("SOFTWARE", STATE_KEY, "ImageState")
+        name = printable(self.text("SOFTWARE", STATE_KEY, "ImageState"), MAX_NAME)
         where = self.place("SOFTWARE", STATE_KEY, "ImageState")
         return ImageState(name, _STATES.get(name, f"of an unknown state, {name}"), where) if name else None
 

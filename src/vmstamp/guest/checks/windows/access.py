@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from vmstamp.guest.checks.sources import CERTIFICATION
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
-from vmstamp.guest.checks.windows.setup import ANSWER_FILES
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.accounts import read_accounts
+from vmstamp.guest.windows.sysprep import ANSWER_FILES
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE
 
 TERMINAL_SERVER = r"CurrentControlSet\Control\Terminal Server"
@@ -23,7 +23,7 @@ SHOWN_ACCOUNTS = 5
 
 # A password in an answer file; setup writes the mark over those that it has used.
 _PASSWORD = re.compile(
-    r"<(?:\w+:)?(?:AdministratorPassword|Password)>\s*(?:<(?:\w+:)?Value>)?\s*([^<\s][^<]*)", re.IGNORECASE
+    r"<(?:\w+:)?(?:AdministratorPassword|Password)>\s*+(?:<(?:\w+:)?Value>\s*+)?([^<\s][^<]*)", re.IGNORECASE
 )
 _USED = "*SENSITIVE*DATA*DELETED*"
 
@@ -35,7 +35,7 @@ def _accounts(facts: Facts) -> Verdict:
         return passed(f"{len(accounts)} accounts, none enabled but those that come with Windows", SAM_HIVE)
     names = ", ".join(show(account.name) for account in own[:SHOWN_ACCOUNTS])
     more = f" and {len(own) - SHOWN_ACCOUNTS} more" if len(own) > SHOWN_ACCOUNTS else ""
-    return warned(f"enabled accounts: {names}{more}", SAM_HIVE)
+    return failed(f"enabled accounts: {names}{more}", SAM_HIVE)
 
 
 def _autologon(facts: Facts) -> Verdict:

@@ -58,7 +58,6 @@ DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
     "volmgr": ((0,), True),
     "mountmgr": ((0,), True),
     "volsnap": ((0, 1, 3), True),
-    "storport": ((0,), False),
 }
 IDE_DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
     "intelide": ((0,), False),
@@ -66,6 +65,8 @@ IDE_DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
     "atapi": ((0,), False),
     "storahci": ((0,), False),
 }
+OTHER_DRIVERS = ("netvsc", "storflt")
+LIBRARY = "storport"  # storvsc is linked with it; it need not be a service
 OVERRIDDEN = ("vmbus", "storvsc")  # must start whatever StartOverride says
 STORAGE_CLASSES = {
     "DiskDrive": "{4d36e967-e325-11ce-bfc1-08002be10318}",
@@ -247,12 +248,12 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
 
 @dataclass(frozen=True)
 class Option:
-    """An element of the loader (or of bootmgr) and the values it may have; `absent` is its default."""
+    """An element of the loader (or of bootmgr), the values it may have, and its default or None."""
 
     name: str
     element: int
     good: tuple[int, ...]
-    absent: int
+    absent: int | None = None
     manager: bool = False
 
 
@@ -265,13 +266,13 @@ OPTIONS = (
     Option("ems", 0x260000B0, (1,), 0),
     Option("bootems", 0x16000020, (1,), 0, manager=True),
     Option("displaybootmenu", 0x26000020, (1,), 0, manager=True),
-    Option("timeout", 0x25000004, tuple(range(3, 31)), 0, manager=True),
-    Option("emsport", 0x15000022, (1,), 1),
-    Option("emsbaudrate", 0x15000023, (115_200,), 115_200),
+    Option("timeout", 0x25000004, tuple(range(3, 31)), manager=True),
+    Option("emsport", 0x15000022, (1,)),
+    Option("emsbaudrate", 0x15000023, (115_200,)),
 )
 
 
-def _wrong_options(facts: Facts, found: FoundStore) -> Iterator[tuple[Option, str, int]]:
+def _wrong_options(facts: Facts, found: FoundStore) -> Iterator[tuple[Option, str, int | None]]:
     loader = found.store.default()
     for option in OPTIONS:
         identifier = BOOT_MANAGER if option.manager else loader
@@ -288,7 +289,9 @@ def _bcd_options(facts: Facts) -> Verdict:
     wrong = list(_wrong_options(facts, found))
     if not wrong:
         return passed("the boot goes on without a question, and shows itself on COM1")
-    text = ", ".join(f"{option.name} is {value}" for option, _, value in wrong)
+    text = ", ".join(
+        f"{option.name} is {'not set' if value is None else value}" for option, _, value in wrong
+    )
     return warned(text, found.store.place(wrong[0][1], wrong[0][0].element))
 
 
@@ -314,7 +317,7 @@ def _driver_settings(facts: Facts) -> Iterator[Setting]:
     for name, (starts, required) in {**DRIVERS, **(IDE_DRIVERS if gen1 else {})}.items():
         present = windows.has_key("SYSTEM", f"{SERVICES}\\{name}")
         if present or required:
-            yield service(name, *starts, absent=False, fails=True)
+            yield service(name, *starts, absent=not required, fails=True)
     for name in OVERRIDDEN:
         key = windows.hive("SYSTEM").find(windows.key_path("SYSTEM", f"{SERVICES}\\{name}\\StartOverride"))
         for value in key.values() if key is not None else ():
@@ -348,7 +351,8 @@ def driver_path(windows: Windows, name: str) -> str:
 
 def _driver_files(facts: Facts) -> Verdict:
     windows = windows_of(facts)
-    names = [n for n in (*DRIVERS, "netvsc", "storflt") if windows.has_key("SYSTEM", f"{SERVICES}\\{n}")]
+    names = [n for n in (*DRIVERS, *OTHER_DRIVERS) if windows.has_key("SYSTEM", f"{SERVICES}\\{n}")]
+    names += [LIBRARY] if LIBRARY not in names else []
     for name in names:
         path = driver_path(windows, name)
         if not windows.files.is_file(path):
@@ -489,13 +493,6 @@ def _is_64bit(facts: Facts) -> Verdict:
     return failed(f"the kernel is for {architecture}" if architecture else "no kernel was found", where)
 
 
-def _size(facts: Facts) -> Verdict:
-    gib = facts.disk.size / (1 << 30)
-    if 30 <= gib <= 250:
-        return passed(f"{gib:.0f} GiB")
-    return warned(f"the disk has {gib:.1f} GiB, the marketplace takes 30 to 250")
-
-
 CHECKS = (
     Check(
         "win-hives",
@@ -627,16 +624,6 @@ CHECKS = (
         has_windows,
         _is_64bit,
         "install a 64-bit Windows",
-    ),
-    Check(
-        "win-size",
-        "the disk has a size that the marketplace takes",
-        Severity.CERTIFICATION,
-        "the marketplace takes Windows disks of 30 to 250 GB",
-        CERTIFICATION,
-        has_windows,
-        _size,
-        "shrink or extend the volume and the disk",
     ),
     settings_check(
         "win-san-policy",

@@ -68,13 +68,15 @@ def _firewall(facts: Facts) -> Verdict:
 
 def _blocks_rdp(rule: Rule) -> bool:
     """A block goes before every allow; one for some addresses or another program does not shut out all."""
-    if not (rule.inbound and rule.blocks and rule.concerns_port(RDP_PORT) and rule.any_address):
+    blocks = rule.inbound and rule.blocks and rule.any_address and rule.in_public
+    if not blocks or not rule.concerns_port(RDP_PORT):
         return False
     return not rule.narrow or rule.first("SVC").lower() == "termservice"
 
 
 def _allows_rdp(rule: Rule) -> bool:
-    if not rule.inbound or rule.blocks or not rule.concerns_port(RDP_PORT):
+    allows = rule.inbound and not rule.blocks and rule.in_public
+    if not allows or not rule.concerns_port(RDP_PORT):
         return False
     return not rule.narrow or rule.first("SVC").lower() in ("termservice", "*")
 
@@ -109,7 +111,7 @@ def _fix_firewall(facts: Facts) -> Iterator[Edit]:
     key = windows.key_path("SYSTEM", RULES)
     for identifier in (RDP_RULE, PING_RULE):
         rule = rules.get(identifier)
-        if rule is not None and (not rule.active or rule.blocks):
+        if rule is not None and not (rule.active and not rule.blocks and rule.in_public):
             yield SetValue(SYSTEM_HIVE, key, rule.id, "REG_SZ", activated(rule))
     if RDP_RULE not in rules and not any(r.active and _allows_rdp(r) for r in rules.values()):
         yield SetValue(SYSTEM_HIVE, key, RDP_RULE, "REG_SZ", _NEW_RDP_RULE)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.windows.hive import Data
+from vmstamp.guest.windows.hive import Data, printable
 from vmstamp.guest.windows.system import Windows
 
 SHOWN = 3  # deviations that a sentence names
@@ -60,8 +60,7 @@ def show(data: Data) -> str:
     text = str(data) if isinstance(data, int | str) else ", ".join(map(str, data))
     if isinstance(data, bytes):
         text = f"{len(data)} bytes"
-    text = "".join(c if c.isprintable() else "?" for c in text)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return printable(text, MAX_SHOWN)
 
 
 def judge_settings(windows: Windows, settings: Iterable[Setting], good: str) -> Verdict:
@@ -105,10 +104,11 @@ def windows_of(facts: Facts) -> Windows:
 
 
 def _name(setting: Setting, problem: str) -> str:
-    """The problem, told of which service or key where `Start` alone does not say it."""
-    if setting.name != "Start":
-        return problem
-    return f"{setting.key.rsplit(chr(92), 1)[-1]}: {problem}"
+    """The problem, told of which service where the value's name alone does not say it."""
+    _, above, key = ("", "", *setting.key.split("\\"))[-3:]
+    if key == "StartOverride":
+        return f"{above}: {key}\\{problem}"
+    return f"{key}: {problem}" if setting.name == "Start" else problem
 
 
 def _same(data: Data, good: Data) -> bool:

@@ -18,19 +18,10 @@ from vmstamp.guest.checks.windows.settings import (
 from vmstamp.guest.edits import DeleteValue, Edit, Remove
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.windows.sysprep import LOGS, SUCCEEDED_TAG, SYSPREP, complaints
+from vmstamp.guest.windows.sysprep import ANSWER_FILES, LOGS, PANTHER, SUCCEEDED_TAG, SYSPREP, complaints
 from vmstamp.guest.windows.system import COMPLETE, GENERALIZED, SYSTEM_HIVE, Windows
 
 STATE_INI = "/Windows/Setup/State/State.ini"
-PANTHER = "/Windows/Panther"
-# In the order in which setup looks for them, before the provisioning DVD. Spec: sources.UNATTEND
-ANSWER_FILES = (
-    f"{PANTHER}/Unattend/Unattend.xml",
-    f"{PANTHER}/Unattend/Autounattend.xml",
-    f"{PANTHER}/Unattend.xml",
-    f"{PANTHER}/Autounattend.xml",
-    f"{SYSPREP}/Unattend.xml",
-)
 SETUP = "Setup"
 SYSPREP_STATUS = r"Setup\Status\SysprepStatus"
 SERVICING = r"Microsoft\Windows\CurrentVersion\Component Based Servicing"
@@ -52,7 +43,7 @@ _SETUP_DONE = (
 
 def _state_ini(windows: Windows) -> str:
     match = re.search(
-        r"^\s*ImageState\s*=\s*(\S+)", windows.files.find_text(STATE_INI, 64 * 1024) or "", re.M
+        r"^[ \t]*ImageState[ \t]*=[ \t]*(\S+)", windows.files.find_text(STATE_INI, 64 * 1024) or "", re.M
     )
     return match[1] if match else ""
 
@@ -63,7 +54,7 @@ def _image_state(facts: Facts) -> Verdict:
     if state is None:
         return failed("setup has told no ImageState", r"HKLM\SOFTWARE")
     if state.name not in (GENERALIZED, COMPLETE):
-        return failed(f"{show(state.name)}: {state.sentence[:120]}", state.where)
+        return failed(f"{state.name}: {state.sentence}", state.where)
     other = _state_ini(windows)
     if other and other != state.name:
         return warned(f"the registry says {state.name}, State.ini says {show(other)}", STATE_INI)
@@ -80,8 +71,8 @@ def is_generalized(facts: Facts) -> bool:
 def _generalized(facts: Facts) -> Verdict:
     state = windows_of(facts).image_state
     if state is None:
-        return warned("setup has told no ImageState", r"HKLM\SOFTWARE")
-    return (passed if state.generalized else warned)(state.sentence[:200], state.where)
+        return failed("setup has told no ImageState", r"HKLM\SOFTWARE")
+    return (passed if state.generalized else failed)(state.sentence, state.where)
 
 
 def _setup_flags(facts: Facts) -> Verdict:

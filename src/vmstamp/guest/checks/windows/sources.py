@@ -4,7 +4,8 @@ PREPARE = "azure-compute-docs windows/prepare-for-upload-vhd-image.md"
 GENERALIZE = "azure-compute-docs generalize.yml"
 NVME = "azure-compute-docs enable-nvme-interface.md"
 REPAIR = "Azure/repair-script-library win-fix-inaccessible-boot-device.ps1"
-STATES = "windows-driver-docs manufacture/desktop/windows-setup-states.md"
-SYSPREP = "windows-driver-docs manufacture/desktop/sysprep--generalize--a-windows-installation.md"
-UNATTEND = "windows-driver-docs manufacture/desktop/windows-setup-automation-overview.md"
+STATES = "learn.microsoft.com windows-hardware/manufacture/desktop/windows-setup-states"
+SYSPREP = (
+    "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep--generalize--a-windows-installation"
+)
 PACKAGES = "learn.microsoft.com troubleshoot: Sysprep fails after you remove or update Store apps"
