@@ -9,6 +9,7 @@ from vmstamp.guest.facts import LOADERS, Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.fs import Files, find_source, names_content
 from vmstamp.guest.fstab import KERNEL_NAME
+from vmstamp.guest.kernel import find_initramfs
 from vmstamp.guest.initramfs import list_initramfs
 from vmstamp.guest.probe import OPAQUE, READ
 
