@@ -53,7 +53,7 @@ def drop_words(drop: Callable[[str], bool]) -> Change:
 
 
 def replace_words(replace: Callable[[str], str]) -> Change:
-    return lambda before: [replace(word) for word in before]
+    return lambda before: [after for word in before if (after := replace(word))]
 
 
 def change_command_lines(files: Files, change: Change) -> Iterator[Edit]:

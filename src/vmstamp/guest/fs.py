@@ -185,7 +185,7 @@ def survey(disk: Disk) -> Survey:
         )
     contents = _with_logical(disk, contents)
     root = _find_root(contents)
-    tree = _system_tree(root) if root is not None else None
+    tree = find_system(root) if root is not None else None
     if tree is None:
         return Survey(table, problem, contents)
     files, unmounted = _mount(tree, contents)
@@ -240,7 +240,7 @@ def _open(content: Content, window: Window, file_system: FileSystem) -> Content:
     try:
         make = Btrfs if file_system.kind == "btrfs" else Volume
         opened = replace(content, volume=make(window, file_system))
-        _system_tree(opened)  # a first look, so that a damaged tree shows here
+        find_system(opened)  # a first look, so that a damaged tree shows here
     except GuestError as error:
         return replace(content, problem=error.message)
     return opened
@@ -279,14 +279,14 @@ def _look_in_volume(disk: Disk, partition: Partition | None, logical: LogicalVol
 
 def _find_root(contents: tuple[Content, ...]) -> Content | None:
     """The first content whose files name an operating system."""
-    return next((content for content in contents if _system_tree(content) is not None), None)
+    return next((content for content in contents if find_system(content) is not None), None)
 
 
 # Where the root lies when the default subvolume is the top: Ubuntu, Fedora, Debian, openSUSE.
 ROOT_SUBVOLUMES = ("@", "root", "@rootfs", "@/.snapshots/1/snapshot")
 
 
-def _system_tree(content: Content) -> Tree | None:
+def find_system(content: Content) -> Tree | None:
     """The tree of the content's that has an operating system; None when there is none."""
     volume = content.volume
     if volume is None or volume.file_system.kind == "vfat":

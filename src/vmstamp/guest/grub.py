@@ -194,15 +194,3 @@ def defaults_paths(files: Files) -> list[str]:
     drop_ins = [name for name in files.list(GRUB_DEFAULTS_DIRECTORY) if name.endswith(".cfg")]
     paths = [GRUB_DEFAULTS, *(f"{GRUB_DEFAULTS_DIRECTORY}/{name}" for name in drop_ins)]
     return [path for path in paths if files.is_file(path)]
-
-
-def find_setting(files: Files, name: str) -> tuple[str, str] | None:
-    """(value, path:line) of the last assignment of a variable in the files of grub-mkconfig, or None."""
-    found = None
-    pattern = re.compile(rf"\s*(?:export\s+)?{re.escape(name)}=(.*)$")
-    for path in defaults_paths(files):
-        for number, line in enumerate((files.find_text(path, 256 * 1024) or "").splitlines(), 1):
-            match = pattern.match(line)
-            if match is not None:
-                found = match[1].strip().strip("\"'"), f"{path}:{number}"
-    return found
