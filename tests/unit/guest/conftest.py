@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -116,12 +117,13 @@ def memory_files(contents: Mapping[str, str | bytes]) -> Files:
     return Files({"/": MemoryTree(root)})
 
 
-def cpio_archive(*names: str) -> bytes:
-    """A newc archive of files whose content is their name's length in x."""
+def cpio_archive(*names: str, contents: Mapping[str, bytes] | None = None) -> bytes:
+    """A newc archive of `contents`, and of files whose content is their name's length in x."""
     entries = b""
-    for name in (*names, "TRAILER!!!"):
+    given = dict(contents or {})
+    for name in (*given, *names, "TRAILER!!!"):
         raw = name.encode() + b"\0"
-        content = b"x" * (0 if name == "TRAILER!!!" else len(raw))
+        content = given.get(name, b"x" * (0 if name == "TRAILER!!!" else len(raw)))
         fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(raw), 0)
         header = b"070701" + b"".join(b"%08X" % field for field in fields)
         for part in (header + raw, content):
@@ -158,7 +160,8 @@ GOOD: dict[str, str | bytes] = {
     ),
     "/boot/grub/grub.cfg": "serial --speed=115200\nterminal_output console serial\n"
     f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
-    f"ro console=tty1 console=ttyS0,115200n8 earlyprintk=ttyS0 nvme_core.io_timeout=240\n\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
+    f"ro console=tty1 console=ttyS0,115200n8 earlyprintk=ttyS0 nvme_core.io_timeout=240\n"
+    f"\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
     f"/usr/lib/modules/{RELEASE}/modules.builtin": "kernel/drivers/cdrom/cdrom.ko\n",
     f"/usr/lib/modules/{RELEASE}/modules.dep": "".join(
         f"kernel/drivers/{name}.ko: kernel/x.ko\n"
@@ -222,6 +225,7 @@ class Guests:
 
     good: Mapping[str, str | bytes]
     root_uuid: str = ROOT_UUID
+    link: str = LINK
     release: str = RELEASE
 
     def with_files(self, changes: Mapping[str, str | bytes | None]) -> dict[str, str | bytes]:
@@ -232,6 +236,15 @@ class Guests:
     def facts(self, changes: Mapping[str, str | bytes | None], disk: Disk | None = None) -> Facts:
         return memory_facts(self.with_files(changes), disk)
 
+    def modules_without(self, *names: str) -> dict[str, str]:
+        """A change: the good guest's kernel without these modules."""
+        path = f"/usr/lib/modules/{RELEASE}/modules.dep"
+        text = str(self.good[path])
+        lines = (
+            line for line in text.splitlines(keepends=True) if not any(f"/{n}.ko" in line for n in names)
+        )
+        return {path: "".join(lines)}
+
     def files(self, changes: Mapping[str, str | bytes | None]) -> Files:
         return memory_files(self.with_files(changes))
 
@@ -241,8 +254,17 @@ class Guests:
     def raw_disk(self, size: int, parts: Mapping[int, bytes]) -> Disk:
         return BytesDisk(size, parts)
 
+    def tree(self, contents: Mapping[str, str | bytes]) -> Files:
+        return memory_files(contents)
+
+    def loader(self, **changed: Any) -> bytes:
+        return signed_loader(**changed)
+
     def cpio(self, *names: str) -> bytes:
         return cpio_archive(*names)
+
+    def cpio_of(self, contents: Mapping[str, bytes], *names: str) -> bytes:
+        return cpio_archive(*names, contents=contents)
 
     def node(self, content: bytes) -> Node:
         return MemoryNode("initrd.img", Kind.FILE, content)

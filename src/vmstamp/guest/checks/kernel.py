@@ -180,8 +180,9 @@ def _initramfs_hyperv(facts: Facts) -> Verdict:
 def _initramfs_root(facts: Facts) -> Verdict:
     kernel, root = _kernel(facts), facts.survey.root
     wanted = []
-    if root is not None and root.file_system is not None:
-        wanted.append({"ext2": "ext4", "ext3": "ext4"}.get(root.file_system.kind, root.file_system.kind))
+    kind = root.file_system.kind if root is not None and root.file_system is not None else ""
+    if kind in ("ext2", "ext3", "ext4", "xfs", "btrfs"):
+        wanted.append("ext4" if kind.startswith("ext") else kind)
     if root is not None and root.logical is not None:
         wanted.append("dm_mod")
     config = kernel.config[0] if kernel.config else {}

@@ -33,7 +33,8 @@ OPTIONAL = ("nofail", "x-systemd.device-timeout=10s")
 # Types that the kernel has no module of its own name for, or that are no file system.
 PSEUDO = {
     "auto", "none", "swap", "bind", "tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "cgroup",
-    "cgroup2", "securityfs", "debugfs", "tracefs", "pstore", "efivarfs", "bpf", "mqueue", "hugetlbfs", "configfs",
+    "cgroup2", "securityfs", "debugfs", "tracefs",
+    "pstore", "efivarfs", "bpf", "mqueue", "hugetlbfs", "configfs",
     "fusectl", "binfmt_misc", "nfsd", "rpc_pipefs", "usbfs", "selinuxfs", "functionfs",
 }  # fmt: skip
 MODULES_OF_TYPES = {"nfs4": "nfs", "smb3": "cifs", "smbfs": "cifs", "iso9660": "isofs", "ext2": "ext4",
@@ -162,7 +163,7 @@ def _syntax(facts: Facts) -> Verdict:
             if mount.target in seen:
                 return warned(f"{mount.target} is in line {seen[mount.target]} too", _at(mount))
             seen[mount.target] = mount.line
-        unknown = _unknown_types(facts, mount)
+        unknown = "" if mount.type in NETWORK else _unknown_types(facts, mount)
         if unknown:
             verdict = warned if mount.is_optional else failed
             return verdict(f"the kernel has no file system {unknown}", _at(mount))
