@@ -13,6 +13,7 @@ from vmstamp.guest.fstab import CommandLine
 from vmstamp.guest.grub import (
     GRUB_1_MENUS,
     GRUB_CONFIGURATIONS,
+    MAX_ENTRIES,
     TEXT_LIMIT,
     BootEntry,
     find_environment,
@@ -51,7 +52,7 @@ def _bls_entries(files: Files, directories: tuple[str, ...]) -> Iterator[BootEnt
     environment = find_environment(files)
     for directory in directories:
         names = [name for name in files.list(directory) if name.endswith(".conf")]
-        for index, name in enumerate(sorted(names, key=version_key, reverse=True)):
+        for index, name in enumerate(sorted(names, key=version_key, reverse=True)[:MAX_ENTRIES]):
             path = f"{directory}/{name}"
             fields, line = parse_bls(files.find_text(path, 64 * 1024) or "")
             options = " ".join(fields.get("options", []))

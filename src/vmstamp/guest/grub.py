@@ -28,7 +28,7 @@ _MENU = re.compile(r"\s*(menuentry|submenu)\s+(?:'([^']*)'|\"([^\"]*)\"|(\S+))(.
 _IDENTIFIER = re.compile(r"(?:--id|\$\{?menuentry_id_option\}?)[\s=]+(?:'([^']*)'|\"([^\"]*)\"|([^\s{]+))")
 _KERNEL = re.compile(r"\s*linux(?:efi|16)?\s+(\S+)\s*(.*)$")
 _INITRD = re.compile(r"\s*initrd(?:efi|16)?\s+(.*)$")
-_DEFAULT = re.compile(r"^\s*set\s+default=(.*)$", re.MULTILINE)
+_DEFAULT = re.compile(r"^[ \t]*set[ \t]+default=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ MAX_UNPACKED = 1024 * 1024 * 1024  # bytes; the largest in use unpack to some 30
 PIECE = 256 * 1024
 MAX_WINDOW = 128 * 1024 * 1024  # bytes of history that zstd may keep, the kernel's own limit
 MAX_NAMES = 500_000
+MAX_NAMES_LENGTH = 32 * 1024 * 1024  # of all of them
 MAX_TEXT = 64 * 1024  # bytes of a text that is kept
 MAX_TEXTS = 2 * 1024 * 1024  # of all of them
 LZ4_BLOCK = 8 * 1024 * 1024
@@ -106,6 +107,7 @@ class _Found:
     names: set[str] = field(default_factory=set)
     texts: dict[str, str] = field(default_factory=dict)
     length: int = 0  # of all texts
+    names_length: int = 0  # of all names
 
     def wants(self, name: str, size: int) -> bool:
         return size <= MAX_TEXT and self.length + size <= MAX_TEXTS and _KEPT.match(name) is not None
@@ -196,8 +198,9 @@ def _archive(source: Pieces, found: _Found) -> None:
             return
         name = name.removeprefix("./").lstrip("/")
         found.names.add(name)
-        if len(found.names) > MAX_NAMES:
-            raise ValueError(f"it has more than {MAX_NAMES} entries")
+        found.names_length += length
+        if len(found.names) > MAX_NAMES or found.names_length > MAX_NAMES_LENGTH:
+            raise ValueError("it has too many names")
         if found.wants(name, size):
             found.texts[name] = source.take(size).decode("utf-8", "replace")
             found.length += size

@@ -17,6 +17,8 @@ MODPROBE_DIRECTORIES = ("/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/mo
                         "/usr/lib/modprobe.d", "/lib/modprobe.d")  # fmt: skip
 MODPROBE_LIMIT = 256 * 1024
 CONFIG_LIMIT = 1024 * 1024
+LIST_LIMIT = 4 * 1024 * 1024  # bytes of modules.dep; the largest in use have 1 MiB
+MAX_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ def module_name(path: str) -> str:
 def find_modules(files: Files, release: str) -> Modules:
     """The modules of a kernel; empty when the kernel has no lists."""
     for base in MODULE_DIRECTORIES:
-        builtin = files.find_text(f"{base}/{release}/modules.builtin") or ""
-        dependencies = files.find_text(f"{base}/{release}/modules.dep") or ""
+        builtin = files.find_text(f"{base}/{release}/modules.builtin", LIST_LIMIT) or ""
+        dependencies = files.find_text(f"{base}/{release}/modules.dep", LIST_LIMIT) or ""
         if builtin or dependencies:
             break
     loadable = {}
@@ -85,7 +87,7 @@ def modprobe_files(files: Files) -> list[str]:
     """The files that modprobe reads, in the order of their names."""
     found: dict[str, str] = {}
     for directory in MODPROBE_DIRECTORIES:
-        for name in files.list(directory):
+        for name in files.list(directory)[:MAX_FILES]:
             if name.endswith(".conf"):
                 found.setdefault(name, f"{directory}/{name}")
     return [found[name] for name in sorted(found)]

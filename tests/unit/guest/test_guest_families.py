@@ -48,8 +48,8 @@ def rhel(guests: Any, **changes: Any) -> Facts:
         f"/boot/initramfs-{RHEL}.img": guests.cpio("init", *EARLY),
         ENTRY: f"title Red Hat\nversion {RHEL}\nlinux /vmlinuz-{RHEL}\ninitrd /initramfs-{RHEL}.img\n"
         "options $kernelopts $tuned_params\n",
-        "/boot/grub2/grubenv": f"# GRUB Environment Block\nsaved_entry=ffffffffffffffffffffffffffffffff-{RHEL}\n"
-        f"kernelopts={WORDS}\n".ljust(1024, "#"),
+        "/boot/grub2/grubenv": "# GRUB Environment Block\n"
+        f"saved_entry=ffffffffffffffffffffffffffffffff-{RHEL}\nkernelopts={WORDS}\n".ljust(1024, "#"),
         "/boot/grub2/grub.cfg": 'set default="${saved_entry}"\nserial --speed=115200\n'
         "terminal_output console serial\nset timeout=10\ninsmod blscfg\nblscfg\n",
         "/etc/default/grub": f'GRUB_CMDLINE_LINUX="{WORDS}"\nGRUB_ENABLE_BLSCFG=true\n',

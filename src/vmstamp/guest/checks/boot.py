@@ -80,8 +80,8 @@ def _grub_serial(facts: Facts) -> Verdict:
     if found is None:
         return not_applicable("the boot loader is not GRUB 2")
     path, text = found
-    serial = re.search(r"^\s*serial\b", text, re.MULTILINE)
-    output = re.search(r"^\s*terminal_output\b.*\bserial", text, re.MULTILINE)
+    serial = re.search(r"^[ \t]*serial\b", text, re.MULTILINE)
+    output = re.search(r"^[ \t]*terminal_output\b.*\bserial", text, re.MULTILINE)
     if not serial or not output:
         return warned("GRUB's menu is not shown on the serial console", path)
     return passed("GRUB's menu is on the serial console", path)
@@ -105,7 +105,7 @@ def _fix_grub_serial(facts: Facts) -> Iterator[Edit]:
 def set_default(text: str, name: str, value: str) -> str:
     """/etc/default/grub with the setting, in the place of an older one, else at the end."""
     line = f'{name}="{value}"'
-    pattern = re.compile(rf"^\s*{name}=.*$", re.MULTILINE)
+    pattern = re.compile(rf"^[ \t]*{name}=.*$", re.MULTILINE)
     if pattern.search(text):
         return pattern.sub(lambda _: line, text)
     return f"{text.rstrip()}\n{line}\n"
@@ -113,10 +113,10 @@ def set_default(text: str, name: str, value: str) -> str:
 
 def add_serial(text: str) -> str:
     """grub.cfg with its terminals on console and serial line; what it said of them is replaced."""
-    kept = re.sub(r"^\s*(serial|terminal_input|terminal_output)\b.*\n", "", text, flags=re.MULTILINE)
+    kept = re.sub(r"^[ \t]*(serial|terminal_input|terminal_output)\b.*\n", "", text, flags=re.MULTILINE)
     lines = f"{SERIAL_COMMAND}\nterminal_input console serial\nterminal_output console serial\n"
     place = re.search(
-        r"^(### END /etc/grub\.d/00_header|\s*(menuentry|submenu|blscfg)\b)", kept, re.MULTILINE
+        r"^(### END /etc/grub\.d/00_header|[ \t]*(menuentry|submenu|blscfg)\b)", kept, re.MULTILINE
     )
     at = place.start() if place else 0
     return f"{kept[:at]}{lines}{kept[at:]}"
@@ -143,7 +143,7 @@ def _fix_getty(facts: Facts) -> Iterator[Edit]:
             yield Remove(f"{UNIT_DIRECTORY}/{name}")
 
 
-_FOREVER = re.compile(r"^(\s*set\s+timeout=)[\"']?-\d+[\"']?\s*$", re.MULTILINE)
+_FOREVER = re.compile(r"^([ \t]*set[ \t]+timeout=)[\"']?-\d+[\"']?[ \t]*$", re.MULTILINE)
 
 
 def _timeout(facts: Facts) -> Verdict:
@@ -163,7 +163,7 @@ def _fix_timeout(facts: Facts) -> Iterator[Edit]:
     if found is not None:
         yield Write(found[0], _FOREVER.sub(r"\g<1>5", found[1]).encode())
     text = facts.guest.find_text(GRUB_DEFAULTS, TEXT_LIMIT)
-    if text is not None and re.search(r"^\s*GRUB_TIMEOUT=[\"']?-", text, re.MULTILINE):
+    if text is not None and re.search(r"^[ \t]*GRUB_TIMEOUT=[\"']?-", text, re.MULTILINE):
         yield Write(GRUB_DEFAULTS, set_default(text, "GRUB_TIMEOUT", "5").encode())
 
 

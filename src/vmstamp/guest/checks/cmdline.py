@@ -154,7 +154,7 @@ def _fix_root_device(facts: Facts) -> Iterator[Edit]:
     edits = dict(_by_path(change_command_lines(facts.guest, replace_words(change))))
     edit = edits.get(GRUB_DEFAULTS)
     text = edit.data.decode() if edit else facts.guest.find_text(GRUB_DEFAULTS, 256 * 1024) or ""
-    pattern = re.compile(r"^(\s*GRUB_DISABLE_LINUX_UUID=)[\"']?true[\"']?", re.MULTILINE)
+    pattern = re.compile(r"^([ \t]*GRUB_DISABLE_LINUX_UUID=)[\"']?true[\"']?", re.MULTILINE)
     if pattern.search(text):
         edits[GRUB_DEFAULTS] = Write(GRUB_DEFAULTS, pattern.sub(r"\1false", text).encode())
     yield from edits.values()
@@ -175,15 +175,16 @@ def _names_eth0(files: Files) -> str | None:
     for path in INTERFACE_FILES:
         if files.is_file(path):
             return path
-    texts = (("/etc/netplan", ".yaml", r"^\s*eth0\s*:"), ("/etc/systemd/network", ".network", r"^Name=eth0"),
-             ("/etc/network/interfaces.d", "", r"^\s*iface\s+eth0\b"))  # fmt: skip
+    texts = (("/etc/netplan", ".yaml", r"^[ \t]*eth0[ \t]*:"), ("/etc/systemd/network", ".network", r"^Name=eth0"),
+             ("/etc/network/interfaces.d", "", r"^[ \t]*iface[ \t]+eth0\b"))  # fmt: skip
     for directory, suffix, pattern in texts:
         for name in files.list(directory):
             text = files.find_text(f"{directory}/{name}", 256 * 1024) or "" if name.endswith(suffix) else ""
             if re.search(pattern, text, re.MULTILINE):
                 return f"{directory}/{name}"
     text = files.find_text("/etc/network/interfaces", 256 * 1024) or ""
-    return "/etc/network/interfaces" if re.search(r"^\s*iface\s+eth0\b", text, re.MULTILINE) else None
+    found = re.search(r"^[ \t]*iface[ \t]+eth0\b", text, re.MULTILINE)
+    return "/etc/network/interfaces" if found else None
 
 
 def _ifnames(facts: Facts) -> Verdict:

@@ -40,6 +40,7 @@ PROVISIONING = (
 NOISE = ("nouveau", "lbm_nouveau", "amdgpu", "skx_edac", "intel_cstate")
 NVME_TIMEOUT = "nvme_core.io_timeout=240"
 TEXT_LIMIT = 256 * 1024
+MAX_DROP_INS = 200
 
 DRACUT = ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")
 DRACUT_DROP_IN = "/etc/dracut.conf.d/90-azure.conf"
@@ -257,7 +258,7 @@ def _dracut_text(files: Files) -> str:
     """All of dracut's configuration, in its order: a drop-in in /etc hides one of the same name."""
     texts = {"": files.find_text("/etc/dracut.conf", TEXT_LIMIT) or ""}
     for directory in DRACUT_FILES:
-        for name in files.list(directory):
+        for name in files.list(directory)[:MAX_DROP_INS]:
             if name.endswith(".conf"):
                 texts[name] = files.find_text(f"{directory}/{name}", TEXT_LIMIT) or ""
     return "\n".join(texts[name] for name in sorted(texts))

@@ -160,9 +160,9 @@ def _fix_gen2_esp(facts: Facts) -> Iterator[Edit]:
         return
 
 
-_SEARCH = re.compile(r"^\s*search(?:\.fs_uuid|\s.*--fs-uuid)\s+(.*)$", re.MULTILINE)
-_CONFIGFILE = re.compile(r"^\s*configfile\s+(\S+)", re.MULTILINE)
-_PREFIX = re.compile(r"^\s*set\s+prefix=(\S+)", re.MULTILINE)
+_SEARCH = re.compile(r"^[ \t]*search(?:\.fs_uuid|[ \t].*--fs-uuid)[ \t]+(.*)$", re.MULTILINE)
+_CONFIGFILE = re.compile(r"^[ \t]*configfile[ \t]+(\S+)", re.MULTILINE)
+_PREFIX = re.compile(r"^[ \t]*set[ \t]+prefix=(\S+)", re.MULTILINE)
 
 
 def _stubs(esp: Files) -> Iterator[tuple[str, str]]:

@@ -227,13 +227,13 @@ def _fix_swap(facts: Facts) -> Iterator[Edit]:
 
 def waagent_setting(text: str, name: str) -> str | None:
     """The value of a line NAME=VALUE of waagent.conf; None when it is not set."""
-    found = re.findall(rf"^\s*{re.escape(name)}\s*=\s*([^#\n]*)", text, re.MULTILINE)
+    found = re.findall(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*([^#\n]*)", text, re.MULTILINE)
     return found[-1].strip().strip('"').lower() if found else None
 
 
 def set_waagent(text: str, name: str, value: str) -> str:
     """waagent.conf with the setting, in the place of an older one, else at the end."""
-    pattern = re.compile(rf"^\s*{re.escape(name)}\s*=.*$", re.MULTILINE)
+    pattern = re.compile(rf"^[ \t]*{re.escape(name)}[ \t]*=.*$", re.MULTILINE)
     if pattern.search(text):
         return pattern.sub(f"{name}={value}", text)
     return f"{text.rstrip()}\n{name}={value}\n"
@@ -287,7 +287,9 @@ def _has_lvm(facts: Facts) -> bool:
 def _lvm_setting(files: Files, name: str) -> tuple[str, int] | None:
     """(value, line) of a setting of lvm.conf, which may be a list on several lines."""
     text = files.find_text(LVM_CONFIGURATION, TEXT_LIMIT) or ""
-    match = re.search(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]*\]|[^\n#]*)", text, re.MULTILINE)
+    match = re.search(
+        rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]{0, 9999}\]|[^\n#]*)", text, re.MULTILINE
+    )
     return (match[1].strip(), text.count("\n", 0, match.start()) + 1) if match else None
 
 
@@ -358,7 +360,7 @@ def _fix_lvm_filter(facts: Facts) -> Iterator[Edit]:
 
 def _bad_filter_in(text: str) -> str | None:
     """The text with the first filter of a named disk made a comment; None when it has none."""
-    pattern = re.compile(r"^[ \t]*(?:global_)?filter[ \t]*=[ \t]*(\[[^\]]*\]|[^\n#]*)", re.MULTILINE)
+    pattern = re.compile(r"^[ \t]*(?:global_)?filter[ \t]*=[ \t]*(\[[^\]]{0,9999}\]|[^\n#]*)", re.MULTILINE)
     for match in pattern.finditer(text):
         if _DEVICE_IN_FILTER.search(match[1]):
             commented = "".join(f"# {line}" for line in match[0].splitlines(keepends=True))
