@@ -175,7 +175,8 @@ def _names_eth0(files: Files) -> str | None:
     for path in INTERFACE_FILES:
         if files.is_file(path):
             return path
-    texts = (("/etc/netplan", ".yaml", r"^[ \t]*eth0[ \t]*:"), ("/etc/systemd/network", ".network", r"^Name=eth0"),
+    texts = (("/etc/netplan", ".yaml", r"^[ \t]*eth0[ \t]*:"),
+             ("/etc/systemd/network", ".network", r"^Name=eth0"),
              ("/etc/network/interfaces.d", "", r"^[ \t]*iface[ \t]+eth0\b"))  # fmt: skip
     for directory, suffix, pattern in texts:
         for name in files.list(directory):

@@ -288,7 +288,7 @@ def _lvm_setting(files: Files, name: str) -> tuple[str, int] | None:
     """(value, line) of a setting of lvm.conf, which may be a list on several lines."""
     text = files.find_text(LVM_CONFIGURATION, TEXT_LIMIT) or ""
     match = re.search(
-        rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]{0, 9999}\]|[^\n#]*)", text, re.MULTILINE
+        rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]{{0,9999}}\]|[^\n#]*)", text, re.MULTILINE
     )
     return (match[1].strip(), text.count("\n", 0, match.start()) + 1) if match else None
 
