@@ -124,6 +124,16 @@ def test_a_devices_file_inside_the_initramfs_is_found(guests: Any) -> None:
     assert Run(("dracut", "--force", "--regenerate-all")) in list(fix(facts))
 
 
+def test_a_filter_inside_the_initramfs_is_found(guests: Any) -> None:
+    text = b'devices {\n\tfilter = [ "a|/dev/sda|", "r|.*|" ]\n}\n'
+    inside = guests.cpio_of({"etc/lvm/lvm.conf": text}, *EARLY)
+    facts = rhel(guests, **{f"/boot/initramfs-{RHEL}.img": inside})
+    assert judge(BY_ID["lvm-filter"], facts).status == "fail"
+    fix = BY_ID["lvm-filter"].fix
+    assert fix is not None
+    assert list(fix(facts)) == [Run(("dracut", "--force", "--regenerate-all"))]
+
+
 def test_words_are_changed_in_the_environment_and_in_every_template(guests: Any) -> None:
     changes = {
         "/boot/grub2/grubenv": f"# GRUB Environment Block\nkernelopts={WORDS} rhgb quiet\n".ljust(1024, "#"),

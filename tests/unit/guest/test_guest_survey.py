@@ -48,6 +48,7 @@ def superblock(**fields: int) -> bytes:
         ("BitLocker", {0: b"\xeb\x58\x90-FVE-FS-"}),
         ("ntfs", {0: b"\xeb\x52\x90NTFS    "}),
         ("exfat", {0: b"\xeb\x76\x90EXFAT   "}),
+        ("swap", {65526: b"SWAPSPACE2", 1036: A_UUID.bytes}),
         ("swap", {4086: b"SWAPSPACE2", 1036: A_UUID.bytes}),
         ("squashfs", {0: b"hsqs"}),
         ("iso9660", {0x8001: b"CD001"}),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from vmstamp.guest.checks import sources
+from vmstamp.guest.checks.kernel import regenerate_initramfs
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import FSTAB, Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
@@ -284,12 +285,14 @@ def _has_lvm(facts: Facts) -> bool:
     return facts.files is not None and (used or facts.files.is_file(LVM_CONFIGURATION))
 
 
-def _lvm_setting(files: Files, name: str) -> tuple[str, int] | None:
+def _lvm_text(files: Files) -> str:
+    return files.find_text(LVM_CONFIGURATION, TEXT_LIMIT) or ""
+
+
+def _lvm_setting(text: str, name: str) -> tuple[str, int] | None:
     """(value, line) of a setting of lvm.conf, which may be a list on several lines."""
-    text = files.find_text(LVM_CONFIGURATION, TEXT_LIMIT) or ""
-    match = re.search(
-        rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]{{0,9999}}\]|[^\n#]*)", text, re.MULTILINE
-    )
+    pattern = rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(\[[^\]]{{0,9999}}\]|[^\n#]*)"
+    match = re.search(pattern, text, re.MULTILINE)
     return (match[1].strip(), text.count("\n", 0, match.start()) + 1) if match else None
 
 
@@ -299,7 +302,7 @@ def _devices_in(text: str) -> list[str]:
 
 
 def _lvm_devices(facts: Facts) -> Verdict:
-    used = _lvm_setting(facts.guest, "use_devicesfile")
+    used = _lvm_setting(_lvm_text(facts.guest), "use_devicesfile")
     if used is not None and used[0] == "0":
         return passed("LVM looks at every disk", f"{LVM_CONFIGURATION}:{used[1]}")
     if _devices_in(facts.guest.find_text(DEVICES_FILE, TEXT_LIMIT) or ""):
@@ -318,8 +321,6 @@ def _root_is_logical(facts: Facts) -> bool:
 
 def _fix_lvm_devices(facts: Facts) -> Iterator[Edit]:
     """The file goes; without it LVM looks at every disk. The initramfs is made anew where it has a copy."""
-    from vmstamp.guest.checks.kernel import regenerate_initramfs
-
     yield Remove(DEVICES_FILE)
     kernel = facts.boots.default
     if kernel is not None and kernel.initramfs_path and DEVICES_FILE[1:] in kernel.initramfs.texts:
@@ -329,33 +330,48 @@ def _fix_lvm_devices(facts: Facts) -> Iterator[Edit]:
 _DEVICE_IN_FILTER = re.compile(r"/(sd[a-z]|hd[a-z]|vd[a-z]|xvd[a-z]|nvme\d|disk/by-(?:id|path))")
 
 
-def _bad_filter(files: Files) -> tuple[str, str, int] | None:
-    """(setting, what it names, line) of a filter that lets only some disks through."""
+def _bad_filter(text: str) -> tuple[str, str, int] | None:
+    """(setting, what it names, line) of a filter of lvm.conf that lets only some disks through."""
     for name in ("filter", "global_filter"):
-        found = _lvm_setting(files, name)
+        found = _lvm_setting(text, name)
         if found is None:
             continue
         patterns = re.findall(r'"([^"]*)"', found[0])
         accepts = [one for one in patterns if one.startswith("a") and _DEVICE_IN_FILTER.search(one)]
-        rejects_all = any(re.fullmatch(r"r.\^?\.?\*.?.", one) for one in patterns)
+        rejects_all = any(re.fullmatch(r"r.\^?\.?\*?.?", one) for one in patterns)
         if accepts and rejects_all:
             return name, accepts[0], found[1]
     return None
 
 
+def _early_lvm_text(facts: Facts) -> str:
+    """lvm.conf in the initramfs, where the root needs it; '' otherwise."""
+    kernel = facts.boots.default
+    if kernel is None or not _root_is_logical(facts) or not kernel.initramfs_path:
+        return ""
+    return kernel.initramfs.texts.get(LVM_CONFIGURATION.lstrip("/"), "")
+
+
 def _lvm_filter(facts: Facts) -> Verdict:
-    found = _bad_filter(facts.guest)
+    found = _bad_filter(_lvm_text(facts.guest))
     if found is not None:
         name, pattern, line = found
-        return failed(f"{name} lets only {pattern} through", f"{LVM_CONFIGURATION}:{line}")
+        return failed(f"{name} lets only {pattern[:80]} through", f"{LVM_CONFIGURATION}:{line}")
+    found = _bad_filter(_early_lvm_text(facts))
+    if found is not None:
+        where = facts.boots.default.initramfs_path if facts.boots.default else ""
+        return failed(f"{found[0]} in the initramfs lets only {found[1][:80]} through", where or "")
     return passed("no filter of LVM's names a disk", LVM_CONFIGURATION)
 
 
 def _fix_lvm_filter(facts: Facts) -> Iterator[Edit]:
-    text = facts.guest.find_text(LVM_CONFIGURATION, TEXT_LIMIT) or ""
+    text = before = _lvm_text(facts.guest)
     while (found := _bad_filter_in(text)) is not None:
         text = found
-    yield Write(LVM_CONFIGURATION, text.encode())
+    if text != before:
+        yield Write(LVM_CONFIGURATION, text.encode())
+    if _bad_filter(_early_lvm_text(facts)) is not None:
+        yield from regenerate_initramfs(facts.guest)
 
 
 def _bad_filter_in(text: str) -> str | None:
