@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.partitions import Partition, PartitionTable, read_partitions
+from vmstamp.disk.partitions import EFI_SYSTEM, Partition, PartitionTable, read_partitions
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.btrfs import Btrfs
 from vmstamp.guest.fstab import Mount, parse_fstab
@@ -318,7 +318,27 @@ def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tupl
             mounts[entry.target.rstrip("/")] = tree
         elif entry.is_device:
             unmounted.append((entry.source, entry.target))
+    mounts |= _mounted_by_systemd(Files(mounts), mounts, contents)
     return Files(mounts), tuple(unmounted)
+
+
+GPT_AUTO = "/usr/lib/systemd/system-generators/systemd-gpt-auto-generator"
+
+
+def _mounted_by_systemd(
+    files: Files, mounts: dict[str, Tree], contents: tuple[Content, ...]
+) -> dict[str, Tree]:
+    """The EFI system partition that fstab leaves out: on /efi or /boot, if it is there and empty.
+
+    Spec: systemd-gpt-auto-generator(8).
+    """
+    esp = next((c for c in contents if c.partition and c.partition.type_guid == EFI_SYSTEM), None)
+    if esp is None or esp.volume is None or esp.volume in mounts.values() or not files.exists(GPT_AUTO):
+        return {}
+    for path in ("/efi", "/boot"):
+        if files.is_directory(path) and path not in mounts and not files.list(path):
+            return {path: esp.volume}
+    return {}
 
 
 def _tree_of(content: Content, entry: Mount) -> Tree | None:

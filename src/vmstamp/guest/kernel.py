@@ -33,6 +33,11 @@ def find_loader_path(files: Files, path: str) -> str | None:
     return next((one for one in candidates if files.is_file(one)), None)
 
 
+def has_loader_path(files: Files, esp: Files | None, path: str) -> bool:
+    """Whether a boot loader finds the file: in the guest, or on an EFI system partition it does not mount."""
+    return find_loader_path(files, path) is not None or (esp is not None and esp.is_file(path))
+
+
 def find_default_entry(files: Files, entries: tuple[BootEntry, ...]) -> BootEntry | None:
     """The entry that starts when nobody chooses; where that is not known, the first not for rescue."""
     wanted = find_default(files)

@@ -13,6 +13,8 @@ from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.edits import Edit, Remove, Run, Symlink, Write
 from vmstamp.guest.finding import Check, Status, judge
 from vmstamp.guest.fs import Content
+from vmstamp.guest.fstab import CommandLine
+from vmstamp.guest.grub import BootEntry
 from vmstamp.guest.lvm import LogicalVolume
 from vmstamp.guest.probe import FileSystem
 
@@ -368,3 +370,28 @@ def test_rootdelay_does_no_harm_where_it_is_no_sleep(guests: Any) -> None:
         "/usr/bin/dracut": "",
     }
     assert judge(BY_ID["cmdline-rootdelay"], guests.facts(changes)).status == "pass"
+
+
+def test_swap_on_the_temporary_disk_and_in_memory_is_fine(guests: Any) -> None:
+    text = f"{FSTAB}/mnt/resource/swapfile none swap sw 0 0\n/dev/zram0 none swap sw 0 0\n"
+    assert bad(guests.facts({"/etc/fstab": text})) == {}
+
+
+def test_a_type_with_a_program_of_its_own_is_known(guests: Any) -> None:
+    changes = {"/etc/fstab": f"{FSTAB}tank /tank zfs defaults 0 0\n"}
+    assert bad(guests.facts(changes)) == {"fstab-syntax": "fail"}
+    assert bad(guests.facts({**changes, "/usr/sbin/mount.zfs": "ELF"})) == {}
+
+
+def test_a_kernel_on_an_esp_that_fstab_leaves_out_is_there(guests: Any) -> None:
+    facts = guests.facts({"/etc/fstab": FSTAB, GRUB: None, "/boot/grub/x": ""})
+    esp = guests.tree(
+        {"/debian/6.1/linux": "MZ", "/debian/6.1/initrd": "x", "/EFI/BOOT/BOOTX64.EFI": guests.loader()}
+    )
+    entry = BootEntry(
+        "/debian/6.1/linux", CommandLine("/loader/entries/a.conf:4", WORDS), ("/debian/6.1/initrd",)
+    )
+    facts = replace(facts, boot=replace(facts.boot, esp_files=esp), entries=(entry,))
+    found = bad(facts)
+    assert "grub-cfg-root" not in found
+    assert "initramfs-present" not in found

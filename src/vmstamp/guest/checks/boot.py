@@ -18,7 +18,7 @@ from vmstamp.guest.grub import (
     format_environment,
     is_named,
 )
-from vmstamp.guest.kernel import find_loader_path
+from vmstamp.guest.kernel import has_loader_path
 from vmstamp.guest.services import is_masked
 
 TEXT_LIMIT = 256 * 1024
@@ -33,7 +33,7 @@ def _boot_entries(facts: Facts) -> Verdict:
         return warned("no GRUB or Boot Loader Specification entries were found in /boot")
     for entry in facts.entries:
         where = entry.command_line.where
-        if not entry.image and "$" not in entry.kernel and not find_loader_path(facts.guest, entry.kernel):
+        if "$" not in entry.kernel and not has_loader_path(facts.guest, facts.boot.esp_files, entry.kernel):
             return failed(f"the kernel {entry.kernel} is missing", where)
         for root in entry.command_line.values("root"):
             if names_content(root) and find_source(root, facts.survey.contents) is None:

@@ -10,7 +10,7 @@ from vmstamp.guest.edits import Edit, Run, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.fs import Files
-from vmstamp.guest.kernel import Kernel, find_loader_path
+from vmstamp.guest.kernel import Kernel, has_loader_path
 from vmstamp.guest.modules import Forbidden, comment_out, find_forbidden, module_name
 
 HYPERV = {"hv_vmbus": "HYPERV", "hv_storvsc": "HYPERV_STORAGE", "hv_netvsc": "HYPERV_NET"}
@@ -137,7 +137,7 @@ def _initramfs_present(facts: Facts) -> Verdict:
     """Each entry's initramfs is there; that of the kernel that boots is whole."""
     for entry in facts.entries:
         for initrd in entry.initrds:
-            if "$" not in initrd and find_loader_path(facts.guest, initrd) is None:
+            if "$" not in initrd and not has_loader_path(facts.guest, facts.boot.esp_files, initrd):
                 return failed(f"the initramfs {initrd} is missing", entry.command_line.where)
     kernel = _kernel(facts)
     node = kernel.initramfs_node
@@ -161,7 +161,7 @@ def _initramfs_hyperv(facts: Facts) -> Verdict:
     """Whether each kernel finds its root on Hyper-V's disks, first the one that boots."""
     default = _kernel(facts)
     others = [kernel for kernel in facts.boots.all if kernel.release != default.release]
-    for kernel in (default, *others[-3:]):
+    for kernel in (default, *others[-2:]):
         node = kernel.initramfs_node
         if node is None or not node.size:
             continue

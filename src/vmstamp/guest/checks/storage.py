@@ -178,7 +178,10 @@ def _unknown_types(facts: Facts, mount: Mount) -> str:
         return ""
     types = [one for one in mount.type.split(",") if one]
     known = any(
-        one in PSEUDO or one.startswith("fuse") or MODULES_OF_TYPES.get(one, one) in kernel.modules
+        one in PSEUDO
+        or one.startswith("fuse")
+        or MODULES_OF_TYPES.get(one, one) in kernel.modules
+        or any(facts.guest.exists(f"{directory}/mount.{one}") for directory in ("/usr/sbin", "/sbin"))
         for one in types
     )
     config = kernel.config[0] if kernel.config else {}
@@ -203,10 +206,17 @@ def _swap_units(files: Files) -> list[str]:
     ]
 
 
+# What is in memory, and where the temporary disk is mounted: cloud-init and waagent have /mnt.
+NO_OS_DISK = ("/dev/zram", "/mnt/", "/dev/disk/cloud/azure_resource")
+
+
+def _swap_mounts(facts: Facts) -> list[Mount]:
+    return [m for m in facts.fstab if m.type == "swap" and not m.source.startswith(NO_OS_DISK)]
+
+
 def _swap(facts: Facts) -> Verdict:
-    for mount in facts.fstab:
-        if mount.type == "swap" and not mount.source.startswith("/dev/zram"):
-            return warned(f"swap on {mount.source}", _at(mount))
+    for mount in _swap_mounts(facts):
+        return warned(f"swap on {mount.source}", _at(mount))
     for unit in _swap_units(facts.guest):
         return warned("a unit that turns swap on", unit)
     for content in facts.survey.contents:
@@ -217,7 +227,7 @@ def _swap(facts: Facts) -> Verdict:
 
 def _fix_swap(facts: Facts) -> Iterator[Edit]:
     """fstab's lines become comments, swap files go, units are masked; a partition stays, unused."""
-    mounts = [m for m in facts.fstab if m.type == "swap" and not m.source.startswith("/dev/zram")]
+    mounts = _swap_mounts(facts)
     yield from _write_fstab(facts, {mount.line: drop for mount in mounts})
     for mount in mounts:
         if mount.source.startswith("/") and not mount.source.startswith("/dev/"):
