@@ -141,8 +141,9 @@ def change_defaults(texts: dict[str, str], change: Change) -> dict[str, str]:
     """
     words = _effective(texts)
     after = change(words)
-    dropped = {word for word in words if word not in after}
-    added = [word for word in after if word not in words]
+    moved = _moved(words, after)
+    dropped = {word for word in words if word not in after} | moved
+    added = [word for word in after if word not in words or word in moved]
     last = max(
         ((index, path) for index, path in enumerate(texts) if _assigns(texts[path])),
         default=(0, GRUB_DEFAULTS),
@@ -151,6 +152,18 @@ def change_defaults(texts: dict[str, str], change: Change) -> dict[str, str]:
         path: _change_assignments(text, dropped, added if path == last else [])
         for path, text in texts.items()
     }
+
+
+def _moved(before: list[str], after: list[str]) -> set[str]:
+    """The words that a change puts behind others: they are taken out, and added at the end."""
+    kept = [word for word in before if word in after]
+    rest = [word for word in after if word in before]
+    moved: set[str] = set()
+    while kept != rest and rest:
+        moved.add(rest[-1])
+        kept = [word for word in kept if word not in moved]
+        rest = [word for word in rest if word not in moved]
+    return moved
 
 
 def _assigns(text: str) -> bool:

@@ -40,6 +40,10 @@ class Files:
     def mounts(self) -> tuple[str, ...]:
         return tuple(sorted(self._mounts))
 
+    def tree(self, path: str) -> Tree:
+        """The volume that lies on one of `mounts`."""
+        return self._mounts[path]
+
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node at `path`, or None. `follow`: resolve a link in the last component too."""
         waiting = _components(path)
@@ -188,7 +192,7 @@ def survey(disk: Disk) -> Survey:
     tree = find_system(root) if root is not None else None
     if tree is None:
         return Survey(table, problem, contents)
-    files, unmounted = _mount(tree, contents)
+    files, unmounted = mount(tree, contents)
     return Survey(table, problem, contents, root, files, unmounted)
 
 
@@ -304,7 +308,7 @@ def _names_a_system(tree: Tree) -> bool:
     return any(files.find(path, follow=False) for path in OS_RELEASE)
 
 
-def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
+def mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
     """The tree of root and of those fstab entries that lie on this disk."""
     mounts: dict[str, Tree] = {"/": root}
     unmounted = []

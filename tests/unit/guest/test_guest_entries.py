@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -184,6 +185,19 @@ def test_a_loaders_path_is_found_where_boot_lies(make_files: Any) -> None:
 def test_the_defaults_are_changed_as_a_shell_reads_them(text: str, after: str) -> None:
     change = set_words("a=2", drop=("a=", "quiet"))
     assert change_defaults({"/etc/default/grub": text}, change) == {"/etc/default/grub": after}
+
+
+def test_a_word_that_is_moved_to_the_end_is_moved_in_the_defaults_too() -> None:
+    texts = {
+        "/etc/default/grub": 'GRUB_CMDLINE_LINUX="console=ttyS0 a b"\nGRUB_CMDLINE_LINUX_DEFAULT="c"\n',
+        "/etc/default/grub.d/x.cfg": 'GRUB_CMDLINE_LINUX="console=ttyS0 console=tty0 d"\n',
+    }
+
+    def last(words: Sequence[str]) -> list[str]:
+        return [*(word for word in words if word != "console=ttyS0"), "console=ttyS0"]
+
+    after = change_defaults(texts, last)
+    assert after["/etc/default/grub.d/x.cfg"] == 'GRUB_CMDLINE_LINUX="console=tty0 d console=ttyS0"\n'
 
 
 def test_words_are_added_to_the_last_file_that_sets_them() -> None:

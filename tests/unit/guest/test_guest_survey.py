@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import pytest
 from vmstamp.disk.partitions import BIOS_BOOT, LINUX_FILE_SYSTEM, NewPartition, build_gpt
 from vmstamp.errors import GuestError
 from vmstamp.guest.facts import gather
-from vmstamp.guest.fs import find_source, names_content, survey
+from vmstamp.guest.fs import find_source, mount, names_content, survey
 from vmstamp.guest.inspect import inspect, require_bootable
 from vmstamp.guest.probe import probe
 from vmstamp.guest.window import Window
@@ -160,3 +161,17 @@ def test_a_damaged_root_is_told_as_such(guests: Any) -> None:
     assert found.status == "fail"
     with pytest.raises(GuestError, match="no operating system found; it holds: ext4"):
         require_bootable(report)
+
+
+def test_an_esp_that_fstab_leaves_out_is_mounted_as_systemd_does(guests: Any) -> None:
+    generator = "/usr/lib/systemd/system-generators/systemd-gpt-auto-generator"
+    esp, _ = guests.facts({}).survey.contents
+    esp = replace(esp, volume=guests.tree({"/EFI/Linux/x.efi": "MZ"}).tree("/"))
+    for files, mounts in (
+        ({generator: "ELF", "/efi/": "", "/boot/": ""}, ("/", "/efi")),
+        ({generator: "ELF", "/boot/": ""}, ("/", "/boot")),
+        ({generator: "ELF", "/boot/vmlinuz": ""}, ("/",)),
+        ({"/efi/": ""}, ("/",)),
+    ):
+        found, unmounted = mount(guests.tree({"/etc/fstab": "", **files}).tree("/"), (esp,))
+        assert (found.mounts, unmounted) == (mounts, ())
