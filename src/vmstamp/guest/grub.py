@@ -155,10 +155,17 @@ def format_environment(variables: dict[str, str]) -> bytes | None:
 
 
 def find_configuration(files: Files) -> tuple[str, str] | None:
-    """(path, text) of the grub.cfg with a menu; a stub that only leads to another one is none."""
+    """(path, text) of the grub.cfg with a menu. On the EFI system partition, where older Red Hats keep it,
+    a stub that only leads to another one is none.
+    """
     for path in GRUB_CONFIGURATIONS:
         text = files.find_text(path, TEXT_LIMIT)
         if text is not None:
+            return path, text
+    for vendor in files.list("/boot/efi/EFI")[:32]:
+        path = f"/boot/efi/EFI/{vendor}/grub.cfg"
+        text = files.find_text(path, TEXT_LIMIT)
+        if text is not None and ("blscfg" in text or "menuentry" in text):
             return path, text
     return None
 

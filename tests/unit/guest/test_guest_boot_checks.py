@@ -239,14 +239,6 @@ def test_a_default_kernel_that_is_not_the_newest_is_the_one_looked_at(guests: An
 # -- the disk
 
 
-def test_a_partition_in_the_first_mib(guests: Any) -> None:
-    facts = guests.facts({})
-    early = replace(facts.survey.table.partitions[0], start=34 * 512)
-    table = PartitionTable("gpt", (early, *facts.survey.table.partitions[1:]))
-    moved = replace(facts, survey=replace(facts.survey, table=table))
-    assert bad(moved) == {"part-first-mib-free": "warning"}
-
-
 @pytest.mark.parametrize(
     ("sector", "core", "status"),
     [
@@ -280,6 +272,8 @@ STUB = "search.fs_uuid {} root hd0,gpt2\nset prefix=($root)'/boot/grub'\nconfigf
         (STUB.format(UUID), "pass"),
         (STUB.format("11111111-2222-3333-4444-555555555555"), "fail"),
         (STUB.format(UUID).replace("/boot/grub'", "/boot/gone'"), "fail"),
+        (STUB.format(UUID).replace("/boot/grub'", "/grub'"), "pass"),
+        (STUB.format(UUID).replace("'/boot/grub'", "/grub2"), "fail"),
         (f"search --no-floppy --fs-uuid --set=dev {UUID}\nset prefix=($dev)/grub\n", "pass"),
     ],
 )

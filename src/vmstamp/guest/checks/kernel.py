@@ -194,6 +194,8 @@ def _initramfs_root(facts: Facts) -> Verdict:
         if name not in kernel.early_modules and config.get(f"CONFIG_{built.get(name, '')}") != "y"
     ]
     path = kernel.initramfs_path or ""
+    if missing and not kernel.modules.builtin and not config:
+        return warned(f"the initramfs has no {', '.join(missing)}; whether it is built in is not known", path)
     if missing and kernel.initramfs.is_packed_twice:
         return warned("the initramfs keeps its modules in an image inside, which is not read", path)
     if missing:

@@ -88,14 +88,6 @@ def _clean(facts: Facts) -> Verdict:
     return passed("every file system was unmounted cleanly")
 
 
-def _first_mib(facts: Facts) -> Verdict:
-    table = facts.survey.table
-    for part in table.partitions if table is not None else ():
-        if part.start < MIB:
-            return warned(f"partition {part.number} begins at byte {part.start}", f"partition {part.number}")
-    return passed("the first MiB holds no partition")
-
-
 def _boot_code(facts: Facts) -> Verdict:
     """GRUB's place of its core image leads to one; another boot program is not looked into."""
     table = facts.survey.table
@@ -169,7 +161,7 @@ def _stubs(esp: Files) -> Iterator[tuple[str, str]]:
     for directory in ("/EFI/BOOT", *_vendors(esp)):
         path = f"{directory}/grub.cfg"
         text = esp.find_text(path, MIB)
-        if text is not None:
+        if text is not None and "menuentry" not in text:
             yield path, text
 
 
@@ -202,7 +194,8 @@ def _stub(facts: Facts) -> Verdict:
 
 def _leads_somewhere(facts: Facts, text: str, target: str) -> bool:
     prefix = _PREFIX.search(text)
-    path = target.replace("$prefix", prefix[1].strip("\"'") if prefix else "").strip("\"'")
+    path = re.sub(r"\$\{?prefix\}?", lambda _: prefix[1] if prefix else "$", target)
+    path = path.replace("'", "").replace('"', "")
     path = re.sub(r"^\(\$?\{?\w*\}?\)", "", path)
     if "$" in path:
         return True
@@ -307,16 +300,6 @@ CHECKS = (
         lambda facts: True,
         _partition_table,
         "rewrite the table, e.g. `sgdisk --move-second-header` after the disk was resized",
-    ),
-    Check(
-        "part-first-mib-free",
-        "the first MiB holds no partition",
-        Severity.CERTIFICATION,
-        "the marketplace keeps the first MiB for itself, and GRUB its core image behind sector 0",
-        sources.CERTIFICATION,
-        lambda facts: facts.survey.table is not None,
-        _first_mib,
-        "lay the disk out anew with partitions at 1 MiB and multiples of it",
     ),
     Check(
         "gen1-boot-code",
