@@ -239,7 +239,7 @@ CHECKS = (
         "the initramfs does not sleep",
         Severity.BEST,
         "the guest is not provisioned in time: Debian's initramfs sleeps for all of rootdelay's seconds",
-        "initramfs-tools scripts/local",
+        "initramfs-tools init",
         _has_entries,
         _rootdelay,
         "remove rootdelay; the initramfs waits for the root by itself",
