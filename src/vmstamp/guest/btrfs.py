@@ -42,10 +42,10 @@ SUPERBLOCK = 0x10000
 HEADER = 0x65
 MAX_LEVEL = 8
 MAX_CHUNKS = 65_536
-MAX_FILE_EXTENTS = 500_000
+MAX_FILE_EXTENTS = 200_000
 MAX_SUBVOLUMES = 1000
 MAX_TRANSFER = 16 * 1024 * 1024  # bytes of one extent that is unpacked; the kernel's own are 128 KiB
-CACHED_NODES = 512  # of 16 KiB: 8 MiB, and about as much for their keys
+CACHED_NODES = 8 * 1024 * 1024  # bytes of nodes; their keys take six times as much
 
 # Key types
 INODE_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA = 1, 84, 96, 108
@@ -184,7 +184,7 @@ class Btrfs:
         else:
             raise GuestError(f"btrfs: no copy of the node at the logical address {address} is whole")
         self._pages[address] = page
-        if len(self._pages) > CACHED_NODES:
+        if len(self._pages) > CACHED_NODES // self._node_size:
             self._pages.popitem(last=False)
         return page
 

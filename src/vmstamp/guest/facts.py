@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
 from vmstamp.guest import agents, system
+from vmstamp.guest.entries import find_boot_entries
 from vmstamp.guest.fs import Content, Files, Survey, survey
 from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.grub import BootEntry
+from vmstamp.guest.kernel import Kernels
 from vmstamp.guest.windows.system import Windows, find_windows
 
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
@@ -76,7 +80,7 @@ class Facts:
     architecture: str | None = None
     windows: Windows | None = None
     kernels: tuple[str, ...] = ()
-    entries: tuple[system.BootEntry, ...] = ()
+    entries: tuple[BootEntry, ...] = ()
     fstab: tuple[Mount, ...] = ()
     cloud_init: agents.CloudInit | None = None
     waagent: agents.WaAgent | None = None
@@ -94,6 +98,11 @@ class Facts:
         """The guest's files, for checks that apply only where they are."""
         assert self.files is not None, "a check of the guest ran without one"
         return self.files
+
+    @cached_property
+    def boots(self) -> Kernels:
+        """The guest's kernels with their modules and initramfs, each read when it is asked for."""
+        return Kernels(self.guest, self.kernels, self.entries)
 
     @property
     def provisioner(self) -> str:
@@ -134,7 +143,7 @@ def gather_guest(facts: Facts) -> Facts:
         os=system.find_operating_system(files),
         architecture=system.find_architecture(files),
         kernels=system.find_kernels(files),
-        entries=system.find_boot_entries(files),
+        entries=find_boot_entries(files, facts.boot.esp_files),
         fstab=tuple(parse_fstab(files.find_text(FSTAB, 1024 * 1024) or "")),
         cloud_init=agents.find_cloud_init(files),
         waagent=agents.find_waagent(files),

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from vmstamp.disk.base import Disk
-from vmstamp.disk.partitions import Partition, PartitionTable, read_partitions
+from vmstamp.disk.partitions import EFI_SYSTEM, Partition, PartitionTable, read_partitions
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.btrfs import Btrfs
 from vmstamp.guest.fstab import Mount, parse_fstab
@@ -47,6 +47,10 @@ class Files:
     @property
     def mounts(self) -> tuple[str, ...]:
         return tuple(sorted(self._mounts))
+
+    def tree(self, path: str) -> Tree:
+        """The volume that lies on one of `mounts`."""
+        return self._mounts[path]
 
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node at `path`, or None. `follow`: resolve a link in the last component too."""
@@ -201,10 +205,10 @@ def survey(disk: Disk) -> Survey:
         )
     contents = _with_logical(disk, contents)
     root = _find_root(contents)
-    tree = _system_tree(root) if root is not None else None
+    tree = find_system(root) if root is not None else None
     if tree is None:
         return Survey(table, problem, contents)
-    files, unmounted = _mount(tree, contents)
+    files, unmounted = mount(tree, contents)
     return Survey(table, problem, contents, root, files, unmounted)
 
 
@@ -256,7 +260,7 @@ def _open(content: Content, window: Window, file_system: FileSystem) -> Content:
     try:
         make = Btrfs if file_system.kind == "btrfs" else Volume
         opened = replace(content, volume=make(window, file_system))
-        _system_tree(opened)  # a first look, so that a damaged tree shows here
+        find_system(opened)  # a first look, so that a damaged tree shows here
     except GuestError as error:
         return replace(content, problem=error.message)
     return opened
@@ -295,14 +299,14 @@ def _look_in_volume(disk: Disk, partition: Partition | None, logical: LogicalVol
 
 def _find_root(contents: tuple[Content, ...]) -> Content | None:
     """The first content whose files name an operating system."""
-    return next((content for content in contents if _system_tree(content) is not None), None)
+    return next((content for content in contents if find_system(content) is not None), None)
 
 
 # Where the root lies when the default subvolume is the top: Ubuntu, Fedora, Debian, openSUSE.
 ROOT_SUBVOLUMES = ("@", "root", "@rootfs", "@/.snapshots/1/snapshot")
 
 
-def _system_tree(content: Content) -> Tree | None:
+def find_system(content: Content) -> Tree | None:
     """The tree of the content's that has an operating system; None when there is none."""
     volume = content.volume
     if volume is None or volume.file_system.kind == "vfat":
@@ -322,7 +326,7 @@ def _names_a_system(tree: Tree) -> bool:
     return any(files.find(path, follow=False) for path in marks)
 
 
-def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
+def mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tuple[str, str], ...]]:
     """The tree of root and of those fstab entries that lie on this disk."""
     mounts: dict[str, Tree] = {"/": root}
     unmounted = []
@@ -336,7 +340,27 @@ def _mount(root: Tree, contents: tuple[Content, ...]) -> tuple[Files, tuple[tupl
             mounts[entry.target.rstrip("/")] = tree
         elif entry.is_device:
             unmounted.append((entry.source, entry.target))
+    mounts |= _mounted_by_systemd(Files(mounts), mounts, contents)
     return Files(mounts), tuple(unmounted)
+
+
+GPT_AUTO = "/usr/lib/systemd/system-generators/systemd-gpt-auto-generator"
+
+
+def _mounted_by_systemd(
+    files: Files, mounts: dict[str, Tree], contents: tuple[Content, ...]
+) -> dict[str, Tree]:
+    """The EFI system partition that fstab leaves out: on /efi or /boot, if it is there and empty.
+
+    Spec: systemd-gpt-auto-generator(8).
+    """
+    esp = next((c for c in contents if c.partition and c.partition.type_guid == EFI_SYSTEM), None)
+    if esp is None or esp.volume is None or esp.volume in mounts.values() or not files.exists(GPT_AUTO):
+        return {}
+    for path in ("/efi", "/boot"):
+        if files.is_directory(path) and path not in mounts and not files.list(path):
+            return {path: esp.volume}
+    return {}
 
 
 def _tree_of(content: Content, entry: Mount) -> Tree | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "9p")
+NETWORK = ("nfs", "nfs4", "cifs", "smbfs", "smb3", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "9p")
 DEVICE_KEYS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/")
 
 # Names that the kernel gives in the order in which it finds disks: not the same on Azure.
@@ -43,6 +43,49 @@ def parse_fstab(text: str) -> Iterator[Mount]:
         source, target, kind = (_unescape(field) for field in fields[:3])
         options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
         yield Mount(number, source.replace('"', ""), target, kind, options)
+
+
+Fields = list[str]
+
+
+def change_fstab(text: str, changes: Mapping[int, Callable[[Fields], Fields | None]]) -> str:
+    """The text with the fields of some lines, counted from 1, changed; None makes the line a comment.
+
+    The fields are as they stand in the file, escapes and all; the space between them stays.
+    """
+    lines = text.splitlines(keepends=True)
+    for number, change in changes.items():
+        line = lines[number - 1]
+        parts = re.split(r"(\s+)", line.strip())
+        fields = change(parts[::2])
+        if fields is None:
+            lines[number - 1] = f"# {line}"
+            continue
+        gaps = [*parts[1::2], *[" "] * len(fields)]
+        body = "".join(field + gap for field, gap in zip(fields, gaps, strict=False))
+        head = line[: len(line) - len(line.lstrip())]
+        lines[number - 1] = head + body.rstrip() + line[len(line.rstrip()) :]
+    return "".join(lines)
+
+
+def with_source(source: str) -> Callable[[Fields], Fields]:
+    return lambda fields: [source, *fields[1:]]
+
+
+def with_options(*wanted: str) -> Callable[[Fields], Fields]:
+    """Adds the options that are absent; an option of the same key stays as it is."""
+
+    def change(fields: Fields) -> Fields:
+        options = [one for one in (fields[3].split(",") if len(fields) > 3 else []) if one]
+        keys = {option.partition("=")[0] for option in options}
+        options += [option for option in wanted if option.partition("=")[0] not in keys]
+        return [*fields[:3], ",".join(options), *fields[4:]]
+
+    return change
+
+
+def drop(fields: Fields) -> None:
+    """For change_fstab: the line becomes a comment."""
 
 
 def _unescape(field: str) -> str:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -108,15 +109,17 @@ class LogicalDisk(Disk):
     def __init__(self, disk: Disk, volume: LogicalVolume) -> None:
         self._disk = disk
         self._segments = volume.segments
+        self._ends = [segment.offset + segment.length for segment in volume.segments]
         self.size = volume.size
 
     def _read(self, offset: int, length: int) -> bytes:
         end = offset + length
         parts = []
-        for segment in self._segments:
+        for segment in self._segments[bisect_right(self._ends, offset) :]:
             low, high = max(offset, segment.offset), min(end, segment.offset + segment.length)
-            if low < high:
-                parts += [self._disk.read(*piece) for piece in segment.pieces(low, high - low)]
+            if low >= high:
+                break
+            parts += [self._disk.read(*piece) for piece in segment.pieces(low, high - low)]
         return b"".join(parts)
 
     def extents(self) -> Iterator[Extent]:

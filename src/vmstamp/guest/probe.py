@@ -53,7 +53,10 @@ _MAGICS = (
     (1024, b"\xe2\xe1\xf5\xe0", "erofs"),
     (0x8001, b"CD001", "iso9660"),
     (4096, b"\xfc\x4e\x2b\xa9", "Linux RAID"),
+    (0, b"\xfc\x4e\x2b\xa9", "Linux RAID"),
     (4086, b"SWAPSPACE2", "swap"),
+    (16374, b"SWAPSPACE2", "swap"),  # on arm64 with pages of 16 and 64 KiB
+    (65526, b"SWAPSPACE2", "swap"),
 )
 
 

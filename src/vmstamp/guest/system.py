@@ -1,4 +1,4 @@
-"""The operating system in the guest's files: its name, architecture, kernels and command lines."""
+"""The operating system in the guest's files: its name, architecture and kernels."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vmstamp.guest.fs import OS_RELEASE, Files
-from vmstamp.guest.fstab import CommandLine
 
 # ELF e_machine (System V gABI) to the kernel's own name of the architecture.
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x03: "i686", 0x28: "arm", 0xF3: "riscv64", 0x15: "ppc64le"}
 # Programs that every Linux has one of, to read the architecture from.
 _PROGRAMS = ("/usr/bin/sh", "/bin/sh", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init")
-
-_KERNEL_LINE = re.compile(r"^\s*linux(?:efi|16)?\s+(\S+)\s*(.*)$", re.MULTILINE)
-_TEXT_LIMIT = 4 * 1024 * 1024
-
-GRUB_CONFIGURATIONS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
-BLS_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries")
-GRUB_ENVIRONMENTS = ("/boot/grub2/grubenv", "/boot/grub/grubenv")
 
 
 @dataclass(frozen=True)
@@ -32,6 +24,11 @@ class OperatingSystem:
     version_id: str
     pretty_name: str
     kind: str = "Linux"
+    like: tuple[str, ...] = ()  # ID_LIKE
+
+    def is_like(self, *families: str) -> bool:
+        """Whether it is one of these distributions or made from one."""
+        return any(name in families for name in (self.id, *self.like))
 
 
 def find_operating_system(files: Files) -> OperatingSystem | None:
@@ -43,7 +40,9 @@ def find_operating_system(files: Files) -> OperatingSystem | None:
         fields = dict(_assignments(text))
         identifier = fields.get("ID", "linux")
         name = fields.get("PRETTY_NAME") or fields.get("NAME") or identifier
-        return OperatingSystem(identifier, fields.get("VERSION_ID", ""), name)
+        return OperatingSystem(
+            identifier, fields.get("VERSION_ID", ""), name, like=tuple(fields.get("ID_LIKE", "").split())
+        )
     return None
 
 
@@ -83,55 +82,3 @@ def version_key(version: str) -> tuple[tuple[int, str], ...]:
     return tuple(
         (int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|[^\d]+", version)
     )
-
-
-@dataclass(frozen=True)
-class BootEntry:
-    """An entry of a boot menu: the kernel's path as the boot loader sees it, and its command line."""
-
-    kernel: str
-    command_line: CommandLine
-
-    @property
-    def is_rescue(self) -> bool:
-        words = self.command_line.words
-        return "single" in words or "rescue" in self.kernel
-
-
-def find_boot_entries(files: Files) -> tuple[BootEntry, ...]:
-    """The entries of grub.cfg and of the Boot Loader Specification's files, first the first offered."""
-    return (*_bls_entries(files), *_grub_entries(files))
-
-
-def _grub_entries(files: Files) -> Iterator[BootEntry]:
-    for path in GRUB_CONFIGURATIONS:
-        text = files.find_text(path, _TEXT_LIMIT) or ""
-        for kernel, options in _KERNEL_LINE.findall(text):
-            if "vmlinu" in kernel or "Image" in kernel:
-                yield BootEntry(kernel, CommandLine(path, options.strip()))
-
-
-def _bls_entries(files: Files) -> Iterator[BootEntry]:
-    """Spec: UAPI Boot Loader Specification, type 1; `$kernelopts` is GRUB's, from its environment block."""
-    environment = _grub_environment(files)
-    for directory in BLS_ENTRIES:
-        names = [name for name in files.list(directory) if name.endswith(".conf")]
-        for name in sorted(names, key=version_key, reverse=True):
-            path = f"{directory}/{name}"
-            fields: dict[str, list[str]] = {}
-            for line in (files.find_text(path, 64 * 1024) or "").splitlines():
-                key, _, value = line.strip().partition(" ")
-                fields.setdefault(key, []).append(value.strip())
-            options = " ".join(fields.get("options", []))
-            options = re.sub(r"\$\{?(\w+)\}?", lambda match: environment.get(match[1], ""), options)
-            if "linux" in fields:
-                yield BootEntry(fields["linux"][0], CommandLine(path, options))
-
-
-def _grub_environment(files: Files) -> dict[str, str]:
-    for path in GRUB_ENVIRONMENTS:
-        text = files.find_text(path, 64 * 1024)
-        if text is not None:
-            pairs = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
-            return {key: value for key, equals, value in pairs if equals}
-    return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -117,17 +118,29 @@ def memory_files(contents: Mapping[str, str | bytes]) -> Files:
     return Files({"/": MemoryTree(root)})
 
 
-def cpio_archive(*names: str) -> bytes:
-    """A newc archive of files whose content is their name's length in x."""
+def cpio_archive(*names: str, contents: Mapping[str, bytes] | None = None) -> bytes:
+    """A newc archive of `contents`, and of files whose content is their name's length in x."""
     entries = b""
-    for name in (*names, "TRAILER!!!"):
+    given = dict(contents or {})
+    for name in (*given, *names, "TRAILER!!!"):
         raw = name.encode() + b"\0"
-        content = b"x" * (0 if name == "TRAILER!!!" else len(raw))
+        content = given.get(name, b"x" * (0 if name == "TRAILER!!!" else len(raw)))
         fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(raw), 0)
         header = b"070701" + b"".join(b"%08X" % field for field in fields)
         for part in (header + raw, content):
             entries += part + bytes(-len(part) % 4)
     return entries
+
+
+def signed_loader(machine: int = 0x8664, signature: bytes = b"Microsoft Corporation UEFI CA 2011") -> bytes:
+    """A PE file with nothing in it but a certificate table."""
+    optional = bytearray(240)
+    optional[:2] = b"\x0b\x02"
+    optional[112 + 32 : 112 + 40] = (512).to_bytes(4, "little") + len(signature).to_bytes(4, "little")
+    header = b"PE\0\0" + machine.to_bytes(2, "little") + bytes(14) + len(optional).to_bytes(2, "little")
+    return (b"MZ".ljust(0x3C, b"\0") + b"\x40\0\0\0" + header + bytes(2) + optional).ljust(
+        512, b"\0"
+    ) + signature
 
 
 ELF_X86_64 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
@@ -143,14 +156,28 @@ GOOD: dict[str, str | bytes] = {
     "/etc/machine-id": "",
     "/etc/hostname": "localhost\n",
     f"/boot/vmlinuz-{RELEASE}": "MZ",
-    f"/boot/initrd.img-{RELEASE}": cpio_archive("init", "lib/hv_vmbus.ko", "lib/hv-storvsc.ko.xz"),
-    "/boot/grub/grub.cfg": f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
-    f"ro console=tty1 console=ttyS0,115200n8\n\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
+    f"/boot/initrd.img-{RELEASE}": cpio_archive(
+        "init", "lib/hv_vmbus.ko", "lib/hv-storvsc.ko.xz", "lib/ext4.ko", "lib/nvme.ko"
+    ),
+    "/boot/grub/grub.cfg": "serial --speed=115200\nterminal_output console serial\n"
+    f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
+    f"ro console=tty1 console=ttyS0,115200n8 earlyprintk=ttyS0 nvme_core.io_timeout=240\n"
+    f"\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
     f"/usr/lib/modules/{RELEASE}/modules.builtin": "kernel/drivers/cdrom/cdrom.ko\n",
     f"/usr/lib/modules/{RELEASE}/modules.dep": "".join(
         f"kernel/drivers/{name}.ko: kernel/x.ko\n"
-        for name in ("hv/hv_vmbus", "scsi/hv_storvsc", "net/hv_netvsc", "fs/udf", "fs/isofs", "scsi/sr_mod")
+        for name in (
+            *("hv/hv_vmbus", "scsi/hv_storvsc", "net/hv_netvsc", "hv/hv_utils", "input/hyperv-keyboard"),
+            *("fs/udf", "fs/isofs", "scsi/sr_mod", "fs/ext4", "fs/vfat", "fs/xfs", "ptp/ptp", "nvme/nvme"),
+            *("pci/pci-hyperv", "net/mlx4_en", "net/mlx5_core", "net/mana"),
+        )
     ),
+    "/usr/sbin/update-initramfs": "#!/bin/sh\n",
+    "/etc/initramfs-tools/initramfs.conf": "MODULES=most\n",
+    "/etc/initramfs-tools/modules": "# a comment\n",
+    "/etc/default/grub": 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\nGRUB_CMDLINE_LINUX=""\n',
+    "/etc/default/grub.d/50-azure.cfg": 'GRUB_CMDLINE_LINUX_DEFAULT="console=ttyS0"\n',
+    "/usr/bin/growpart": "#!/bin/sh\n",
     "/usr/sbin/sshd": "ELF",
     "/usr/lib/systemd/system/ssh.service": "[Service]\nExecStart=/usr/sbin/sshd -D\n",
     "/etc/systemd/system/multi-user.target.wants/ssh.service": LINK + "/lib/systemd/system/ssh.service",
@@ -180,7 +207,7 @@ def memory_facts(contents: Mapping[str, str | bytes], disk: Disk | None = None) 
         Content(root, FileSystem("ext4", ROOT_UUID, "root"), partition_uuid=str(UUID(int=2))),
     )
     survey = Survey(PartitionTable("gpt", (esp, root)), "", contents_of_disk, contents_of_disk[1], files)
-    esp_files = memory_files({"/EFI/BOOT/BOOTX64.EFI": "MZ"})
+    esp_files = memory_files({"/EFI/BOOT/BOOTX64.EFI": signed_loader()})
     boot = Boot(contents_of_disk[0], esp_files, ("/EFI/BOOT/BOOTX64.EFI",), bios=False)
     return gather_guest(Facts(disk or EmptyDisk(), survey, boot, files=files))
 
@@ -199,6 +226,7 @@ class Guests:
 
     good: Mapping[str, str | bytes]
     root_uuid: str = ROOT_UUID
+    link: str = LINK
     release: str = RELEASE
 
     def with_files(self, changes: Mapping[str, str | bytes | None]) -> dict[str, str | bytes]:
@@ -209,6 +237,15 @@ class Guests:
     def facts(self, changes: Mapping[str, str | bytes | None], disk: Disk | None = None) -> Facts:
         return memory_facts(self.with_files(changes), disk)
 
+    def modules_without(self, *names: str) -> dict[str, str]:
+        """A change: the good guest's kernel without these modules."""
+        path = f"/usr/lib/modules/{RELEASE}/modules.dep"
+        text = str(self.good[path])
+        lines = (
+            line for line in text.splitlines(keepends=True) if not any(f"/{n}.ko" in line for n in names)
+        )
+        return {path: "".join(lines)}
+
     def files(self, changes: Mapping[str, str | bytes | None]) -> Files:
         return memory_files(self.with_files(changes))
 
@@ -218,8 +255,17 @@ class Guests:
     def raw_disk(self, size: int, parts: Mapping[int, bytes]) -> Disk:
         return BytesDisk(size, parts)
 
+    def tree(self, contents: Mapping[str, str | bytes]) -> Files:
+        return memory_files(contents)
+
+    def loader(self, **changed: Any) -> bytes:
+        return signed_loader(**changed)
+
     def cpio(self, *names: str) -> bytes:
         return cpio_archive(*names)
+
+    def cpio_of(self, contents: Mapping[str, bytes], *names: str) -> bytes:
+        return cpio_archive(*names, contents=contents)
 
     def node(self, content: bytes) -> Node:
         return MemoryNode("initrd.img", Kind.FILE, content)

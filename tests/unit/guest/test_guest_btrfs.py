@@ -37,7 +37,7 @@ Item = tuple[tuple[int, int, int], bytes]
 
 
 def crc(data: bytes) -> bytes:
-    return google_crc32c.value(data).to_bytes(4, "little")
+    return int(google_crc32c.value(data)).to_bytes(4, "little")
 
 
 def seal(block: bytes, digest: Callable[[bytes], bytes] = crc) -> bytes:

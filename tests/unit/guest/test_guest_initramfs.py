@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import random
 import struct
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ import zstandard
 
 from vmstamp.errors import GuestError
 from vmstamp.guest import initramfs
-from vmstamp.guest.initramfs import list_initramfs
+from vmstamp.guest.initramfs import list_initramfs, read_initramfs
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "not packed": bytes,
@@ -49,7 +51,7 @@ def test_two_plain_archives_are_read(guests: Any) -> None:
     ("data", "why"),
     [
         (b"#!/bin/sh\n", "no packer known here"),
-        (struct.pack("<I", 0x184C2102) + b"lz4", "no packer known here"),
+        (struct.pack("<I", 0x184C2102) + b"lz4", "no cpio archive"),
         (gzip.compress(b"hello, world", mtime=0), "no cpio archive"),
         (b"070701" + b"zz" * 52, "invalid literal"),
         (b"\x1f\x8b" + bytes(30), "damaged"),
@@ -80,3 +82,56 @@ def test_a_bomb_is_not_unpacked(guests: Any) -> None:
     entry = b"070701" + b"".join(b"%08X" % field for field in fields) + b"a\0"
     with pytest.raises(GuestError, match=f"more than {initramfs.MAX_UNPACKED}"):
         list_initramfs(guests.node(gzip.compress(entry + bytes(1000))))
+
+
+def lz4_legacy(data: bytes, block: int = 8 * 1024 * 1024) -> bytes:
+    pieces = [data[at : at + block] for at in range(0, len(data), block)]
+    compress: Any = import_module("lz4.block").compress
+    packed = [compress(piece, store_size=False) for piece in pieces]
+    return struct.pack("<I", 0x184C2102) + b"".join(struct.pack("<I", len(one)) + one for one in packed)
+
+
+def test_the_kernels_own_lz4_is_read(guests: Any) -> None:
+    data = lz4_legacy(guests.cpio("init", "lib/a.ko", "x" * 300), block=100)
+    assert list_initramfs(guests.node(data)) == {"init", "lib/a.ko", "x" * 300}
+    with pytest.raises(GuestError, match="damaged"):
+        list_initramfs(guests.node(data[:-3]))
+
+
+def test_lzo_is_refused_by_its_name(guests: Any) -> None:
+    with pytest.raises(GuestError, match="packed with LZO"):
+        list_initramfs(guests.node(b"\x89LZO\0\r\n\x1a\n" + bytes(100)))
+
+
+def test_archives_one_after_the_other_inside_a_packing_are_read(guests: Any) -> None:
+    data = gzip.compress(guests.cpio("a") + bytes(256) + guests.cpio("b") + bytes(64))
+    assert list_initramfs(guests.node(data)) == {"a", "b"}
+
+
+def test_texts_about_disks_are_kept_and_large_ones_are_not(guests: Any) -> None:
+    contents = {
+        "./etc/lvm/lvm.conf": b"devices {\n}\n",
+        "etc/modprobe.d/x.conf": b"x" * 70_000,
+        "etc/passwd": b"root:x",
+    }
+    found = read_initramfs(guests.node(guests.cpio_of(contents, "init")))
+    assert found.texts == {"etc/lvm/lvm.conf": "devices {\n}\n"}
+    assert found.names == {"init", "etc/lvm/lvm.conf", "etc/modprobe.d/x.conf", "etc/passwd"}
+
+
+def test_names_are_bounded_in_all(guests: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initramfs, "MAX_NAMES_LENGTH", 100)
+    with pytest.raises(GuestError, match="too many names"):
+        list_initramfs(guests.node(guests.cpio("a" * 60, "b" * 60)))
+
+
+@pytest.mark.parametrize("packer", [*PACKERS, "lz4"])
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_archives_raise_nothing_but_our_error(guests: Any, packer: str, seed: int) -> None:
+    rng = random.Random(seed)
+    pack = PACKERS.get(packer, lz4_legacy)
+    data = bytearray(pack(guests.cpio("init", *(f"lib/{n}.ko" for n in range(50)))))
+    for _ in range(rng.randrange(1, 6)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    with contextlib.suppress(GuestError):
+        list_initramfs(guests.node(bytes(data[: rng.choice([len(data), len(data) // 2])])))

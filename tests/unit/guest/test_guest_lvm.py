@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmstamp.errors import GuestError
 from vmstamp.guest.fs import find_source, names_content, survey
+from vmstamp.guest.inspect import inspect
 from vmstamp.guest.lvm import checksum, parse_text, read_physical_volume, read_volumes
 from vmstamp.guest.window import Window
+from vmstamp.run import run
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
@@ -190,6 +193,26 @@ def test_a_file_system_in_a_volume_is_found_by_its_device_names(guests: Any) -> 
     assert find_source("/dev/vg/gone", contents) is None
     assert not names_content("/dev/md/0")
     assert not names_content("/dev/sda1")
+
+
+def test_a_system_in_a_logical_volume_is_found_and_its_kernel_too(guests: Any, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    (tree / "boot").mkdir()
+    (tree / "etc" / "os-release").write_text("ID=rhel\n")
+    (tree / "etc" / "fstab").write_text("/dev/mapper/vg-root / ext4 defaults 0 0\n")
+    (tree / "boot" / "vmlinuz-5").write_bytes(b"MZ")
+    image = tmp_path / "ext4"
+    run(["mkfs.ext4", "-q", "-O", "^has_journal", "-d", str(tree), str(image), "8m"])
+    text = metadata(volume("root", segment(0, 2, '"pv0", 1')))
+    disk = lvm_disk(guests, text, more={MIB + EXTENT: image.read_bytes()})
+    report = inspect(disk)
+    assert report.os is not None
+    assert (report.os.id, report.kernels) == ("rhel", ("5",))
+    findings = {finding.id: finding for finding in report.findings}
+    assert findings["lvm-os-disk"].where == "logical volume vg/root"
+    assert findings["fstab-missing-device"].status == "pass"
+    assert [part.name for part in report.partitions] == ["", "vg/root"]
 
 
 def test_damaged_metadata_is_a_problem_of_its_partition(guests: Any) -> None:

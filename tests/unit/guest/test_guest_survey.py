@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import pytest
 from vmstamp.disk.partitions import BIOS_BOOT, LINUX_FILE_SYSTEM, NewPartition, build_gpt
 from vmstamp.errors import GuestError
 from vmstamp.guest.facts import gather
-from vmstamp.guest.fs import find_source, names_content, survey
+from vmstamp.guest.fs import find_source, mount, names_content, survey
 from vmstamp.guest.inspect import inspect, require_bootable
 from vmstamp.guest.probe import probe
 from vmstamp.guest.window import Window
@@ -47,6 +48,7 @@ def superblock(**fields: int) -> bytes:
         ("LUKS", {0: b"LUKS\xba\xbe\x00\x02"}),
         ("BitLocker", {0: b"\xeb\x58\x90-FVE-FS-"}),
         ("exfat", {0: b"\xeb\x76\x90EXFAT   "}),
+        ("swap", {65526: b"SWAPSPACE2", 1036: A_UUID.bytes}),
         ("swap", {4086: b"SWAPSPACE2", 1036: A_UUID.bytes}),
         ("squashfs", {0: b"hsqs"}),
         ("iso9660", {0x8001: b"CD001"}),
@@ -158,3 +160,17 @@ def test_a_damaged_root_is_told_as_such(guests: Any) -> None:
     assert found.status == "fail"
     with pytest.raises(GuestError, match="no operating system found; it holds: ext4"):
         require_bootable(report)
+
+
+def test_an_esp_that_fstab_leaves_out_is_mounted_as_systemd_does(guests: Any) -> None:
+    generator = "/usr/lib/systemd/system-generators/systemd-gpt-auto-generator"
+    esp, _ = guests.facts({}).survey.contents
+    esp = replace(esp, volume=guests.tree({"/EFI/Linux/x.efi": "MZ"}).tree("/"))
+    for files, mounts in (
+        ({generator: "ELF", "/efi/": "", "/boot/": ""}, ("/", "/efi")),
+        ({generator: "ELF", "/boot/": ""}, ("/", "/boot")),
+        ({generator: "ELF", "/boot/vmlinuz": ""}, ("/",)),
+        ({"/efi/": ""}, ("/",)),
+    ):
+        found, unmounted = mount(guests.tree({"/etc/fstab": "", **files}).tree("/"), (esp,))
+        assert (found.mounts, unmounted) == (mounts, ())
