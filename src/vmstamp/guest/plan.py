@@ -47,19 +47,28 @@ KINDS = {
     "REG_QWORD": 11,
 }
 
+# They write where the root lies into the boot loader's configuration.
+BOOT_LOADER = ("update-grub", "update-grub2", "grub-mkconfig", "grub2-mkconfig", "update-bootloader")
+
 Place = list[tuple[int, list[int], int]]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file system to mount: `place` as in `inside.devices`, `where` for people, `options` mount's."""
+    """A file system to mount: `place` as in `inside.devices`, `where` for people, `options` mount's.
+
+    `number` is its partition's (0: it lies in none), `dirty` says that it was not left clean.
+    """
 
     target: str
     where: str
     kind: str
     place: Place
+    number: int = 0
+    uuid: str = ""
     options: str = ""
     optional: bool = False
+    dirty: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -74,7 +83,7 @@ def make_plan(
     roots = find_roots(disk, found)
     others = find_others(found) if roots[0].kind != "ntfs" else []
     if not replay:
-        refuse_dirty(found)
+        refuse_dirty([roots[0], *others])
     refuse_programs(found, roots[0].kind, edits)
     needs_hives = any(isinstance(edit, SetValue | DeleteValue) for edit in edits)
     refuse_missing(ntfs=roots[0].kind == "ntfs", hives=needs_hives)
@@ -177,8 +186,10 @@ def _fstab(found: Survey) -> tuple[Mount, ...]:
 
 def _target(path: str, content: Content, options: str = "", *, optional: bool = False) -> Target:
     assert content.file_system is not None
-    kind = content.file_system.kind
-    return Target(path, content.where, kind, place_of(content), options, optional)
+    found = content.file_system
+    number = content.number if content.logical is None else 0
+    place = place_of(content)
+    return Target(path, content.where, found.kind, place, number, found.uuid, options, optional, found.dirty)
 
 
 def place_of(content: Content) -> Place:
@@ -194,32 +205,44 @@ def _length(content: Content) -> int:
     return content.partition.length if content.partition is not None else 0
 
 
-def refuse_dirty(found: Survey) -> None:
-    """GuestError when a file system that may be mounted was not left clean."""
-    for content in found.contents:
-        file_system = content.file_system
-        if file_system is not None and file_system.kind in MOUNTED and file_system.dirty:
+def refuse_dirty(targets: Sequence[Target]) -> None:
+    """GuestError when a file system that would be mounted was not left clean."""
+    for target in targets:
+        if target.dirty:
             raise GuestError(
-                f"{content.where}: {file_system.kind}, {file_system.dirty}",
+                f"{target.where}: {target.kind}, {target.dirty}",
                 hint="start the guest and shut it down, or allow its journal to be replayed",
             )
 
 
 def refuse_programs(found: Survey, kind: str, edits: Sequence[Edit]) -> None:
     """GuestError when a program of the guest is to run that is not for this machine."""
-    program = next((edit for edit in edits if isinstance(edit, Run)), None)
-    if program is None:
+    programs = [edit for edit in edits if isinstance(edit, Run)]
+    if not programs:
         return
+    program = programs[0]
     if kind == "ntfs":
         raise GuestError(f"{describe(program)}: programs of Windows cannot run here", hint="boot the guest")
     if found.files is None:
         return
+    if found.root is not None and found.root.logical is not None:
+        refuse_boot_loader(programs)
     machine = find_architecture(found.files)
     if machine not in (None, MACHINE):
         raise GuestError(
             f"{describe(program)}: the guest is {machine}, and only {MACHINE} programs can run here",
             hint="run it in the guest itself",
         )
+
+
+def refuse_boot_loader(programs: Sequence[Run]) -> None:
+    """GuestError for what asks the device mapper where the root lies: here it would get another answer."""
+    for program in programs:
+        if program.argv[0].rpartition("/")[2] in BOOT_LOADER:
+            raise GuestError(
+                f"{describe(program)}: cannot be run offline for a root on a logical volume",
+                hint="run it in the guest itself",
+            )
 
 
 def refuse_missing(*, ntfs: bool, hives: bool) -> None:

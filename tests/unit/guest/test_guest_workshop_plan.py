@@ -97,7 +97,7 @@ def test_a_disk_without_a_system_is_refused(guests: Any) -> None:
 def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:
     facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
     with pytest.raises(GuestError, match="partition 2: ext4, its journal needs recovery") as caught:
-        plan.refuse_dirty(facts.survey)
+        plan.refuse_dirty(plan.find_roots(facts.disk, facts.survey))
     assert "shut it down" in caught.value.hint
 
 
@@ -110,6 +110,15 @@ def test_a_program_of_another_architecture_is_refused(guests: Any) -> None:
     plan.refuse_programs(guests.facts({}).survey, "ext4", [Run(("/bin/true",))])
     with pytest.raises(GuestError, match="programs of Windows"):
         plan.refuse_programs(facts.survey, "ntfs", [Run(("cmd.exe",))])
+
+
+def test_a_boot_loader_is_not_configured_offline_on_a_logical_volume(guests: Any) -> None:
+    survey = guests.facts({}).survey
+    volume = LogicalVolume("vg", "root", 12 * MIB, ())
+    survey = replace(survey, root=replace(survey.root, logical=volume))
+    plan.refuse_programs(survey, "ext4", [Run(("update-initramfs", "-u"))])
+    with pytest.raises(GuestError, match="run /usr/sbin/update-grub: cannot be run offline"):
+        plan.refuse_programs(survey, "ext4", [Run(("update-initramfs",)), Run(("/usr/sbin/update-grub",))])
 
 
 @pytest.mark.parametrize(

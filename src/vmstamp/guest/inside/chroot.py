@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import time
+from collections.abc import Mapping
 
 from vmstamp.guest.inside import kernel
 
@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
 }
 KEPT = 64 * 1024  # bytes of its output
+LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 # Parts of /proc by which root changes the whole kernel, such as the handler of core dumps.
 PROTECTED = ("sys", "sysrq-trigger")
@@ -29,13 +30,18 @@ class RunError(Exception):
     """The program could not be run, took too long, or failed."""
 
 
-def run(root: str, argv: list[str], timeout: float) -> str:
-    """What the program printed, its end when that is long. RunError unless it ends with status 0."""
+def run(
+    root: str, argv: list[str], timeout: float, nodes: Mapping[str, int], uuids: Mapping[str, str]
+) -> str:
+    """What the program printed, its end when that is long. RunError unless it ends with status 0.
+
+    `nodes` are the block devices that it sees, by name, `uuids` the name of each file system's by its UUID.
+    """
     out, write = os.pipe()
     keeper = os.fork()  # it makes the namespaces, so that we stay as we are
     if not keeper:
         os.setpgid(0, 0)
-        _keep(root, argv, write)
+        _keep(root, argv, write, nodes, uuids)
     os.close(write)
     output, late = _collect(out, timeout)
     if late:
@@ -67,7 +73,7 @@ def _collect(out: int, timeout: float) -> tuple[bytes, bool]:
         output = (output + part)[-KEPT:]
 
 
-def _keep(root: str, argv: list[str], write: int) -> None:
+def _keep(root: str, argv: list[str], write: int, nodes: Mapping[str, int], uuids: Mapping[str, str]) -> None:
     """In the child: a namespace of processes that ends with its first, which is the program."""
     status = 126
     try:
@@ -76,7 +82,7 @@ def _keep(root: str, argv: list[str], write: int) -> None:
         program = os.fork()
         if not program:
             kernel.prctl(1, signal.SIGKILL)
-            _become(root, argv, write)
+            _become(root, argv, write, nodes, uuids)
         os.close(write)
         status = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
         status = status if status >= 0 else 128 - status
@@ -84,8 +90,12 @@ def _keep(root: str, argv: list[str], write: int) -> None:
         os._exit(status)
 
 
-def _become(root: str, argv: list[str], write: int) -> None:
+def _become(
+    root: str, argv: list[str], write: int, nodes: Mapping[str, int], uuids: Mapping[str, str]
+) -> None:
     try:
+        _mount_system(root)
+        _make_devices(f"{root}/dev", nodes, uuids)
         _enter(root)
         for number in DROPPED:
             kernel.prctl(kernel.PR_CAPBSET_DROP, number)
@@ -102,8 +112,8 @@ def _become(root: str, argv: list[str], write: int) -> None:
         os._exit(127)
 
 
-def _enter(root: str) -> None:
-    """Make `root` the only file system there is, with /proc, /sys, /dev and /run of its own."""
+def _mount_system(root: str) -> None:
+    """/proc, /sys, /dev and /run of its own."""
     kernel.mount("", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("proc", f"{root}/proc", "proc")
     for name in PROTECTED:
@@ -112,15 +122,26 @@ def _enter(root: str) -> None:
     kernel.mount("sysfs", f"{root}/sys", "sysfs", kernel.MS_RDONLY)
     for name, mode in (("dev", "755"), ("run", "755")):
         kernel.mount("tmpfs", f"{root}/{name}", "tmpfs", kernel.MS_NOSUID, f"mode={mode},size=64m")
+
+
+def _make_devices(directory: str, nodes: Mapping[str, int], uuids: Mapping[str, str]) -> None:
+    os.umask(0)
     for name in DEVICES:
-        status = os.stat(f"/dev/{name}")
-        os.mknod(f"{root}/dev/{name}", 0o20666, status.st_rdev)
-        os.chmod(f"{root}/dev/{name}", 0o666)
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
-        os.symlink(target, f"{root}/dev/{name}")
-    os.mkdir(f"{root}/dev/shm", 0o1777)
+        os.mknod(f"{directory}/{name}", 0o20666, os.stat(f"/dev/{name}").st_rdev)
+    for name, number in nodes.items():
+        os.mknod(f"{directory}/{name}", 0o60600, number)
+    os.makedirs(f"{directory}/disk/by-uuid")
+    for uuid, name in uuids.items():
+        if uuid and "/" not in uuid:
+            os.symlink(f"../../{name}", f"{directory}/disk/by-uuid/{uuid}")
+    for name, target in LINKS.items():
+        os.symlink(target, f"{directory}/{name}")
+    os.mkdir(f"{directory}/shm", 0o1777)
+
+
+def _enter(root: str) -> None:
+    """Make `root` the only file system there is."""
     os.chdir(root)
     kernel.pivot_root(".", ".")
     kernel.unmount(".", kernel.MNT_DETACH)
     os.chdir("/")
-    sys.stdout.flush()

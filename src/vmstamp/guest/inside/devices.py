@@ -14,6 +14,7 @@ from typing import Any
 from vmstamp.guest.inside import kernel
 
 DISK = "/dev/ubda"
+FIRST_PIECE = 200  # no disk's own partition has such a number: a GPT holds 128
 MODULES = "/usr/lib/uml/modules"
 # What each kind needs beside what the kernel has built in, in order of loading.
 NEEDED = {
@@ -34,25 +35,34 @@ Place = list[tuple[int, list[int], int]]
 
 
 class Devices:
-    """Block devices for places; each place once. Owns nothing but names."""
+    """Block devices for places, each place once.
+
+    They are named as on most machines, sda and its partitions: a guest's programs, such as grub-probe, know
+    no others. `nodes` are their names and numbers, `uuids` the name of each by its file system's UUID.
+    """
 
     def __init__(self) -> None:
         self._disk = os.open(DISK, os.O_RDONLY | os.O_CLOEXEC)
         self._found: dict[str, str] = {}
-        self._count = 0  # of partitions made
+        self._pieces = FIRST_PIECE  # the number of the next partition that is none of the disk's own
+        self.nodes: dict[str, int] = {}
+        self.uuids: dict[str, str] = {}
+        self._name("sda", os.fstat(self._disk).st_rdev)
         for entry in os.scandir(f"/sys/class/block/{os.path.basename(DISK)}"):
             number = entry.name.removeprefix("ubda")
             if number.isdigit():
                 kernel.delete_partition(self._disk, int(number))
 
-    def find(self, place: Place) -> str:
-        """The device's path."""
+    def find(self, target: dict[str, Any]) -> str:
+        """The device's path for a plan's target: its `place`, `uuid` and partition `number` (0: none)."""
+        place, uuid = target["place"], target["uuid"]
         key = repr(place)
         if key not in self._found:
-            self._found[key] = self._make(place)
+            self._found[key] = self._make(place, target["number"])
+            self.uuids[uuid] = os.path.basename(self._found[key])
         return self._found[key]
 
-    def _make(self, place: Place) -> str:
+    def _make(self, place: Place, number: int) -> str:
         """A partition for each piece of the disk, and over more than one a device that joins them.
 
         The joined device is not made over the disk itself: that would keep its partitions from being mounted.
@@ -60,17 +70,24 @@ class Devices:
         targets = []
         for length, starts, stripe in place:
             size = length or os.lseek(self._disk, 0, os.SEEK_END)
-            parts = [self._add(start, size // len(starts)) for start in starts]
+            parts = [self._add(number, start, size // len(starts)) for start in starts]
             targets.append(mapped(size, parts, stripe))
         if len(targets) == 1 and targets[0][1] == "linear":
             return parts[0]
         load_modules("mapped")
-        return f"/dev/dm-{kernel.map_device(f'volume{self._count}', targets)}"
+        return f"/dev/dm-{kernel.map_device(f'volume{self._pieces}', targets)}"
 
-    def _add(self, start: int, length: int) -> str:
-        self._count += 1
-        kernel.add_partition(self._disk, self._count, start, length)
-        return f"{DISK}{self._count}"
+    def _add(self, number: int, start: int, length: int) -> str:
+        """The path of a new partition; with `number` 0 of a piece."""
+        if not number:
+            number, self._pieces = self._pieces, self._pieces + 1
+        kernel.add_partition(self._disk, number, start, length)
+        return self._name(f"sda{number}", os.stat(f"{DISK}{number}").st_rdev)
+
+    def _name(self, name: str, device: int) -> str:
+        os.mknod(f"/dev/{name}", 0o60600, device)
+        self.nodes[name] = device
+        return f"/dev/{name}"
 
 
 def mapped(length: int, parts: list[str], stripe: int) -> tuple[int, str, str]:

@@ -73,7 +73,7 @@ def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
         policy = labels.load(lambda path: read_text(tree, path))
         if policy is not None:
             tree.label = policy.find
-        results = do_all(tree, plan["edits"])
+        results = do_all(tree, disks, plan["edits"])
     os.sync()
     targets = [ROOT, *mounted]
     trimmed = sum(map(trim, targets)) if plan["trim"] else 0
@@ -89,7 +89,7 @@ def mount_root(roots: list[dict[str, Any]], marks: list[str], disks: devices.Dev
     problem = ""
     for one in roots:
         try:
-            devices.mount(disks.find(one["place"]), ROOT, one["kind"], one["options"])
+            devices.mount(disks.find(one), ROOT, one["kind"], one["options"])
         except OSError as error:
             problem = problem or f"{one['where']} cannot be mounted: {in_words(error)}"
             continue
@@ -122,7 +122,7 @@ def mount_others(mounts: list[dict[str, Any]], disks: devices.Devices) -> tuple[
         try:
             with files.Tree(ROOT) as tree, files.opened(tree.open_directory(one["target"])) as directory:
                 target = os.readlink(f"/proc/self/fd/{directory}")
-            devices.mount(disks.find(one["place"]), target, one["kind"], one["options"])
+            devices.mount(disks.find(one), target, one["kind"], one["options"])
         except OSError as error:
             text = f"{one['where']} cannot be mounted on {one['target']}: {in_words(error)}"
             if not one["optional"]:
@@ -149,20 +149,20 @@ def refuse_damaged() -> None:
         raise Refused(f"a file system of the guest is damaged: {text}", hint="check it: fsck, xfs_repair")
 
 
-def do_all(tree: files.Tree, edits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def do_all(tree: files.Tree, disks: devices.Devices, edits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """{"changed", "output"} of each edit; Refused, with its number, when one failed."""
     results = []
     hives = hive.Hives(tree)
     try:
         for edit in edits:
-            results.append(do(tree, hives, edit))
+            results.append(do(tree, hives, disks, edit))
         hives.flush()
     except (OSError, hive.HiveError, chroot.RunError) as error:
         raise Refused(in_words(error), min(len(results), len(edits) - 1)) from error
     return results
 
 
-def do(tree: files.Tree, hives: hive.Hives, edit: dict[str, Any]) -> dict[str, Any]:
+def do(tree: files.Tree, hives: hive.Hives, disks: devices.Devices, edit: dict[str, Any]) -> dict[str, Any]:
     if edit["do"] in ("set", "delete"):
         return {"changed": hives.do(edit), "output": ""}
     hives.flush()
@@ -178,7 +178,7 @@ def do(tree: files.Tree, hives: hive.Hives, edit: dict[str, Any]) -> dict[str, A
         case "symlink":
             changed = files.symlink(tree, edit["path"], edit["target"])
         case "run":
-            output = chroot.run(ROOT, edit["argv"], edit["timeout"])
+            output = chroot.run(ROOT, edit["argv"], edit["timeout"], disks.nodes, disks.uuids)
             return {"changed": True, "output": output[-MAX_TEXT:]}
         case other:
             raise Refused(f"no such edit: {other}")
