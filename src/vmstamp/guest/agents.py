@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmstamp.guest.fs import Files
-from vmstamp.guest.services import find_package_version, find_unit, is_enabled, is_masked
+from vmstamp.guest.packages import find_package_version, python_directories
+from vmstamp.guest.services import find_unit, is_enabled, is_masked
 
 CLOUD_CONFIGURATION = "/etc/cloud/cloud.cfg"
 CLOUD_CONFIGURATION_DIRECTORY = "/etc/cloud/cloud.cfg.d"
@@ -165,17 +166,9 @@ def provisioner(cloud_init: CloudInit | None, waagent: WaAgent | None) -> str:
     return ""
 
 
-def _python_directories(files: Files) -> Iterator[str]:
-    for library in ("/usr/lib", "/usr/lib64"):
-        yield f"{library}/python3/dist-packages"
-        for name in files.list(library):
-            if re.fullmatch(r"python[23]\.\d+", name):
-                yield f"{library}/{name}/site-packages"
-
-
 def _python_version(files: Files, module: str, project: str) -> str:
     """The version in a module's source, or in the name of the project's metadata; '' when there is none."""
-    for directory in _python_directories(files):
+    for directory in python_directories(files):
         text = files.find_text(f"{directory}/{module}", CONFIGURATION_LIMIT) or ""
         packaged = re.search(r'^_PACKAGED_VERSION = ["\']([^@"\'][^"\']*)["\']', text, re.MULTILINE)
         plain = re.search(r'^(?:__VERSION__|AGENT_VERSION) = ["\']([^"\']+)["\']', text, re.MULTILINE)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
 from vmstamp.guest import agents, system
+from vmstamp.guest.cloud_config import CloudConfig, read_cloud_config
 from vmstamp.guest.fs import Content, Files, Survey, survey
 from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.network.survey import Network, read_network
+from vmstamp.guest.packages import find_packages
+from vmstamp.guest.sshd import Sshd, read_sshd
 
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
 LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64"}
@@ -64,6 +70,23 @@ class Facts:
     @property
     def provisioner(self) -> str:
         return agents.provisioner(self.cloud_init, self.waagent)
+
+    @cached_property
+    def packages(self) -> Mapping[str, str]:
+        """The installed Debian packages' versions; {} on other systems."""
+        return find_packages(self.guest)
+
+    @cached_property
+    def network(self) -> Network:
+        return read_network(self.guest)
+
+    @cached_property
+    def cloud_config(self) -> CloudConfig:
+        return read_cloud_config(self.guest)
+
+    @cached_property
+    def sshd(self) -> Sshd:
+        return read_sshd(self.guest)
 
 
 def has_guest(facts: Facts) -> bool:

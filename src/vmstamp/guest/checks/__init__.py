@@ -1,6 +1,6 @@
 """The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
 
-from vmstamp.guest.checks import access, agent, boot, container, network, storage
+from vmstamp.guest.checks import access, agent, boot, container, firewall, network, storage
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -8,6 +8,7 @@ CHECKS: tuple[Check, ...] = (
     *boot.CHECKS,
     *storage.CHECKS,
     *network.CHECKS,
+    *firewall.CHECKS,
     *access.CHECKS,
     *agent.CHECKS,
 )

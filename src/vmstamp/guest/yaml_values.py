@@ -1,0 +1,69 @@
+"""YAML of a guest as plain values, bounded: aliases cannot blow it up, and nothing is constructed but values.
+
+Spec: YAML 1.1 as PyYAML and libyaml read it, which cloud-init and netplan use.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from vmstamp.errors import GuestError
+
+TEXT_LIMIT = 128 * 1024  # bytes of one file; PyYAML reads about 200 KiB in a second
+VALUE_LIMIT = 20_000  # values of one document, each alias counted wherever it stands
+DEPTH_LIMIT = 50
+
+_TRUE = ("yes", "true", "on", "y")
+_FALSE = ("no", "false", "off", "n")
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The one document of `text` as dict, list, str, int, float, bool and None.
+
+    Keys become str. Of a tag that names anything else the text is kept. Raises GuestError, with `where`, for
+    what is no YAML and for what is beyond the limits.
+    """
+    import yaml  # takes 20 ms, and few guests need it
+
+    if len(text) > TEXT_LIMIT:
+        raise GuestError(f"{where}: {len(text)} characters of YAML, at most {TEXT_LIMIT} are read")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise GuestError(f"{where}: {(str(error).splitlines() or ['not YAML'])[0]}") from error
+    return _Values(where).of(node, 0)
+
+
+class _Values:
+    """Walks nodes and counts; an alias is the same node again, and is counted again."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._left = VALUE_LIMIT
+
+    def of(self, node: Any, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0 or depth > DEPTH_LIMIT:
+            raise GuestError(f"{self._where}: YAML of too many or too deep values")
+        if node is None:
+            return None
+        if isinstance(node.value, str):
+            return _scalar(node.value) if node.style is None else node.value
+        if node.id == "sequence":
+            return [self.of(child, depth + 1) for child in node.value]
+        return {str(self.of(key, depth + 1)): self.of(value, depth + 1) for key, value in node.value}
+
+
+def _scalar(text: str) -> Any:
+    """A plain scalar by the core rules of YAML 1.1."""
+    lower = text.lower()
+    if lower in ("", "~", "null"):
+        return None
+    if lower in _TRUE:
+        return True
+    if lower in _FALSE:
+        return False
+    if re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", text):
+        return int(text)
+    return text
