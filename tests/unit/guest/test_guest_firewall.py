@@ -78,7 +78,7 @@ def blocked(changes: Mapping[str, str]) -> str:
         (output("tcp dport { 80, 443, 32526 } accept", policy="drop"), ""),
         (nft("table ip t {\n chain out {\n  type filter hook output priority 0;\n  jump x\n }\n"
              " chain x {\n  ip daddr 168.63.129.16 drop\n }\n}"), f"{NFT}:9"),
-        ({"/etc/rc.local": "#!/bin/sh\n/sbin/iptables -A OUTPUT -d 168.63.129.16 -j DROP"}, "/etc/rc.local:2"),
+        ({"/etc/rc.local": "#!/bin/sh\niptables -A OUTPUT -d 168.63.129.16 -j DROP"}, "/etc/rc.local:2"),
     ],
 )  # fmt: skip
 def test_what_is_certainly_dropped_is_told(changes: Mapping[str, str], where: str) -> None:
