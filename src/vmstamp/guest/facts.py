@@ -14,6 +14,7 @@ from vmstamp.guest.fs import Content, Files, Survey, survey
 from vmstamp.guest.fstab import Mount, parse_fstab
 from vmstamp.guest.network.survey import Network, read_network
 from vmstamp.guest.packages import find_packages
+from vmstamp.guest.reporter import find_reporter
 from vmstamp.guest.sshd import Sshd, read_sshd
 
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
@@ -83,6 +84,11 @@ class Facts:
     @cached_property
     def cloud_config(self) -> CloudConfig:
         return read_cloud_config(self.guest)
+
+    @cached_property
+    def reporter(self) -> str | None:
+        """A unit that reports Ready without cloud-init and waagent."""
+        return find_reporter(self.guest, self.os.id if self.os else "")
 
     @cached_property
     def sshd(self) -> Sshd:

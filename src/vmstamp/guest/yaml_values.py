@@ -14,15 +14,15 @@ TEXT_LIMIT = 128 * 1024  # bytes of one file; PyYAML reads about 200 KiB in a se
 VALUE_LIMIT = 20_000  # values of one document, each alias counted wherever it stands
 DEPTH_LIMIT = 50
 
-_TRUE = ("yes", "true", "on", "y")
-_FALSE = ("no", "false", "off", "n")
+_TRUE = ("yes", "true", "on")
+_FALSE = ("no", "false", "off")
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """The one document of `text` as dict, list, str, int, float, bool and None.
 
-    Keys become str. Of a tag that names anything else the text is kept. Raises GuestError, with `where`, for
-    what is no YAML and for what is beyond the limits.
+    Keys are text as written. Of a tag that names anything else the text is kept. Raises GuestError, with
+    `where`, for what is no YAML and for what is beyond the limits.
     """
     import yaml  # takes 20 ms, and few guests need it
 
@@ -52,7 +52,12 @@ class _Values:
             return _scalar(node.value) if node.style is None else node.value
         if node.id == "sequence":
             return [self.of(child, depth + 1) for child in node.value]
-        return {str(self.of(key, depth + 1)): self.of(value, depth + 1) for key, value in node.value}
+        return {self._key(key): self.of(value, depth + 1) for key, value in node.value}
+
+    def _key(self, node: Any) -> str:
+        """A key as it is written; what is no scalar is named by its kind."""
+        self._left -= 1
+        return node.value if isinstance(node.value, str) else f"({node.id})"
 
 
 def _scalar(text: str) -> Any:

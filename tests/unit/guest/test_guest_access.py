@@ -69,7 +69,7 @@ def test_a_healthy_guest_passes(family: str) -> None:
         ),
         ("suse", {SUDOERS: "Defaults targetpw\nALL ALL=(ALL) ALL\n@includedir /etc/sudoers.d\n"},
          {"sudoers-targetpw": "fail"}),
-        ("suse", {SUDOERS: "ALL ALL = (ALL) ALL\n#includedir /etc/sudoers.d"}, {"sudoers-targetpw": "warning"}),
+        ("suse", {SUDOERS: "ALL ALL=(ALL) ALL\n#includedir /etc/sudoers.d"}, {"sudoers-targetpw": "warning"}),
         ("suse", {SUDOERS: None, "/usr/etc/sudoers": "Defaults targetpw # x\n@includedir /etc/sudoers.d\n"},
          {"sudoers-targetpw": "fail"}),
         ("debian", {SUDOERS: "root ALL=(ALL) ALL\nDefaults env_reset, rootpw\n"},

@@ -1,6 +1,16 @@
 """The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
 
-from vmstamp.guest.checks import access, agent, boot, container, firewall, network, storage
+from vmstamp.guest.checks import (
+    access,
+    agent,
+    boot,
+    cloud_init,
+    container,
+    firewall,
+    network,
+    storage,
+    waagent,
+)
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -11,6 +21,8 @@ CHECKS: tuple[Check, ...] = (
     *firewall.CHECKS,
     *access.CHECKS,
     *agent.CHECKS,
+    *cloud_init.CHECKS,
+    *waagent.CHECKS,
 )
 
 __all__ = ["CHECKS"]
