@@ -6,6 +6,7 @@ Spec: systemd.unit(5), systemctl(1) is-enabled; upstart init(5), `manual`; LSB i
 from __future__ import annotations
 
 import re
+from weakref import WeakKeyDictionary
 
 from vmstamp.guest.fs import Files
 from vmstamp.guest.packages import find_package_version as find_package_version
@@ -33,18 +34,31 @@ def is_masked(files: Files, unit: str) -> bool:
 
 
 def is_enabled(files: Files, unit: str) -> bool:
-    """Some target wants or requires the unit, or an alias names it; a masked unit is not enabled.
+    """Some target wants or requires the unit; a masked unit is not enabled.
 
     Units that a generator starts are not seen here.
     """
-    if is_masked(files, unit) or find_unit(files, unit) is None:
+    if unit not in _wanted_units(files):
         return False
-    return any(
-        files.find(f"{directory}/{name}/{unit}", follow=False)
-        for directory in UNIT_DIRECTORIES
-        for name in files.list(directory)
-        if name.endswith((".wants", ".requires"))
-    )
+    return find_unit(files, unit) is not None and not is_masked(files, unit)
+
+
+# What is wanted on each guest: every check of a service asks, and the answer takes some hundred directories.
+_WANTED: WeakKeyDictionary[Files, frozenset[str]] = WeakKeyDictionary()
+
+
+def _wanted_units(files: Files) -> frozenset[str]:
+    """The units that some target or service wants or requires. A guest's files do not change while read."""
+    if files not in _WANTED:
+        _WANTED[files] = frozenset(
+            unit
+            for directory in UNIT_DIRECTORIES
+            if directory != "/lib/systemd/system" or files.readlink("/lib") is None
+            for name in files.list(directory)
+            if name.endswith((".wants", ".requires"))
+            for unit in files.list(f"{directory}/{name}")
+        )
+    return _WANTED[files]
 
 
 def find_enabled(files: Files, *units: str) -> str | None:

@@ -40,6 +40,7 @@ SRIOV_RULE_TEXT = (
     "# pairs it with; NetworkManager leaves it alone.\n"
     'SUBSYSTEM=="net", DRIVERS=="hv_pci", ACTION!="remove", ENV{NM_UNMANAGED}="1"\n'
 )
+PACKAGE_FILES = ("/usr/lib/", "/lib/")
 SYSCONFIG = "/etc/sysconfig/network"
 SUSE_DHCP = "/etc/sysconfig/network/dhcp"
 DHCLIENT_CONFIGURATIONS = ("/etc/dhcp/dhclient.conf", "/etc/dhclient.conf", "/etc/dhcp3/dhclient.conf")
@@ -116,8 +117,17 @@ def _only_network(facts: Facts, path: str) -> bool:
     return set(dict(facts.cloud_config.sources).get(path, {})) == {"network"}
 
 
+def _fixed(facts: Facts) -> list[Interface]:
+    """The configurations with addresses, but for those of packages and of containers' interfaces."""
+    return [
+        one
+        for one in _kept(facts)
+        if one.automatic and one.addresses and one.possible and not one.where.startswith(PACKAGE_FILES)
+    ]
+
+
 def _static(facts: Facts) -> Verdict:
-    static = [one for one in _kept(facts) if one.automatic and one.addresses]
+    static = _fixed(facts)
     if not static:
         return passed("no address, gateway or name server is fixed")
     hard = next((one for one in static if one.is_for_primary and not one.dhcp4), None)
@@ -128,8 +138,8 @@ def _static(facts: Facts) -> Verdict:
 
 
 def _fix_static(facts: Facts) -> Iterator[Edit]:
-    for one in facts.network.interfaces:
-        if one.automatic and one.addresses and not one.dhcp4:
+    for one in _fixed(facts):
+        if not one.dhcp4:
             yield from interface_edits(facts.guest, facts.network, one)
 
 

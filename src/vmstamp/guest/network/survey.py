@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ CLOUD_INIT_FILES = (
     "/etc/network/interfaces.d/50-cloud-init.cfg",
 )  # fmt: skip
 _CLOUD_INIT_MARK = "cloud-init"
+# Source: canonical/cloud-init cloudinit/net/{eni,netplan,network_manager,sysconfig}.py
+_CLOUD_INIT_HEAD = re.compile(r"#.*\b(created|generated) (by cloud-init|from information provided by)", re.I)
 
 # The tools that read what another's files are written for.
 _READS = {
@@ -130,4 +133,4 @@ def is_written_by_cloud_init(files: Files, where: str) -> bool:
     if path in CLOUD_INIT_FILES or _CLOUD_INIT_MARK in path.rsplit("/", 1)[-1]:
         return True
     head = files.read_part(path, 0, min(FILE_LIMIT, 512)).decode("utf-8", "replace")
-    return any(_CLOUD_INIT_MARK in line for line in head.splitlines()[:4] if line.startswith("#"))
+    return any(_CLOUD_INIT_HEAD.match(line) for line in head.splitlines()[:4])
