@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from weakref import WeakKeyDictionary
 
 from vmstamp.guest.fs import Files
 
@@ -53,10 +54,20 @@ def find_package_version(files: Files, package: str) -> str:
     return dict(_installed(found[0])).get(package, "") if found else ""
 
 
+# The checks ask for dozens of programs. A guest's files do not change while they are read.
+_PROGRAMS: WeakKeyDictionary[Files, Mapping[str, str]] = WeakKeyDictionary()
+
+
 def find_program(files: Files, *names: str) -> str | None:
     """The path of the first of the programs that is there, in the directories of root's PATH."""
-    candidates = (f"{directory}/{name}" for name in names for directory in PROGRAM_DIRECTORIES)
-    return next((path for path in candidates if files.find(path, follow=False)), None)
+    if files not in _PROGRAMS:
+        _PROGRAMS[files] = {
+            name: f"{directory}/{name}"
+            for directory in reversed(PROGRAM_DIRECTORIES)
+            if files.readlink(directory) is None
+            for name in files.list(directory)
+        }
+    return next((path for path in map(_PROGRAMS[files].get, names) if path), None)
 
 
 def find_python(files: Files) -> tuple[int, int] | None:

@@ -1,11 +1,14 @@
-"""Which services a guest starts at boot: systemd units, upstart jobs and System V init scripts.
+"""Which services a guest starts at boot: systemd units, upstart jobs, System V and OpenRC links.
 
-Spec: systemd.unit(5), systemctl(1) is-enabled; upstart init(5), `manual`; LSB init script links.
+Spec: systemd.unit(5), systemctl(1) is-enabled; upstart init(5), `manual`; LSB init script links; OpenRC
+runlevels.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from vmstamp.guest.fs import Files
@@ -38,27 +41,46 @@ def is_enabled(files: Files, unit: str) -> bool:
 
     Units that a generator starts are not seen here.
     """
-    if unit not in _wanted_units(files):
+    if unit not in _index(files).wanted:
         return False
     return find_unit(files, unit) is not None and not is_masked(files, unit)
 
 
-# What is wanted on each guest: every check of a service asks, and the answer takes some hundred directories.
-_WANTED: WeakKeyDictionary[Files, frozenset[str]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Index:
+    """What starts on a guest, by name: wanted units, start links of System V init, upstart's jobs."""
+
+    wanted: frozenset[str]
+    links: Mapping[str, str]
+    jobs: frozenset[str]
 
 
-def _wanted_units(files: Files) -> frozenset[str]:
-    """The units that some target or service wants or requires. A guest's files do not change while read."""
-    if files not in _WANTED:
-        _WANTED[files] = frozenset(
-            unit
-            for directory in UNIT_DIRECTORIES
-            if directory != "/lib/systemd/system" or files.readlink("/lib") is None
-            for name in files.list(directory)
-            if name.endswith((".wants", ".requires"))
-            for unit in files.list(f"{directory}/{name}")
-        )
-    return _WANTED[files]
+# Every check of a service asks, and the answer takes some hundred directories. A guest's files do not change
+# while they are read.
+_INDEXES: WeakKeyDictionary[Files, _Index] = WeakKeyDictionary()
+
+
+def _index(files: Files) -> _Index:
+    if files not in _INDEXES:
+        links = {
+            found[1]: f"{directory}/{link}"
+            for directory in RUN_LEVELS
+            for link in files.list(directory)
+            if (found := re.fullmatch(r"S\d\d(.+)", link))
+        }
+        jobs = files.list("/etc/init") if files.exists("/sbin/initctl") else []
+        _INDEXES[files] = _Index(frozenset(_wanted_units(files)), links, frozenset(jobs))
+    return _INDEXES[files]
+
+
+def _wanted_units(files: Files) -> Iterator[str]:
+    """The units that some target or service wants or requires."""
+    for directory in UNIT_DIRECTORIES:
+        if directory == "/lib/systemd/system" and files.readlink("/lib") is not None:
+            continue
+        for name in files.list(directory):
+            if name.endswith((".wants", ".requires")):
+                yield from files.list(f"{directory}/{name}")
 
 
 def find_enabled(files: Files, *units: str) -> str | None:
@@ -69,35 +91,31 @@ def find_enabled(files: Files, *units: str) -> str | None:
 def starts_at_boot(files: Files, *names: str) -> str | None:
     """What starts the first of the services (by name, without suffix) at boot; None when nothing does.
 
-    A systemd service or socket of the name, an upstart job that is not `manual`, or a start link of
-    System V init.
+    A systemd service or socket of the name, an upstart job that is not `manual`, a start link of System V
+    init, or one of OpenRC.
     """
     for name in names:
         if unit := find_enabled(files, f"{name}.service", f"{name}.socket"):
             return unit
-        if is_masked(files, f"{name}.service"):
-            continue
         if _upstart_starts(files, name):
             return f"/etc/init/{name}.conf"
-        if link := _start_link(files, name):
+        link = _index(files).links.get(name) or _openrc_link(files, name)
+        if link and not is_masked(files, f"{name}.service"):
             return link
     return None
 
 
 def _upstart_starts(files: Files, name: str) -> bool:
-    job = files.find_text(f"/etc/init/{name}.conf", UNIT_LIMIT)
-    override = files.find_text(f"/etc/init/{name}.override", UNIT_LIMIT) or ""
-    if job is None or not files.exists("/sbin/initctl"):
+    if f"{name}.conf" not in _index(files).jobs:
         return False
+    job = files.find_text(f"/etc/init/{name}.conf", UNIT_LIMIT) or ""
+    override = files.find_text(f"/etc/init/{name}.override", UNIT_LIMIT) or ""
     return "start on" in job and not re.search(r"^\s*manual\b", job + "\n" + override, re.MULTILINE)
 
 
-def _start_link(files: Files, name: str) -> str | None:
-    for directory in RUN_LEVELS:
-        for link in files.list(directory):
-            if re.fullmatch(rf"S\d\d{re.escape(name)}", link):
-                return f"{directory}/{link}"
-    return None
+def _openrc_link(files: Files, name: str) -> str | None:
+    links = (f"/etc/runlevels/{level}/{name}" for level in ("sysinit", "boot", "default"))
+    return next((link for link in links if files.find(link, follow=False)), None)
 
 
 def has_systemd(files: Files) -> bool:

@@ -92,7 +92,7 @@ class _Reader:
                 match = "" if value.strip().lower() == "all" else value
                 continue
             if not value:
-                self.errors.append(f"{path}:{number}: {keyword} has no argument")
+                self.errors.append(f"{path}:{number}: {keyword[:40]} has no argument")
                 continue
             yield Setting(keyword, value, path, number, match)
 

@@ -8,6 +8,7 @@ from vmstamp.guest.checks import (
     container,
     firewall,
     network,
+    software,
     storage,
     waagent,
 )
@@ -23,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     *agent.CHECKS,
     *cloud_init.CHECKS,
     *waagent.CHECKS,
+    *software.CHECKS,
 )
 
 __all__ = ["CHECKS"]
