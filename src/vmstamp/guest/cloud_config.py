@@ -14,7 +14,7 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.fs import Files
 from vmstamp.guest.network.interface import Interface
 from vmstamp.guest.network.netplan import parse_network
-from vmstamp.guest.yaml_values import TEXT_LIMIT, parse_yaml
+from vmstamp.guest.yaml_values import TEXT_LIMIT, TOTAL_LIMIT, parse_yaml
 
 CONFIGURATION = "/etc/cloud/cloud.cfg"
 DIRECTORY = "/etc/cloud/cloud.cfg.d"
@@ -59,9 +59,12 @@ def read_cloud_config(files: Files) -> CloudConfig:
     """Read and merge. A file that cannot be read as YAML is told of and left out, as cloud-init does."""
     merged: dict[str, Any] = {}
     sources, errors = [], []
+    left = TOTAL_LIMIT
     for path in configuration_files(files):
         try:
-            values = parse_yaml(files.find_text(path, TEXT_LIMIT) or "", path)
+            text = files.find_text(path, TEXT_LIMIT) or ""
+            left -= len(text)
+            values = parse_yaml(text, path, left)
         except GuestError as error:
             errors.append(error.message)
             continue

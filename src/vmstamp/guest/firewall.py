@@ -35,7 +35,7 @@ UFW_CHAINS = ("ufw-before-output", "ufw-user-output", "ufw-after-output")
 FIREWALLD_DIRECT = "/etc/firewalld/direct.xml"
 RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
 
-TEXT_LIMIT = 1024 * 1024
+TEXT_LIMIT = 512 * 1024  # bytes of one file
 RULE_LIMIT = 20_000  # rules walked for one target
 DEPTH_LIMIT = 16  # jumps from chain to chain
 INCLUDE_COUNT = 50
@@ -301,7 +301,7 @@ def _ufw(files: Files) -> tuple[Chains, Sequence[str]]:
 
 def _direct_rules(text: str) -> Iterator[Rule]:
     """The rules for OUTPUT of firewalld's direct interface."""
-    for found in re.finditer(r"<rule\b([^>]*)>([^<]*)</rule>", text):
+    for found in re.finditer(r"<rule\b([^<>]{0,500})>([^<]{0,2000})</rule>", text):
         attributes = dict(re.findall(r"(\w+)=[\"']([^\"']*)[\"']", found[1]))
         if attributes.get("chain") == "OUTPUT" and attributes.get("ipv") == "ipv4":
             line = text.count("\n", 0, found.start()) + 1

@@ -110,7 +110,7 @@ def _upstart_starts(files: Files, name: str) -> bool:
         return False
     job = files.find_text(f"/etc/init/{name}.conf", UNIT_LIMIT) or ""
     override = files.find_text(f"/etc/init/{name}.override", UNIT_LIMIT) or ""
-    return "start on" in job and not re.search(r"^\s*manual\b", job + "\n" + override, re.MULTILINE)
+    return "start on" in job and not re.search(r"^[ \t]*manual\b", job + "\n" + override, re.MULTILINE)
 
 
 def _openrc_link(files: Files, name: str) -> str | None:

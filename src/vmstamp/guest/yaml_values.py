@@ -11,6 +11,7 @@ from typing import Any
 from vmstamp.errors import GuestError
 
 TEXT_LIMIT = 128 * 1024  # bytes of one file; PyYAML reads about 200 KiB in a second
+TOTAL_LIMIT = 512 * 1024  # characters of all files that are merged
 VALUE_LIMIT = 20_000  # values of one document, each alias counted wherever it stands
 DEPTH_LIMIT = 50
 
@@ -18,16 +19,19 @@ _TRUE = ("yes", "true", "on")
 _FALSE = ("no", "false", "off")
 
 
-def parse_yaml(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str, left: int = TOTAL_LIMIT) -> Any:
     """The one document of `text` as dict, list, str, int, float, bool and None.
 
     Keys are text as written. Of a tag that names anything else the text is kept. Raises GuestError, with
-    `where`, for what is no YAML and for what is beyond the limits.
+    `where`, for what is no YAML and for what is beyond the limits; `left` are the characters that may yet be
+    read of all files together, after this one.
     """
     import yaml  # takes 20 ms, and few guests need it
 
     if len(text) > TEXT_LIMIT:
         raise GuestError(f"{where}: {len(text)} characters of YAML, at most {TEXT_LIMIT} are read")
+    if left < 0:
+        raise GuestError(f"{where}: too much YAML, more than {TOTAL_LIMIT} characters in all files")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -197,7 +197,7 @@ def _allow_lists(facts: Facts) -> Verdict:
             return warned(f"{keyword}: the VM's new user may not be among them", setting.where)
     for path in PAM_FILES:
         text = facts.guest.find_text(path, FILE_LIMIT) or ""
-        if re.search(r"^\s*-?account\b.*\bpam_access\.so", text, re.MULTILINE) and _denies(facts.guest):
+        if re.search(r"^[ \t]*-?account\b.*\bpam_access\.so", text, re.MULTILINE) and _denies(facts.guest):
             return warned("pam_access lets in only those that access.conf names", ACCESS_CONF)
     return passed("every user may log in")
 
@@ -254,7 +254,7 @@ def _sudo(facts: Facts) -> Verdict:
 
 
 def _includes_directory(text: str) -> bool:
-    pattern = rf"^\s*[#@]includedir\s+{SUDOERS_DIRECTORY}/?\s*$"
+    pattern = rf"^[ \t]*[#@]includedir[ \t]+{SUDOERS_DIRECTORY}/?[ \t]*$"
     return re.search(pattern, text, re.MULTILINE) is not None
 
 

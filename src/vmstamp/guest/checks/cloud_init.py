@@ -41,7 +41,7 @@ def provisions(facts: Facts) -> bool:
 def _winning_path(name: str, deciding: str) -> str:
     """The path of a new file that is merged after the one that decides now."""
     current = deciding.rsplit("/", 1)[-1] if deciding.startswith(f"{DIRECTORY}/") else ""
-    later = f"{current.removesuffix('.cfg')}_azure.cfg"  # an underscore sorts after the dot
+    later = f"{current.removesuffix('.cfg')}_{name}"  # an underscore sorts after the dot
     return f"{DIRECTORY}/{name if current <= name else later}"
 
 
@@ -82,7 +82,7 @@ def _fix_datasource(facts: Facts) -> Iterator[Edit]:
 
 def _ds_identify(facts: Facts) -> Verdict:
     text = facts.guest.find_text(DS_IDENTIFY, 64 * 1024) or ""
-    settings = dict(re.findall(r"^\s*(policy|datasource)\s*:\s*([^#\n]*)", text, re.MULTILINE))
+    settings = dict(re.findall(r"^[ \t]*(policy|datasource)[ \t]*:[ \t]*([^#\n]*)", text, re.MULTILINE))
     policy, datasource = settings.get("policy", "").strip(), settings.get("datasource", "").strip()
     if policy.startswith("disabled"):
         return failed(f"policy: {policy}", DS_IDENTIFY)

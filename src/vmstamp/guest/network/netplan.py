@@ -8,7 +8,7 @@ from typing import Any
 from vmstamp.errors import GuestError
 from vmstamp.guest.fs import Files
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, Interface
-from vmstamp.guest.yaml_values import parse_yaml
+from vmstamp.guest.yaml_values import TOTAL_LIMIT, parse_yaml
 
 DIRECTORIES = ("/etc/netplan", "/usr/lib/netplan", "/lib/netplan")  # the first that has a name decides
 TOOL = "netplan"
@@ -31,9 +31,12 @@ def read_netplan(files: Files, paths: Sequence[str]) -> tuple[tuple[Interface, .
     merged: dict[str, Any] = {}
     where: dict[tuple[str, str], str] = {}
     errors = []
+    left = TOTAL_LIMIT
     for path in paths:
         try:
-            document = parse_yaml(files.find_text(path, FILE_LIMIT) or "", path)
+            text = files.find_text(path, FILE_LIMIT) or ""
+            left -= len(text)
+            document = parse_yaml(text, path, left)
         except GuestError as error:
             errors.append(error.message)
             continue
