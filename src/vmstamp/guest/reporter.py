@@ -34,9 +34,8 @@ Description=Report Ready to Azure, in place of a provisioning agent
 After=network.target
 
 [Service]
-Type=oneshot
+Type=simple
 ExecStart={SCRIPT_PATH}
-TimeoutStartSec=30min
 
 [Install]
 WantedBy=multi-user.target

@@ -101,7 +101,7 @@ MANY: dict[str, trees.Tree] = {
         "PasswordAuthentication yes\n",
     },
     "rhel": {
-        "/etc/sysconfig/network-scripts/ifcfg-eth0": "DEVICE=eth0\nIPADDR=10.0.0.9\nHWADDR=52:54:00:00:00:1\n",
+        "/etc/sysconfig/network-scripts/ifcfg-eth0": "DEVICE=eth0\nIPADDR=10.0.0.9\nHWADDR=52:54:00::1\n",
         "/etc/cloud/cloud.cfg.d/99-no.cfg": "network: {config: disabled}\n",
         "/etc/NetworkManager/conf.d/x.conf": "[main]\nno-auto-default=*\n",
         "/etc/udev/rules.d/68-azure-sriov-nm-unmanaged.rules": "",

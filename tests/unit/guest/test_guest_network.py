@@ -112,6 +112,14 @@ RULE = "/etc/udev/rules.d/70-persistent-net.rules"
                 "net-mac-bound": "fail",
             },
         ),
+        (
+            "debian",
+            {
+                "/etc/network/interfaces.d/cloud": None,
+                f"{CLOUD}/50.cfg": "a: b\nnetwork:\n  config: disabled\n",
+            },
+            {"net-dhcp-primary": "fail", "net-cloudinit-disabled": "fail"},
+        ),
         ("ubuntu", {NETPLAN: STATIC_NETPLAN}, {"net-static": "fail"}),
         ("ubuntu", {NETPLAN: STATIC_NETPLAN.replace("eth0", "ens160")}, {"net-static": "warning"}),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from vmstamp.guest.checks import sources
@@ -9,7 +10,7 @@ from vmstamp.guest.cloud_config import network_disabled, system_network
 from vmstamp.guest.edits import Edit, Remove, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.lines import set_assignments
+from vmstamp.guest.lines import comment_out, set_assignments
 from vmstamp.guest.network.ifcfg import read_shell
 from vmstamp.guest.network.interface import PRIMARY, Interface
 from vmstamp.guest.network.mend import dhcp_edits, has_dhcp, interface_edits
@@ -199,13 +200,31 @@ def _cloud_init_disabled(facts: Facts) -> Verdict:
 
 
 def _fix_cloud_init_disabled(facts: Facts) -> Iterator[Edit]:
-    """Every file that only disables the network goes; another keeps all, with the line made a comment."""
+    """A file that only disables the network goes; of another the lines that do become comments."""
     if has_dhcp(facts.network):
         return
     for path, values in facts.cloud_config.sources:
         network = values.get("network")
-        if isinstance(network, dict) and network.get("config") == "disabled" and _only_network(facts, path):
+        if not isinstance(network, dict) or network.get("config") != "disabled":
+            continue
+        if _only_network(facts, path):
             yield Remove(path)
+            continue
+        text = facts.guest.find_text(path, TEXT_LIMIT) or ""
+        if numbers := _disabling_lines(text):
+            yield Write(path, comment_out(text, numbers).encode())
+
+
+def _disabling_lines(text: str) -> set[int]:
+    """The lines of `network: {config: disabled}`, in one line or in two; none of any other form."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if re.match(r"network:\s*\{\s*config:\s*[\"']?disabled[\"']?\s*\}", line):
+            return {number}
+        following = lines[number] if number < len(lines) else ""
+        if re.match(r"network:\s*$", line) and re.match(r"\s+config:\s*[\"']?disabled", following):
+            return {number, number + 1}
+    return set()
 
 
 def _leftovers(facts: Facts) -> list[str]:
