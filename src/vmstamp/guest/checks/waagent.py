@@ -201,7 +201,9 @@ def _python(facts: Facts) -> Verdict:
 
 
 def _can_hash(facts: Facts) -> bool:
-    return any(find_python_module(facts.guest, name) for name in ("crypt", "legacycrypt", "crypt_r"))
+    return any(
+        find_python_module(facts.guest, name) for name in ("crypt", "legacycrypt", "crypt_r", "passlib")
+    )
 
 
 def _tools(facts: Facts) -> Verdict:
