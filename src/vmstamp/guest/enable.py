@@ -16,7 +16,7 @@ from vmstamp.guest.agents import (
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.fs import Files
-from vmstamp.guest.lines import set_assignments
+from vmstamp.guest.lines import as_bytes, find_exact, set_assignments
 from vmstamp.guest.services import find_unit
 
 SYSTEM_UNITS = "/etc/systemd/system"
@@ -70,5 +70,5 @@ def enable_waagent(facts: Facts) -> Iterator[Edit]:
 
 def waagent_edits(facts: Facts, values: dict[str, str]) -> Iterator[Edit]:
     """waagent.conf with the values, all else as it is."""
-    text = facts.guest.find_text(WAAGENT_CONFIGURATION, CONFIGURATION_LIMIT) or ""
-    yield Write(WAAGENT_CONFIGURATION, set_assignments(text, values).encode())
+    text = find_exact(facts.guest, WAAGENT_CONFIGURATION, CONFIGURATION_LIMIT)
+    yield Write(WAAGENT_CONFIGURATION, as_bytes(set_assignments(text, values)))

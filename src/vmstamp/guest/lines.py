@@ -5,6 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from vmstamp.guest.fs import Files
+
+
+def find_exact(files: Files, path: str, limit: int) -> str:
+    """The file's text, of which `as_bytes` gives the same bytes, UTF-8 or not; '' when there is none."""
+    return files.read_bytes(path, limit).decode("utf-8", "surrogateescape") if files.is_file(path) else ""
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
 
 def comment_out(text: str, numbers: Collection[int]) -> str:
     """The text with `# ` before each of the lines, counted from 1; a comment stays as it is."""

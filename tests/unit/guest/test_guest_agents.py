@@ -192,6 +192,13 @@ def test_waagent_conf_keeps_its_other_lines() -> None:
     )
 
 
+def test_bytes_that_are_not_utf_8_stay() -> None:
+    tree = changed("debian", {})
+    tree[WAAGENT_CONF] = b"# Gr\xfc\xdfe\nExtensions.Enabled=n\n"
+    mended = mend(tree, {"wa-ext-enabled": "warning"})
+    assert mended[WAAGENT_CONF] == b"# Gr\xfc\xdfe\nExtensions.Enabled=y\n"
+
+
 def test_waagent_conf_is_read_as_waagent_reads_it() -> None:
     conf = '#A=1\nB="2" # two\n B = 3\nC=None\nD\nOS.OpensslPath=None\nProvisioning.Agent="Auto"\n'
     files = memory_files({WAAGENT_CONF: conf, "/usr/sbin/waagent": ""})

@@ -10,7 +10,7 @@ from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.fs import Files
-from vmstamp.guest.lines import comment_out
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.packages import find_program
 from vmstamp.guest.services import find_unit, is_masked, read_unit, starts_at_boot, unit_values
 from vmstamp.guest.sshd import (
@@ -138,6 +138,8 @@ def _seconds(value: str) -> int | None:
 def _fix_sshd(facts: Facts) -> Iterator[Edit]:
     """The interval in a drop-in that is read first, else in the main file; doubled passwords as comments."""
     sshd = facts.sshd
+    if not sshd.path:
+        return
     texts: dict[str, str] = {}
     gone: dict[str, set[int]] = {}
     for setting in _overruled(facts):
@@ -147,15 +149,15 @@ def _fix_sshd(facts: Facts) -> Iterator[Edit]:
         stale = {one.line for one in sshd.all("clientaliveinterval") if one.path == sshd.path}
         gone.setdefault(sshd.path, set()).update(stale)
     for path, numbers in gone.items():
-        texts[path] = comment_out(facts.guest.find_text(path, FILE_LIMIT) or "", numbers)
+        texts[path] = comment_out(find_exact(facts.guest, path, FILE_LIMIT), numbers)
     if alive and _includes_first(facts):
         yield Write(
             ALIVE_DROP_IN, f"# Idle connections are dropped after four minutes.\n{ALIVE_LINE}\n".encode()
         )
-    elif alive and sshd.path:
+    elif alive:
         texts[sshd.path] = f"{ALIVE_LINE}\n{texts[sshd.path]}"
     for path, text in texts.items():
-        yield Write(path, text.encode())
+        yield Write(path, as_bytes(text))
 
 
 def _includes_first(facts: Facts) -> bool:
@@ -265,12 +267,12 @@ def _fix_sudoers(facts: Facts) -> Iterator[Edit]:
     for path, number, _ in _target_lines(facts):
         found.setdefault(path, set()).add(number)
     for path in _sudoers_files(files):
-        old = files.find_text(path, SUDOERS_LIMIT) or ""
+        old = find_exact(files, path, SUDOERS_LIMIT)
         text = comment_out(old, found.get(path, set()))
         if path in SUDOERS and find_program(files, "sudo") and not _includes_directory(text):
             text = f"{text.rstrip()}\n@includedir {SUDOERS_DIRECTORY}\n"
         if text != old:
-            yield Write(path.replace("/usr/etc/", "/etc/"), text.encode(), 0o440)
+            yield Write(path.replace("/usr/etc/", "/etc/"), as_bytes(text), 0o440)
 
 
 CHECKS = (

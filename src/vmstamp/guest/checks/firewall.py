@@ -11,7 +11,7 @@ from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.firewall import METADATA, TEXT_LIMIT, WIRE_SERVER, find_blocked
 from vmstamp.guest.globs import expand
-from vmstamp.guest.lines import comment_out
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 
 ROUTE_FILES = (
     "/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/sysconfig/network-scripts/route-*",
@@ -53,7 +53,7 @@ def _refusing_route(facts: Facts) -> str:
 
 
 def _text(facts: Facts, path: str) -> str:
-    return facts.guest.find_text(path, TEXT_LIMIT) or ""
+    return find_exact(facts.guest, path, TEXT_LIMIT)
 
 
 def _reachable(facts: Facts) -> Verdict:
@@ -87,7 +87,7 @@ def _fix_reachable(facts: Facts) -> Iterator[Edit]:
             texts[path] = comment_out(text, {int(number)})
     for path, text in texts.items():
         if text != _text(facts, path):
-            yield Write(path, text.encode())
+            yield Write(path, as_bytes(text))
 
 
 def _accepting(text: str, chain: str) -> str:
@@ -144,7 +144,7 @@ def _fix_proxy(facts: Facts) -> Iterator[Edit]:
             if services
             else f"no_proxy={hosts}\nNO_PROXY={hosts}"
         )
-        yield Write(path, f"{text.rstrip()}\n{line}\n".encode())
+        yield Write(path, as_bytes(f"{text.rstrip()}\n{line}\n"))
 
 
 CHECKS = (

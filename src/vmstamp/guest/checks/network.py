@@ -10,7 +10,7 @@ from vmstamp.guest.cloud_config import network_disabled, system_network
 from vmstamp.guest.edits import Edit, Remove, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.lines import comment_out, set_assignments
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact, set_assignments
 from vmstamp.guest.network.ifcfg import read_shell
 from vmstamp.guest.network.interface import PRIMARY, Interface
 from vmstamp.guest.network.mend import dhcp_edits, has_dhcp, interface_edits
@@ -210,9 +210,9 @@ def _fix_cloud_init_disabled(facts: Facts) -> Iterator[Edit]:
         if _only_network(facts, path):
             yield Remove(path)
             continue
-        text = facts.guest.find_text(path, TEXT_LIMIT) or ""
+        text = find_exact(facts.guest, path, TEXT_LIMIT)
         if numbers := _disabling_lines(text):
-            yield Write(path, comment_out(text, numbers).encode())
+            yield Write(path, as_bytes(comment_out(text, numbers)))
 
 
 def _disabling_lines(text: str) -> set[int]:
@@ -306,8 +306,8 @@ def _zeroconf(facts: Facts) -> Verdict:
 
 
 def _fix_sysconfig(facts: Facts) -> Iterator[Edit]:
-    text = facts.guest.find_text(SYSCONFIG, TEXT_LIMIT) or ""
-    yield Write(SYSCONFIG, set_assignments(text, {"NETWORKING": "yes", "NOZEROCONF": "yes"}).encode())
+    text = find_exact(facts.guest, SYSCONFIG, TEXT_LIMIT)
+    yield Write(SYSCONFIG, as_bytes(set_assignments(text, {"NETWORKING": "yes", "NOZEROCONF": "yes"})))
 
 
 def _dhclient_timeout(facts: Facts) -> tuple[str, int, int] | None:
@@ -338,9 +338,9 @@ def _fix_dhcp_timeout(facts: Facts) -> Iterator[Edit]:
     found = _dhclient_timeout(facts)
     if found is not None:
         path, number, _ = found
-        lines = (facts.guest.find_text(path, TEXT_LIMIT) or "").splitlines(keepends=True)
+        lines = find_exact(facts.guest, path, TEXT_LIMIT).splitlines(keepends=True)
         lines[number - 1] = "timeout 300;\n"
-        yield Write(path, "".join(lines).encode())
+        yield Write(path, as_bytes("".join(lines)))
 
 
 def _is_suse(facts: Facts) -> bool:
@@ -355,8 +355,8 @@ def _suse_hostname(facts: Facts) -> Verdict:
 
 
 def _fix_suse_hostname(facts: Facts) -> Iterator[Edit]:
-    text = facts.guest.find_text(SUSE_DHCP, TEXT_LIMIT) or ""
-    yield Write(SUSE_DHCP, set_assignments(text, {"DHCLIENT_SET_HOSTNAME": '"no"'}).encode())
+    text = find_exact(facts.guest, SUSE_DHCP, TEXT_LIMIT)
+    yield Write(SUSE_DHCP, as_bytes(set_assignments(text, {"DHCLIENT_SET_HOSTNAME": '"no"'})))
 
 
 def _resolved(facts: Facts) -> bool:

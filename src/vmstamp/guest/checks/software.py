@@ -11,7 +11,7 @@ from vmstamp.guest.edits import Edit, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.globs import expand
-from vmstamp.guest.lines import comment_out
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.packages import find_program, find_python
 from vmstamp.guest.services import is_masked, read_unit, starts_at_boot
 from vmstamp.guest.system import family, is_older
@@ -81,7 +81,7 @@ _NOT_AZURE = re.compile(
 
 
 def _text(facts: Facts, path: str) -> str:
-    return facts.guest.find_text(path, TEXT_LIMIT) or ""
+    return find_exact(facts.guest, path, TEXT_LIMIT)
 
 
 def _paths(facts: Facts, patterns: tuple[str, ...]) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _fix_apt(facts: Facts) -> Iterator[Edit]:
         if facts.os is not None and facts.os.id == "ubuntu":
             text = UBUNTU_ARCHIVE.sub(f"//{AZURE_UBUNTU}/", text)
         if text != old:
-            yield Write(path, text.encode())
+            yield Write(path, as_bytes(text))
 
 
 def _time_daemons(facts: Facts) -> list[str]:
@@ -185,7 +185,7 @@ def _fix_time(facts: Facts) -> Iterator[Edit]:
     ]
     path = next((path for path in _paths(facts, CHRONY_CONFIGURATIONS[:2])), None)
     if path and wanted:
-        yield Write(path, "\n".join([_text(facts, path).rstrip("\n"), *wanted, ""]).encode())
+        yield Write(path, as_bytes("\n".join([_text(facts, path).rstrip("\n"), *wanted, ""])))
 
 
 def _daemons(facts: Facts) -> Verdict:

@@ -69,11 +69,11 @@ def _lines(files: Files, path: str, seen: set[str]) -> Iterator[tuple[str, list[
         words = line.split()
         if words[0] == "source":
             for pattern in words[1:]:
-                for found in expand(files, _absolute(pattern)):
+                for found in expand(files, _absolute(pattern, path)):
                     yield from _lines(files, found, seen)
         elif words[0] == "source-directory":
             for pattern in words[1:]:
-                for directory in expand(files, _absolute(pattern)):
+                for directory in expand(files, _absolute(pattern, path)):
                     for name in files.list(directory):
                         if _DIRECTORY_NAME.match(name):
                             yield from _lines(files, f"{directory}/{name}", seen)
@@ -81,8 +81,9 @@ def _lines(files: Files, path: str, seen: set[str]) -> Iterator[tuple[str, list[
             yield f"{path}:{number}", words
 
 
-def _absolute(pattern: str) -> str:
-    return pattern if pattern.startswith("/") else f"/etc/network/{pattern}"
+def _absolute(pattern: str, path: str) -> str:
+    """A relative pattern starts at the directory of the file that names it."""
+    return pattern if pattern.startswith("/") else f"{path.rsplit('/', 1)[0]}/{pattern}"
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

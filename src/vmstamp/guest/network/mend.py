@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.fs import Files
-from vmstamp.guest.lines import comment_out, without_lines
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact, without_lines
 from vmstamp.guest.network.ifcfg import RED_HAT, SUSE
 from vmstamp.guest.network.ifupdown import INTERFACES
 from vmstamp.guest.network.interface import FILE_LIMIT, PRIMARY, Interface
@@ -68,6 +68,8 @@ def has_dhcp(network: Network) -> bool:
 def dhcp_edits(files: Files, network: Network) -> Iterator[Edit]:
     """One DHCP configuration, of the first tool that starts at boot; of networkd when there is no tool."""
     tool = next(iter(network.tools), "")
+    if "NetworkManager" in network.tools:  # netplan renders no patterns of names for it
+        tool = "NetworkManager"
     match tool:
         case "netplan":
             yield Write(NETPLAN_FILE, NETPLAN.encode(), 0o600)
@@ -109,8 +111,8 @@ def interface_edits(files: Files, network: Network, interface: Interface) -> Ite
         primary = {f"{RED_HAT}/ifcfg-{PRIMARY}": IFCFG, f"{SUSE}/ifcfg-{PRIMARY}": IFCFG_SUSE}.get(path)
         yield Write(path, primary.encode()) if primary else Remove(path)
     elif pattern := _MAC_LINES.get(interface.tool):
-        text = files.find_text(path, FILE_LIMIT) or ""
-        yield Write(path, without_lines(text, pattern).encode())
+        text = find_exact(files, path, FILE_LIMIT)
+        yield Write(path, as_bytes(without_lines(text, pattern)))
 
 
 def ifupdown_edits(files: Files, network: Network) -> Iterator[Edit]:
@@ -122,16 +124,16 @@ def ifupdown_edits(files: Files, network: Network) -> Iterator[Edit]:
     texts = {path: _mended(files, path, [one for one in bad if one.where.startswith(f"{path}:")], gone)
              for path in paths}  # fmt: skip
     if not has_dhcp(network):
-        main = texts.get(INTERFACES, files.find_text(INTERFACES, FILE_LIMIT) or "")
+        main = texts.get(INTERFACES, find_exact(files, INTERFACES, FILE_LIMIT))
         main += "" if main.endswith("\n") or not main else "\n"
         texts[INTERFACES] = main + ("" if STANZA in main else STANZA)
     for path, text in texts.items():
-        yield Write(path, text.encode())
+        yield Write(path, as_bytes(text))
 
 
 def _mended(files: Files, path: str, stanzas: list[Interface], gone: set[str]) -> str:
     """The file's text without the static stanzas, without hardware addresses and without what starts them."""
-    text = files.find_text(path, FILE_LIMIT) or ""
+    text = find_exact(files, path, FILE_LIMIT)
     static = {int(one.where.rpartition(":")[2]) for one in stanzas if is_static(one)}
     bound = {int(one.where.rpartition(":")[2]) for one in stanzas if one.macs}
     numbers: set[int] = set()
