@@ -97,6 +97,10 @@ def guest_tree(root: Path) -> Path:
         f"boot/vmlinuz-{RELEASE}": "MZ",
         "boot/grub/grub.cfg": f"linux /boot/vmlinuz-{RELEASE} root=UUID={UUID_OF_ROOT} ro console=ttyS0\n",
         "usr/sbin/sshd": "",
+        "usr/sbin/dhclient": "",
+        "usr/sbin/useradd": "",
+        "usr/bin/sudo": "",
+        "etc/sudoers": "@includedir /etc/sudoers.d\n",
         "usr/lib/systemd/system/ssh.service": "",
         "usr/lib/systemd/system/cloud-init-local.service": "",
         "usr/lib/systemd/system-generators/cloud-init-generator": "",
@@ -106,7 +110,7 @@ def guest_tree(root: Path) -> Path:
     for name, content in text.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
-    (root / "usr/bin").mkdir()
+    (root / "usr/bin").mkdir(exist_ok=True)
     (root / "usr/bin/sh").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00" + bytes(44))
     (root / "boot/efi").mkdir()
     (root / "lib").symlink_to("usr/lib")

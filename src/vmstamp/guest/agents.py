@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmstamp.guest.fs import Files
-from vmstamp.guest.services import find_package_version, find_unit, is_enabled, is_masked
+from vmstamp.guest.packages import find_package_version, python_directories
+from vmstamp.guest.services import find_unit, is_enabled, is_masked
 
 CLOUD_CONFIGURATION = "/etc/cloud/cloud.cfg"
 CLOUD_CONFIGURATION_DIRECTORY = "/etc/cloud/cloud.cfg.d"
@@ -21,6 +22,12 @@ CLOUD_INIT_DISABLED = "/etc/cloud/cloud-init.disabled"
 WAAGENT_CONFIGURATION = "/etc/waagent.conf"
 
 CLOUD_INIT_UNITS = ("cloud-init-local.service", "cloud-init-main.service")
+# All of its stages, of any version; those that a guest has are enabled together.
+CLOUD_INIT_STAGES = (
+    "cloud-init-main.service", "cloud-init-local.service", "cloud-init-network.service", "cloud-init.service",
+    "cloud-config.service", "cloud-final.service",
+)  # fmt: skip
+CLOUD_INIT_TARGET = "cloud-init.target"
 WAAGENT_UNITS = ("walinuxagent.service", "waagent.service")
 WAAGENT_PROGRAMS = ("/usr/sbin/waagent", "/usr/bin/waagent")
 GENERATORS = (
@@ -128,7 +135,7 @@ def find_waagent(files: Files) -> WaAgent | None:
     if not any(files.exists(path) for path in WAAGENT_PROGRAMS):
         return None
     unit = next((unit for unit in WAAGENT_UNITS if find_unit(files, unit)), "")
-    options = dict(_waagent_options(files.find_text(WAAGENT_CONFIGURATION, CONFIGURATION_LIMIT) or ""))
+    options = read_waagent_options(files)
     version = _python_version(files, "azurelinuxagent/common/version.py", "WALinuxAgent")
     return WaAgent(
         version or find_package_version(files, "waagent") or find_package_version(files, "walinuxagent"),
@@ -139,12 +146,21 @@ def find_waagent(files: Files) -> WaAgent | None:
     )
 
 
+def read_waagent_options(files: Files) -> dict[str, str]:
+    """waagent.conf as waagent reads it: of two lines the last wins, and the value None is no value.
+
+    Spec: WALinuxAgent `common/conf.py` ConfigurationProvider.load.
+    """
+    options = dict(_waagent_options(files.find_text(WAAGENT_CONFIGURATION, CONFIGURATION_LIMIT) or ""))
+    return {key: value for key, value in options.items() if value != "None"}
+
+
 def _waagent_options(text: str) -> Iterator[tuple[str, str]]:
-    """Spec: WALinuxAgent `common/conf.py`: NAME=VALUE, `#` begins a comment, quotes are dropped."""
+    """NAME=VALUE; a line that begins with `#` and what follows a `#` is a comment, quotes are dropped."""
     for line in text.splitlines():
-        key, equals, value = line.split("#", 1)[0].partition("=")
-        if equals:
-            yield key.strip(), value.strip().strip('"')
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            yield key.strip(), value.split("#")[0].strip('" ').strip()
 
 
 def _provisioning_agent(options: dict[str, str]) -> str:
@@ -165,17 +181,9 @@ def provisioner(cloud_init: CloudInit | None, waagent: WaAgent | None) -> str:
     return ""
 
 
-def _python_directories(files: Files) -> Iterator[str]:
-    for library in ("/usr/lib", "/usr/lib64"):
-        yield f"{library}/python3/dist-packages"
-        for name in files.list(library):
-            if re.fullmatch(r"python[23]\.\d+", name):
-                yield f"{library}/{name}/site-packages"
-
-
 def _python_version(files: Files, module: str, project: str) -> str:
     """The version in a module's source, or in the name of the project's metadata; '' when there is none."""
-    for directory in _python_directories(files):
+    for directory in python_directories(files):
         text = files.find_text(f"{directory}/{module}", CONFIGURATION_LIMIT) or ""
         packaged = re.search(r'^_PACKAGED_VERSION = ["\']([^@"\'][^"\']*)["\']', text, re.MULTILINE)
         plain = re.search(r'^(?:__VERSION__|AGENT_VERSION) = ["\']([^"\']+)["\']', text, re.MULTILINE)

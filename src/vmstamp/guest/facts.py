@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -15,6 +16,11 @@ from vmstamp.guest.fstab import Mount, parse_fstab
 from vmstamp.guest.grub import BootEntry
 from vmstamp.guest.kernel import Kernels
 from vmstamp.guest.windows.system import Windows, find_windows
+from vmstamp.guest.cloud_config import CloudConfig, read_cloud_config
+from vmstamp.guest.network.survey import Network, read_network
+from vmstamp.guest.packages import find_packages
+from vmstamp.guest.reporter import find_reporter
+from vmstamp.guest.sshd import Sshd, read_sshd
 
 # The removable-media path that a firmware with empty variables starts. Spec: UEFI 2.10, 3.5.1.1
 LOADERS = {"/EFI/BOOT/BOOTX64.EFI": "x86_64", "/EFI/BOOT/BOOTAA64.EFI": "aarch64"}
@@ -107,6 +113,28 @@ class Facts:
     @property
     def provisioner(self) -> str:
         return agents.provisioner(self.cloud_init, self.waagent)
+
+    @cached_property
+    def packages(self) -> Mapping[str, str]:
+        """The installed Debian packages' versions; {} on other systems."""
+        return find_packages(self.guest)
+
+    @cached_property
+    def network(self) -> Network:
+        return read_network(self.guest)
+
+    @cached_property
+    def cloud_config(self) -> CloudConfig:
+        return read_cloud_config(self.guest)
+
+    @cached_property
+    def reporter(self) -> str | None:
+        """A unit that reports Ready without cloud-init and waagent."""
+        return find_reporter(self.guest, self.os.id if self.os else "")
+
+    @cached_property
+    def sshd(self) -> Sshd:
+        return read_sshd(self.guest)
 
 
 def has_guest(facts: Facts) -> bool:

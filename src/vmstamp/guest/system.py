@@ -31,6 +31,32 @@ class OperatingSystem:
         return any(name in families for name in (self.id, *self.like))
 
 
+# os-release(5) ID to the family whose tools and paths it has.
+_FAMILIES = {
+    "debian": "debian", "ubuntu": "debian", "devuan": "debian", "kali": "debian", "linuxmint": "debian",
+    "raspbian": "debian",
+    "rhel": "rhel", "centos": "rhel", "almalinux": "rhel", "rocky": "rhel", "ol": "rhel", "fedora": "rhel",
+    "scientific": "rhel", "eurolinux": "rhel", "amzn": "rhel",
+    "sles": "suse", "sled": "suse", "sle-micro": "suse", "sles_sap": "suse", "opensuse": "suse",
+    "azurelinux": "azurelinux", "mariner": "azurelinux",
+}  # fmt: skip
+
+
+def family(os: OperatingSystem) -> str:
+    """debian, rhel (Fedora too), suse, azurelinux, or the ID itself."""
+    return _FAMILIES.get(os.id) or ("suse" if os.id.startswith("opensuse") else os.id)
+
+
+def is_older(version: str, other: str) -> bool:
+    """Whether dotted versions are in this order: 2.9 before 2.10; what follows the numbers is ignored."""
+    return _numbers(version) < _numbers(other)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(?:\.\d+)*", version.rpartition(":")[2].lstrip("v"))
+    return tuple(int(part[:9]) for part in found[0].split(".")) if found else ()
+
+
 def find_operating_system(files: Files) -> OperatingSystem | None:
     """What os-release says; None when there is no such file. Spec: os-release(5)."""
     for path in OS_RELEASE:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.unit.guest import trees
 from tests.unit.guest.windows_guests import SIGNATURE, WindowsGuests
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, Partition, PartitionTable
@@ -147,6 +148,9 @@ ELF_X86_64 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"
 
 # A guest in which every check passes: Debian's layout with cloud-init and WALinuxAgent.
 GOOD: dict[str, str | bytes] = {
+    **trees.COMMON,
+    **trees.NETWORKD,
+    **trees.KVP,
     "/etc/os-release": LINK + "../usr/lib/os-release",
     "/usr/lib/os-release": 'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n',
     "/usr/bin/sh": ELF_X86_64,

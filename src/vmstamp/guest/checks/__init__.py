@@ -1,6 +1,22 @@
 """The checks, by subject. `CHECKS` has them all, in the order in which they are shown."""
 
-from vmstamp.guest.checks import access, agent, boot, cmdline, container, kernel, leftovers, network, partitions, storage, windows
+from vmstamp.guest.checks import (
+    access,
+    agent,
+    boot,
+    cloud_init,
+    cmdline,
+    container,
+    firewall,
+    kernel,
+    leftovers,
+    network,
+    partitions,
+    software,
+    storage,
+    waagent,
+    windows,
+)
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -11,8 +27,12 @@ CHECKS: tuple[Check, ...] = (
     *kernel.CHECKS,
     *storage.CHECKS,
     *network.CHECKS,
+    *firewall.CHECKS,
     *access.CHECKS,
     *agent.CHECKS,
+    *cloud_init.CHECKS,
+    *waagent.CHECKS,
+    *software.CHECKS,
     *leftovers.CHECKS,
     *windows.CHECKS,
 )

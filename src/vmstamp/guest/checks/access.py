@@ -1,39 +1,79 @@
-"""Checks of whether somebody can log in."""
+"""Checks of whether somebody can log in: the SSH server, its keys and configuration, sudo."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from vmstamp.guest.checks import sources
+from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.fs import Files
-from vmstamp.guest.services import UNIT_DIRECTORIES, find_unit, is_enabled, is_masked
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact
+from vmstamp.guest.packages import find_program
+from vmstamp.guest.services import find_unit, is_masked, read_unit, starts_at_boot, unit_values
+from vmstamp.guest.sshd import (
+    DROP_INS,
+    FILE_LIMIT,
+    SSH_DIRECTORY,
+    UNITS,
+    Setting,
+    find_key_maker,
+    has_ssh_server,
+    host_keys,
+)
 
-SSHD_PROGRAMS = ("/usr/sbin/sshd", "/usr/bin/sshd")
-SSHD_UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
-SSH_DIRECTORY = "/etc/ssh"
+WANTS = "/etc/systemd/system/multi-user.target.wants"
+KEY_DROP_IN = "10-vmstamp-host-keys.conf"
+# Sorted before every other drop-in: of two values the first wins.
+ALIVE_DROP_IN = f"{DROP_INS}/00-azure.conf"
+ALIVE_LINE = "ClientAliveInterval 180"
+ALIVE_SECONDS = (30, 235)  # what the marketplace accepts
 
+SUDOERS = ("/etc/sudoers", "/usr/etc/sudoers")
+SUDOERS_DIRECTORY = "/etc/sudoers.d"
+SUDOERS_LIMIT = 256 * 1024
+_TARGETPW = re.compile(r"^\s*Defaults\b(?!.*!(?:targetpw|rootpw|runaspw)).*\b(targetpw|rootpw|runaspw)\b")
+# SUSE's companion of targetpw: whoever knows root's password may do everything.
+_EVERYBODY = re.compile(r"^\s*ALL\s+ALL\s*=\s*\(ALL(:ALL)?\)\s*ALL\b")
 
-def has_ssh_server(files: Files) -> bool:
-    return any(files.exists(path) for path in SSHD_PROGRAMS)
-
-
-def host_keys(files: Files) -> list[str]:
-    """The private host keys' paths."""
-    names = files.list(SSH_DIRECTORY)
-    return [f"{SSH_DIRECTORY}/{n}" for n in names if n.startswith("ssh_host_") and n.endswith("_key")]
+ALLOW_LISTS = ("allowusers", "allowgroups", "denyusers", "denygroups")
+ACCESS_CONF = "/etc/security/access.conf"
+PAM_FILES = ("/etc/pam.d/sshd", "/etc/pam.d/common-account", "/etc/pam.d/password-auth")
 
 
 def _enabled(facts: Facts) -> Verdict:
     files = facts.guest
     if not has_ssh_server(files):
         return failed("no SSH server is installed")
-    unit = next((unit for unit in SSHD_UNITS if is_enabled(files, unit)), None)
-    if unit is not None:
-        return passed(f"{unit} is enabled", find_unit(files, unit) or "")
-    masked = next((unit for unit in SSHD_UNITS if is_masked(files, unit)), None)
-    return failed(f"{masked} is masked" if masked else "no SSH service or socket is enabled")
+    starter = starts_at_boot(files, "ssh", "sshd")
+    if starter is None:
+        masked = next((unit for unit in UNITS if is_masked(files, unit)), None)
+        return failed(f"{masked} is masked" if masked else "no SSH service or socket is enabled")
+    if facts.sshd.errors:
+        return failed(facts.sshd.errors[0], facts.sshd.path)
+    ports = facts.sshd.all("port")
+    if ports and all(one.value != "22" for one in ports):
+        return warned(f"the SSH server listens on port {ports[0].value}, not on 22", ports[0].where)
+    return passed(f"{starter} is enabled", find_unit(files, starter) or starter)
+
+
+def _fix_enabled(facts: Facts) -> Iterator[Edit]:
+    """The service of the package is unmasked and wanted; nothing is installed."""
+    files = facts.guest
+    if not has_ssh_server(files) or starts_at_boot(files, "ssh", "sshd"):
+        return
+    for unit in UNITS[:2]:
+        own = f"/etc/systemd/system/{unit}"
+        vendor = next((path for path in (f"/usr/lib/systemd/system/{unit}", f"/lib/systemd/system/{unit}")
+                       if files.find(path, follow=False)), None)  # fmt: skip
+        if vendor is None:
+            continue
+        if files.readlink(own) == "/dev/null":
+            yield Remove(own)
+        yield Symlink(f"{WANTS}/{unit}", vendor)
+        return
 
 
 def _host_keys(facts: Facts) -> Verdict:
@@ -54,25 +94,185 @@ def _host_keys(facts: Facts) -> Verdict:
     return warned("no host keys, and nothing was found that makes them", SSH_DIRECTORY)
 
 
-def find_key_maker(files: Files) -> str | None:
-    """The unit or drop-in that runs ssh-keygen before sshd: Red Hat's sshd-keygen, or one by hand."""
-    return next((path for path in _unit_files(files) if _makes_keys(files, path)), None)
+def _fix_host_keys(facts: Facts) -> Iterator[Edit]:
+    """A drop-in that empties ExecStartPre and makes the keys first: Debian's `sshd -t` fails without any."""
+    unit = next((unit for unit in UNITS[:2] if find_unit(facts.guest, unit)), None)
+    maker = find_program(facts.guest, "ssh-keygen")
+    if unit is None or maker is None:
+        return
+    before = unit_values(read_unit(facts.guest, unit), "ExecStartPre")
+    commands = [f"{maker} -A", *before]
+    text = "".join(f"ExecStartPre={command}\n" for command in commands)
+    yield Write(
+        f"/etc/systemd/system/{unit}.d/{KEY_DROP_IN}",
+        f"# The SSH server does not start without host keys, which an image does not have.\n"
+        f"[Service]\nExecStartPre=\n{text}".encode(),
+    )
 
 
-def _unit_files(files: Files) -> Iterator[str]:
-    for directory in UNIT_DIRECTORIES:
-        for name in files.list(directory):
-            path = f"{directory}/{name}"
-            if name in ("ssh.service.d", "sshd.service.d"):
-                yield from (f"{path}/{drop_in}" for drop_in in files.list(path))
-            elif name in ("ssh.service", "sshd.service") or name.startswith("sshd-keygen"):
-                yield path
+def _has_ssh(facts: Facts) -> bool:
+    return facts.files is not None and has_ssh_server(facts.files)
 
 
-def _makes_keys(files: Files, path: str) -> bool:
-    if path.rsplit("/", 1)[-1].startswith("sshd-keygen"):
-        return path.endswith((".service", ".target"))
-    return "ssh-keygen" in (files.find_text(path, 64 * 1024) or "")
+def _client_alive(facts: Facts) -> Verdict:
+    setting = facts.sshd.find("clientaliveinterval")
+    low, high = ALIVE_SECONDS
+    if setting is None:
+        if facts.provisioner == "waagent":
+            return passed("waagent sets ClientAliveInterval when it provisions")
+        return warned("ClientAliveInterval is not set", facts.sshd.path)
+    seconds = _seconds(setting.value)
+    if seconds is None or not low <= seconds <= high:
+        return warned(f"ClientAliveInterval {setting.value}: not within {low} to {high} s", setting.where)
+    return passed(f"ClientAliveInterval {setting.value}", setting.where)
+
+
+def _seconds(value: str) -> int | None:
+    """A time of sshd_config(5), TIME FORMATS; None when it is none."""
+    if not re.fullmatch(r"(\d{1,6}[smhdwSMHDW]?)+", value):
+        return None
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+    return sum(int(number) * units[unit.lower()] for number, unit in re.findall(r"(\d+)([a-zA-Z]?)", value))
+
+
+def _fix_sshd(facts: Facts) -> Iterator[Edit]:
+    """The interval in a drop-in that is read first, else in the main file; doubled passwords as comments."""
+    sshd = facts.sshd
+    if not sshd.path:
+        return
+    texts: dict[str, str] = {}
+    gone: dict[str, set[int]] = {}
+    for setting in _overruled(facts):
+        gone.setdefault(setting.path, set()).add(setting.line)
+    alive = _client_alive(facts).status != "pass"
+    if alive and not _includes_first(facts):
+        stale = {one.line for one in sshd.all("clientaliveinterval") if one.path == sshd.path}
+        gone.setdefault(sshd.path, set()).update(stale)
+    for path, numbers in gone.items():
+        texts[path] = comment_out(find_exact(facts.guest, path, FILE_LIMIT), numbers)
+    if alive and _includes_first(facts):
+        yield Write(
+            ALIVE_DROP_IN, f"# Idle connections are dropped after four minutes.\n{ALIVE_LINE}\n".encode()
+        )
+    elif alive:
+        texts[sshd.path] = f"{ALIVE_LINE}\n{texts[sshd.path]}"
+    for path, text in texts.items():
+        yield Write(path, as_bytes(text))
+
+
+def _includes_first(facts: Facts) -> bool:
+    """The main file includes the drop-ins before it sets the interval itself."""
+    for line in (
+        (facts.guest.find_text(facts.sshd.path, FILE_LIMIT) or "").splitlines() if facts.sshd.path else ()
+    ):
+        words = line.split()
+        if words[:1] and words[0].lower() == "include" and f"{DROP_INS}/*.conf" in words:
+            return True
+        if words[:1] and words[0].lower() in ("clientaliveinterval", "match"):
+            return False
+    return False
+
+
+def _overruled(facts: Facts) -> list[Setting]:
+    """Lines of PasswordAuthentication that say something else than the first, which wins."""
+    lines = facts.sshd.all("passwordauthentication")
+    return [one for one in lines[1:] if one.value.lower() != lines[0].value.lower()]
+
+
+def _password(facts: Facts) -> Verdict:
+    deciding = facts.sshd.find("passwordauthentication")
+    overruled = _overruled(facts)
+    if overruled and deciding:
+        return warned(
+            f"PasswordAuthentication {overruled[0].value} has no effect after {deciding.value} "
+            f"in {deciding.where}",
+            overruled[0].where,
+        )
+    if deciding is None:
+        return passed("PasswordAuthentication is sshd's default: yes")
+    return passed(f"PasswordAuthentication {deciding.value}", deciding.where)
+
+
+def _allow_lists(facts: Facts) -> Verdict:
+    for keyword in ALLOW_LISTS:
+        for setting in facts.sshd.all(keyword):
+            return warned(f"{keyword}: the VM's new user may not be among them", setting.where)
+    for path in PAM_FILES:
+        text = facts.guest.find_text(path, FILE_LIMIT) or ""
+        if re.search(r"^[ \t]*-?account\b.*\bpam_access\.so", text, re.MULTILINE) and _denies(facts.guest):
+            return warned("pam_access lets in only those that access.conf names", ACCESS_CONF)
+    return passed("every user may log in")
+
+
+def _denies(files: Files) -> bool:
+    text = files.find_text(ACCESS_CONF, FILE_LIMIT) or ""
+    return any(line.lstrip().startswith("-") for line in text.splitlines())
+
+
+def _sudoers_files(files: Files) -> list[str]:
+    """sudoers and its drop-ins: names with a dot or a tilde at the end are not read."""
+    names = [n for n in files.list(SUDOERS_DIRECTORY)[:200] if "." not in n and not n.endswith("~")]
+    main = next((path for path in SUDOERS if files.is_file(path)), None)
+    return [*([main] if main else []), *(f"{SUDOERS_DIRECTORY}/{name}" for name in names)]
+
+
+def _target_lines(facts: Facts) -> Iterator[tuple[str, int, bool]]:
+    """(path, line, whether it is a Defaults) of lines by which sudo asks for another's password."""
+    for path in _sudoers_files(facts.guest):
+        text = facts.guest.find_text(path, SUDOERS_LIMIT) or ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if len(line) < 2000 and (_TARGETPW.match(line) or _EVERYBODY.match(line)):
+                yield path, number, bool(_TARGETPW.match(line))
+
+
+def _targetpw(facts: Facts) -> Verdict:
+    lines = list(_target_lines(facts))
+    for path, number, is_default in lines:
+        if is_default:
+            return failed("sudo asks for root's password, which nobody has", f"{path}:{number}")
+    if lines:
+        path, number, _ = lines[0]
+        return warned("every user may do everything by sudo", f"{path}:{number}")
+    return passed("sudo asks for the user's own password")
+
+
+def _sudo(facts: Facts) -> Verdict:
+    files = facts.guest
+    for names, what in (
+        (("useradd", "adduser"), "neither useradd nor adduser is installed: no user can be made"),
+        (("sudo", "doas"), "sudo is not installed: the VM's user cannot become root"),
+    ):
+        if find_program(files, *names) is None:
+            return failed(what)
+    if find_program(files, "sudo") is None:
+        return warned("doas is installed, but agents give their user rights by sudo")
+    main = next((path for path in SUDOERS if files.is_file(path)), None)
+    if main is None:
+        return failed("there is no sudoers file", SUDOERS[0])
+    text = files.find_text(main, SUDOERS_LIMIT) or ""
+    if not _includes_directory(text):
+        return failed(f"{SUDOERS_DIRECTORY} is not included, where agents write their user's rights", main)
+    return passed("the VM's user gets rights by sudo", main)
+
+
+def _includes_directory(text: str) -> bool:
+    pattern = rf"^[ \t]*[#@]includedir[ \t]+{SUDOERS_DIRECTORY}/?[ \t]*$"
+    return re.search(pattern, text, re.MULTILINE) is not None
+
+
+def _fix_sudoers(facts: Facts) -> Iterator[Edit]:
+    """Bad lines become comments, the directory is included. A vendor's file below /usr is copied to /etc."""
+    files = facts.guest
+    found: dict[str, set[int]] = {}
+    for path, number, _ in _target_lines(facts):
+        found.setdefault(path, set()).add(number)
+    for path in _sudoers_files(files):
+        old = find_exact(files, path, SUDOERS_LIMIT)
+        text = comment_out(old, found.get(path, set()))
+        if path in SUDOERS and find_program(files, "sudo") and not _includes_directory(text):
+            text = f"{text.rstrip()}\n@includedir {SUDOERS_DIRECTORY}\n"
+        if text != old:
+            yield Write(path.replace("/usr/etc/", "/etc/"), as_bytes(text), 0o440)
 
 
 CHECKS = (
@@ -85,6 +285,7 @@ CHECKS = (
         has_guest,
         _enabled,
         "install openssh-server and enable it",
+        fix=_fix_enabled,
     ),
     Check(
         "sshd-host-keygen",
@@ -92,8 +293,63 @@ CHECKS = (
         Severity.PROVISION,
         "without host keys the SSH server fails: the VM is Ready and port 22 is refused",
         "Azure/WALinuxAgent common/osutil/debian.py; seen with waagent 2.12 on Debian 13",
-        lambda facts: facts.files is not None and has_ssh_server(facts.files),
+        _has_ssh,
         _host_keys,
         "add a drop-in to ssh.service: ExecStartPre=/usr/bin/ssh-keygen -A, first in the list",
+        fix=_fix_host_keys,
     ),
-)  # fmt: skip
+    Check(
+        "sshd-clientalive",
+        "the SSH server keeps idle connections alive",
+        Severity.CERTIFICATION,
+        "Azure's load balancers drop a connection that is idle for four minutes",
+        sources.CERTIFICATION,
+        _has_ssh,
+        _client_alive,
+        f"{ALIVE_LINE} in sshd_config, before any other value",
+        fix=_fix_sshd,
+    ),
+    Check(
+        "sshd-allow-lists",
+        "the VM's new user may log in",
+        Severity.PROVISION,
+        "the user that is asked for at deployment is refused by the SSH server",
+        "OpenSSH sshd_config(5) AllowUsers",
+        _has_ssh,
+        _allow_lists,
+        "remove AllowUsers, AllowGroups, DenyUsers and DenyGroups, or name a group of the new user",
+    ),
+    Check(
+        "sshd-password-auth",
+        "password logins are decided in one place",
+        Severity.BEST,
+        "the first value wins: what an agent or administrator writes later has no effect",
+        "OpenSSH sshd_config(5)",
+        _has_ssh,
+        _password,
+        "keep one line of PasswordAuthentication",
+        fix=_fix_sshd,
+    ),
+    Check(
+        "sudoers-targetpw",
+        "sudo asks for the user's own password",
+        Severity.PROVISION,
+        "root has no password: the VM's user can never become root",
+        "azure-compute-docs linux/suse-create-upload-vhd.md",
+        has_guest,
+        _targetpw,
+        "remove `Defaults targetpw` and `ALL ALL=(ALL) ALL` from sudoers",
+        fix=_fix_sudoers,
+    ),
+    Check(
+        "sudo-present",
+        "agents can make a user with rights",
+        Severity.PROVISION,
+        "the VM's user is not made, or cannot become root",
+        "Azure/WALinuxAgent README",
+        has_guest,
+        _sudo,
+        f"install sudo and passwd, and include {SUDOERS_DIRECTORY} in sudoers",
+        fix=_fix_sudoers,
+    ),
+)

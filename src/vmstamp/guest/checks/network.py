@@ -1,10 +1,24 @@
-"""Checks of network configuration that binds a guest to the machine it was built on."""
+"""Checks of network configuration: DHCP on a VM's interface, and nothing that binds it to another machine."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from vmstamp.guest.checks import sources
+from vmstamp.guest.cloud_config import network_disabled, system_network
+from vmstamp.guest.edits import Edit, Remove, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
+from vmstamp.guest.lines import as_bytes, comment_out, find_exact, set_assignments
+from vmstamp.guest.network.ifcfg import read_shell
+from vmstamp.guest.network.interface import PRIMARY, Interface
+from vmstamp.guest.network.mend import dhcp_edits, has_dhcp, interface_edits
+from vmstamp.guest.network.networkmanager import read_configuration
+from vmstamp.guest.network.survey import in_force
+from vmstamp.guest.packages import find_program
+from vmstamp.guest.services import is_enabled
+from vmstamp.guest.system import family, is_older
 
 UDEV_DIRECTORIES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
 PERSISTENT_NET_RULES = (
@@ -12,19 +26,408 @@ PERSISTENT_NET_RULES = (
     "75-persistent-net-generator.rules",
     "85-persistent-net-cloud-init.rules",
 )
+# Left by Ubuntu's installers; they bind cloud-init or the network to the machine that was installed.
+INSTALLER_CONFIGURATIONS = (
+    "/etc/cloud/cloud.cfg.d/50-curtin-networking.cfg",
+    "/etc/cloud/cloud.cfg.d/curtin-preserve-sources.cfg",
+    "/etc/cloud/cloud.cfg.d/99-installer.cfg",
+    "/etc/cloud/cloud.cfg.d/90-installer-network.cfg",
+)
+INSTALLER_BINDS = ("50-curtin-networking.cfg", "99-installer.cfg", "90-installer-network.cfg")
+
+SRIOV_RULE = "/etc/udev/rules.d/68-azure-sriov-nm-unmanaged.rules"
+SRIOV_RULE_TEXT = (
+    "# A virtual function of accelerated networking belongs to the synthetic interface that the kernel\n"
+    "# pairs it with; NetworkManager leaves it alone.\n"
+    'SUBSYSTEM=="net", DRIVERS=="hv_pci", ACTION!="remove", ENV{NM_UNMANAGED}="1"\n'
+)
+PACKAGE_FILES = ("/usr/lib/", "/lib/")
+SYSCONFIG = "/etc/sysconfig/network"
+SUSE_DHCP = "/etc/sysconfig/network/dhcp"
+DHCLIENT_CONFIGURATIONS = ("/etc/dhcp/dhclient.conf", "/etc/dhclient.conf", "/etc/dhcp3/dhclient.conf")
+RESOLV_CONF = "/etc/resolv.conf"
+RESOLVED_STUB = "../run/systemd/resolve/stub-resolv.conf"
+AZURE_DNS = "168.63.129.16"
+TEXT_LIMIT = 256 * 1024
+
+# cloud-init's DHCP clients for the time before the network is up. Source: canonical/cloud-init net/dhcp.py
+DHCP_CLIENTS = ("dhclient", "dhcpcd", "udhcpc")
+
+
+def renders(facts: Facts) -> bool:
+    """cloud-init writes the network's configuration at first boot, from what Azure tells it: DHCP."""
+    config = facts.cloud_config
+    provisions = facts.provisioner == "cloud-init"
+    return provisions and not network_disabled(config) and system_network(config) is None
+
+
+def _system(facts: Facts) -> tuple[Interface, ...]:
+    """The interfaces of cloud-init's own files, when it would write them."""
+    disabled = network_disabled(facts.cloud_config)
+    if facts.provisioner != "cloud-init" or disabled:
+        return ()
+    return system_network(facts.cloud_config) or ()
+
+
+def _kept(facts: Facts) -> tuple[Interface, ...]:
+    """The configurations that a new machine will have: cloud-init's old one only when it writes no other."""
+    written = () if renders(facts) else facts.network.written
+    return (*facts.network.interfaces, *written, *_system(facts))
+
+
+def _dhcp_primary(facts: Facts) -> Verdict:
+    network = facts.network
+    if renders(facts):
+        return passed("cloud-init configures the interface at first boot, by DHCP")
+    kept = in_force(_kept(facts))
+    dhcp = next((one for one in kept if one.dhcp4), None)
+    if has_dhcp(network) or dhcp:
+        dhcp = dhcp or next((one for one in network.primary if one.dhcp4), None)
+        return passed(f"{dhcp.tool} runs DHCP" if dhcp else "DHCP runs on every interface", _where(dhcp))
+    if kept:
+        return failed(f"{PRIMARY} has no DHCP", kept[0].where)
+    if network.errors:
+        return warned(f"not all of the configuration can be read: {network.errors[0]}")
+    if not network.tools:
+        return warned("no network service that is known starts at boot")
+    if others := _kept(facts):
+        return failed(
+            f"{PRIMARY} is not configured, only {', '.join(one.who for one in others[:3])}", others[0].where
+        )
+    return failed(f"nothing configures {PRIMARY} for {network.tools[0]}")
+
+
+def _where(interface: Interface | None) -> str:
+    return interface.where if interface else ""
+
+
+def _fix_dhcp_primary(facts: Facts) -> Iterator[Edit]:
+    disabled = network_disabled(facts.cloud_config)
+    if facts.provisioner == "cloud-init" and disabled:
+        yield from _fix_cloud_init_disabled(facts)
+    elif facts.provisioner == "cloud-init" and _system(facts):
+        where = facts.cloud_config.where("network")
+        if _only_network(facts, where):
+            yield Remove(where)
+    else:
+        yield from dhcp_edits(facts.guest, facts.network)
+
+
+def _only_network(facts: Facts, path: str) -> bool:
+    """The file of cloud-init sets nothing but the network, so it can go."""
+    return set(dict(facts.cloud_config.sources).get(path, {})) == {"network"}
+
+
+def _fixed(facts: Facts) -> list[Interface]:
+    """The configurations with addresses, but for those of packages and of containers' interfaces."""
+    return [
+        one
+        for one in _kept(facts)
+        if one.automatic and one.addresses and one.possible and not one.where.startswith(PACKAGE_FILES)
+    ]
+
+
+def _static(facts: Facts) -> Verdict:
+    static = _fixed(facts)
+    if not static:
+        return passed("no address, gateway or name server is fixed")
+    hard = next((one for one in static if one.is_for_primary and not one.dhcp4), None)
+    if hard:
+        return failed(f"{hard.who}: a fixed address, gateway or name server", hard.where)
+    what = "fixed addresses beside DHCP" if static[0].dhcp4 else "a fixed address of another machine"
+    return warned(f"{static[0].who}: {what}", static[0].where)
+
+
+def _fix_static(facts: Facts) -> Iterator[Edit]:
+    for one in _fixed(facts):
+        if not one.dhcp4:
+            yield from interface_edits(facts.guest, facts.network, one)
+
+
+def _bound(facts: Facts) -> list[Interface]:
+    links = [link for link in facts.network.links if "cloud-init" not in link.where]
+    return [*(one for one in _kept(facts) if one.macs), *links]
+
+
+def _mac_bound(facts: Facts) -> Verdict:
+    bound = _bound(facts)
+    if not bound:
+        return passed("no configuration is bound to a hardware address")
+    one = bound[0]
+    matters = not renders(facts) and one.tool != "udev" and not has_dhcp(facts.network)
+    verdict = failed if matters else warned
+    return verdict(f"{one.tool}: bound to a hardware address of another machine", one.where)
+
+
+def _fix_mac_bound(facts: Facts) -> Iterator[Edit]:
+    for one in _bound(facts):
+        yield from interface_edits(facts.guest, facts.network, one)
+
+
+def _rules(facts: Facts) -> Iterator[str]:
+    """The files that count: a name in /etc hides the same name of a package."""
+    for name in PERSISTENT_NET_RULES:
+        paths = (f"{directory}/{name}" for directory in UDEV_DIRECTORIES)
+        path = next((path for path in paths if facts.guest.find(path, follow=False)), None)
+        if path and facts.guest.readlink(path) != "/dev/null" and facts.guest.is_file(path):
+            yield path
 
 
 def _persistent_net(facts: Facts) -> Verdict:
-    for directory in UDEV_DIRECTORIES:
-        for name in PERSISTENT_NET_RULES:
-            path = f"{directory}/{name}"
-            if facts.guest.readlink(path) != "/dev/null" and facts.guest.is_file(path):
-                verdict = warned if facts.provisioner == "cloud-init" else failed
-                return verdict("network interfaces are named by the MAC addresses of another machine", path)
+    for path in _rules(facts):
+        verdict = warned if facts.provisioner == "cloud-init" else failed
+        return verdict("network interfaces are named by the MAC addresses of another machine", path)
     return passed("no rule names interfaces by MAC address")
 
 
+def _fix_persistent_net(facts: Facts) -> Iterator[Edit]:
+    """A package's rule is masked, as it would come back; those in /etc go."""
+    for path in _rules(facts):
+        name = path.rsplit("/", 1)[-1]
+        if "generator" in name or not path.startswith("/etc/"):
+            yield Symlink(f"/etc/udev/rules.d/{name}", "/dev/null")
+        else:
+            yield Remove(path)
+
+
+def _cloud_init_disabled(facts: Facts) -> Verdict:
+    where = network_disabled(facts.cloud_config)
+    if not where:
+        return passed("cloud-init may configure the network")
+    if has_dhcp(facts.network):
+        return passed("cloud-init leaves the network alone, and DHCP is configured", where)
+    return failed("network: {config: disabled}, and nothing else runs DHCP", where)
+
+
+def _fix_cloud_init_disabled(facts: Facts) -> Iterator[Edit]:
+    """A file that only disables the network goes; of another the lines that do become comments."""
+    if has_dhcp(facts.network):
+        return
+    for path, values in facts.cloud_config.sources:
+        network = values.get("network")
+        if not isinstance(network, dict) or network.get("config") != "disabled":
+            continue
+        if _only_network(facts, path):
+            yield Remove(path)
+            continue
+        text = find_exact(facts.guest, path, TEXT_LIMIT)
+        if numbers := _disabling_lines(text):
+            yield Write(path, as_bytes(comment_out(text, numbers)))
+
+
+def _disabling_lines(text: str) -> set[int]:
+    """The lines of `network: {config: disabled}`, in one line or in two; none of any other form."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines, 1):
+        if re.match(r"network:\s*\{\s*config:\s*[\"']?disabled[\"']?\s*\}", line):
+            return {number}
+        following = lines[number] if number < len(lines) else ""
+        if re.match(r"network:\s*$", line) and re.match(r"\s+config:\s*[\"']?disabled", following):
+            return {number, number + 1}
+    return set()
+
+
+def _leftovers(facts: Facts) -> list[str]:
+    netplan = [name for name in facts.guest.list("/etc/netplan") if "installer" in name]
+    known = [path for path in INSTALLER_CONFIGURATIONS if facts.guest.is_file(path)]
+    return [*known, *(f"/etc/netplan/{name}" for name in netplan if name.endswith(".yaml"))]
+
+
+def _installer_leftovers(facts: Facts) -> Verdict:
+    found = _leftovers(facts)
+    if not found:
+        return passed("no configuration of an installer is left")
+    binding = next((path for path in found if path.endswith(INSTALLER_BINDS)), None)
+    if binding:
+        return failed("an installer bound cloud-init to the machine that it installed", binding)
+    return warned("an installer's configuration of the machine that it installed", found[0])
+
+
+def _fix_installer_leftovers(facts: Facts) -> Iterator[Edit]:
+    yield from (Remove(path) for path in _leftovers(facts))
+
+
+def _ephemeral_client(facts: Facts) -> Verdict:
+    found = find_program(facts.guest, *DHCP_CLIENTS)
+    if found is None:
+        return failed("none of dhclient, dhcpcd and udhcpc is installed")
+    version = facts.cloud_init.version if facts.cloud_init else ""
+    if not found.endswith("dhclient") and version and is_older(version, "23.3"):
+        return failed(f"cloud-init {version} runs only dhclient, which is not installed", found)
+    return passed("cloud-init has a DHCP client for the time before the network is up", found)
+
+
+def _uses_networkmanager(facts: Facts) -> bool:
+    return has_guest(facts) and "NetworkManager" in facts.network.tools
+
+
+def _sriov(facts: Facts) -> Verdict:
+    for directory in UDEV_DIRECTORIES:
+        for name in facts.guest.list(directory):
+            path = f"{directory}/{name}"
+            if name.endswith(".rules") and ("azure" in name or "sriov" in name):
+                text = facts.guest.find_text(path, TEXT_LIMIT) or ""
+                if "NM_UNMANAGED" in text or "AZURE_UNMANAGED_SRIOV" in text:
+                    return passed("NetworkManager leaves virtual functions alone", path)
+    value, path = read_configuration(facts.guest).get(("keyfile", "unmanaged-devices"), ("", ""))
+    if "driver:mlx" in value or "driver:mana" in value:
+        return passed("NetworkManager leaves virtual functions alone", path)
+    return warned("NetworkManager would configure the virtual function of accelerated networking")
+
+
+def _fix_sriov(facts: Facts) -> Iterator[Edit]:
+    yield Write(SRIOV_RULE, SRIOV_RULE_TEXT.encode())
+
+
+def _red_hat_major(facts: Facts) -> int | None:
+    """The major version of a Red Hat or rebuild of it; None for all else, Fedora too."""
+    if facts.os is None or family(facts.os) != "rhel" or facts.os.id == "fedora":
+        return None
+    major = facts.os.version_id.split(".", 1)[0]
+    return int(major) if major.isdigit() and len(major) < 4 else None
+
+
+def _sysconfig(facts: Facts) -> dict[str, str]:
+    return read_shell(facts.guest.find_text(SYSCONFIG, TEXT_LIMIT) or "")
+
+
+def _old_network(facts: Facts) -> Verdict:
+    if find_program(facts.guest, "NetworkManager"):
+        return warned("NetworkManager is installed, which this release cannot run beside the agent")
+    if _sysconfig(facts).get("NETWORKING", "no").lower() != "yes":
+        return failed("NETWORKING is not yes: no interface is brought up", SYSCONFIG)
+    return passed("the network starts without NetworkManager", SYSCONFIG)
+
+
+def _zeroconf(facts: Facts) -> Verdict:
+    if _sysconfig(facts).get("NOZEROCONF", "no").lower() in ("yes", "true"):
+        return passed("no route of 169.254.0.0/16 to the link", SYSCONFIG)
+    return warned("NOZEROCONF is not yes: 169.254.0.0/16 is routed to the link", SYSCONFIG)
+
+
+def _fix_sysconfig(facts: Facts) -> Iterator[Edit]:
+    text = find_exact(facts.guest, SYSCONFIG, TEXT_LIMIT)
+    yield Write(SYSCONFIG, as_bytes(set_assignments(text, {"NETWORKING": "yes", "NOZEROCONF": "yes"})))
+
+
+def _dhclient_timeout(facts: Facts) -> tuple[str, int, int] | None:
+    """(path, line, seconds) of dhclient's `timeout`; None when it is not set."""
+    for path in DHCLIENT_CONFIGURATIONS:
+        for number, line in enumerate((facts.guest.find_text(path, TEXT_LIMIT) or "").splitlines(), 1):
+            words = line.strip().rstrip(";").split()
+            if len(words) == 2 and words[0] == "timeout" and words[1].isdigit():
+                return path, number, int(words[1][:9])
+    return None
+
+
+def _runs_dhclient(facts: Facts) -> bool:
+    return has_guest(facts) and any(facts.guest.is_file(path) for path in DHCLIENT_CONFIGURATIONS)
+
+
+def _dhcp_timeout(facts: Facts) -> Verdict:
+    found = _dhclient_timeout(facts)
+    if found is None:
+        return passed("dhclient's own time-out")
+    path, number, seconds = found
+    if seconds < 60:
+        return warned(f"timeout {seconds}: dhclient gives up before a slow answer", f"{path}:{number}")
+    return passed(f"dhclient waits {seconds} s", f"{path}:{number}")
+
+
+def _fix_dhcp_timeout(facts: Facts) -> Iterator[Edit]:
+    found = _dhclient_timeout(facts)
+    if found is not None:
+        path, number, _ = found
+        lines = find_exact(facts.guest, path, TEXT_LIMIT).splitlines(keepends=True)
+        lines[number - 1] = "timeout 300;\n"
+        yield Write(path, as_bytes("".join(lines)))
+
+
+def _is_suse(facts: Facts) -> bool:
+    return facts.os is not None and family(facts.os) == "suse" and facts.guest.is_file(SUSE_DHCP)
+
+
+def _suse_hostname(facts: Facts) -> Verdict:
+    keys = read_shell(facts.guest.find_text(SUSE_DHCP, TEXT_LIMIT) or "")
+    if keys.get("DHCLIENT_SET_HOSTNAME", "yes").lower() == "no":
+        return passed("DHCP does not change the host name", SUSE_DHCP)
+    return warned("DHCLIENT_SET_HOSTNAME is not no: DHCP changes the host name", SUSE_DHCP)
+
+
+def _fix_suse_hostname(facts: Facts) -> Iterator[Edit]:
+    text = find_exact(facts.guest, SUSE_DHCP, TEXT_LIMIT)
+    yield Write(SUSE_DHCP, as_bytes(set_assignments(text, {"DHCLIENT_SET_HOSTNAME": '"no"'})))
+
+
+def _resolved(facts: Facts) -> bool:
+    return is_enabled(facts.guest, "systemd-resolved.service")
+
+
+def _resolv(facts: Facts) -> Verdict:
+    files = facts.guest
+    target = files.readlink(RESOLV_CONF)
+    if target is not None:
+        if "systemd/resolve" in target and not _resolved(facts):
+            return warned(f"a link to {target}, but systemd-resolved does not start", RESOLV_CONF)
+        if not target.startswith(("/run", "../run", "/var/run", "../var/run")) and not files.exists(
+            RESOLV_CONF
+        ):
+            return warned(f"a link to {target}, which does not exist", RESOLV_CONF)
+        return passed(f"a link to {target}", RESOLV_CONF)
+    text = files.find_text(RESOLV_CONF, TEXT_LIMIT) or ""
+    servers = [
+        line.split()[1] for line in text.splitlines() if line.startswith("nameserver ") and line.split()[1:]
+    ]
+    fixed = [server for server in servers if server != AZURE_DNS]
+    rewriters = ("NetworkManager", "network", "wicked", "ifupdown", "dhcpcd")
+    if fixed and not any(tool in rewriters for tool in facts.network.tools) and not renders(facts):
+        return warned("a file with name servers of another network, and nothing writes it anew", RESOLV_CONF)
+    return passed("nothing of another network stays in it", RESOLV_CONF)
+
+
+def _fix_resolv(facts: Facts) -> Iterator[Edit]:
+    if _resolved(facts):
+        yield Symlink(RESOLV_CONF, RESOLVED_STUB)
+    elif facts.guest.readlink(RESOLV_CONF) is None:
+        yield Truncate(RESOLV_CONF)
+    else:
+        yield Write(RESOLV_CONF, f"nameserver {AZURE_DNS}\n".encode())
+
+
 CHECKS = (
+    Check(
+        "net-dhcp-primary",
+        "the VM's interface gets its address by DHCP",
+        Severity.PROVISION,
+        "the VM has no network: no agent reaches Azure, and the deployment times out",
+        sources.GENERIC,
+        has_guest,
+        _dhcp_primary,
+        f"configure DHCP for {PRIMARY} with the guest's own network tool",
+        fix=_fix_dhcp_primary,
+    ),
+    Check(
+        "net-static",
+        "no address, gateway or name server is fixed",
+        Severity.PROVISION,
+        "the address of another network is used: the VM is not reachable and does not reach Azure",
+        sources.MIGRATE,
+        has_guest,
+        _static,
+        "remove it, and let DHCP give address, gateway and name servers",
+        fix=_fix_static,
+    ),
+    Check(
+        "net-mac-bound",
+        "no network configuration is bound to a hardware address",
+        Severity.PROVISION,
+        "the new VM's interface has another address, so nothing configures it",
+        sources.MIGRATE,
+        has_guest,
+        _mac_bound,
+        "remove HWADDR=, mac-address=, macaddress: and MACAddress=",
+        fix=_fix_mac_bound,
+    ),
     Check(
         "udev-persistent-net",
         "no udev rules bind interface names to MAC addresses",
@@ -34,5 +437,104 @@ CHECKS = (
         has_guest,
         _persistent_net,
         "delete the rules, and link the generator to /dev/null",
+        fix=_fix_persistent_net,
+    ),
+    Check(
+        "net-cloudinit-disabled",
+        "cloud-init configures the network, or DHCP is configured without it",
+        Severity.PROVISION,
+        "nobody configures the new VM's interface",
+        sources.UBUNTU,
+        lambda facts: facts.cloud_init is not None,
+        _cloud_init_disabled,
+        "delete the file with `network: {config: disabled}`",
+        fix=_fix_cloud_init_disabled,
+    ),
+    Check(
+        "net-installer-leftovers",
+        "no configuration of an installer is left",
+        Severity.PROVISION,
+        "cloud-init keeps to the network and datasource of the machine that was installed",
+        sources.UBUNTU,
+        has_guest,
+        _installer_leftovers,
+        "delete the files that the installer left",
+        fix=_fix_installer_leftovers,
+    ),
+    Check(
+        "net-ephemeral-dhcp-client",
+        "cloud-init has a DHCP client for the time before the network is up",
+        Severity.PROVISION,
+        "cloud-init reaches neither the metadata service nor the wire server, and never reports Ready",
+        "canonical/cloud-init cloudinit/net/dhcp.py",
+        lambda facts: facts.files is not None and facts.provisioner == "cloud-init",
+        _ephemeral_client,
+        "install isc-dhcp-client or dhcpcd",
+    ),
+    Check(
+        "net-nm-sriov-unmanaged",
+        "NetworkManager leaves virtual functions alone",
+        Severity.BEST,
+        "with accelerated networking NetworkManager configures the virtual function beside its master",
+        sources.RED_HAT,
+        _uses_networkmanager,
+        _sriov,
+        f"write {SRIOV_RULE}",
+        fix=_fix_sriov,
+    ),
+    Check(
+        "net-nm-absent-old",
+        "an old Red Hat starts its network without NetworkManager",
+        Severity.BEST,
+        "the agent of that time does not work with NetworkManager, or no interface comes up",
+        sources.LISA,
+        lambda facts: (_red_hat_major(facts) or 99) < 7,
+        _old_network,
+        f"rpm -e --nodeps NetworkManager, and NETWORKING=yes in {SYSCONFIG}",
+        fix=_fix_sysconfig,
+    ),
+    Check(
+        "net-nozeroconf",
+        "no link route hides the metadata service",
+        Severity.BEST,
+        "169.254.169.254, the metadata service, is looked for on the link and not found",
+        sources.RED_HAT,
+        lambda facts: _red_hat_major(facts) in (6, 7) and "network" in facts.network.tools,
+        _zeroconf,
+        f"NOZEROCONF=yes in {SYSCONFIG}",
+        fix=_fix_sysconfig,
+    ),
+    Check(
+        "net-dhcp-timeout",
+        "dhclient waits long enough",
+        Severity.BEST,
+        "an answer on Azure can take a minute; a VM without an address is not reachable",
+        "microsoft/lisa core/network dhcp timeout",
+        _runs_dhclient,
+        _dhcp_timeout,
+        "timeout 300; in dhclient.conf",
+        fix=_fix_dhcp_timeout,
+    ),
+    Check(
+        "net-suse-hostname",
+        "DHCP does not change the host name on SUSE",
+        Severity.BEST,
+        "the host name that provisioning sets is lost at the next lease",
+        "azure-compute-docs linux/suse-create-upload-vhd.md",
+        _is_suse,
+        _suse_hostname,
+        f'DHCLIENT_SET_HOSTNAME="no" in {SUSE_DHCP}',
+        fix=_fix_suse_hostname,
+    ),
+    Check(
+        "resolv-static",
+        "name servers of another network do not stay",
+        Severity.BEST,
+        "no name is resolved on the new VM",
+        "Azure/WALinuxAgent pa/deprovision/default.py",
+        has_guest,
+        _resolv,
+        f"empty {RESOLV_CONF}, or link it to {RESOLVED_STUB}",
+        fix=_fix_resolv,
     ),
 )
