@@ -174,6 +174,7 @@ def test_inspect_tells_what_a_gen2_debian_is(guest: Path, make_disk: MakeDisk) -
         "version_id": "12",
         "pretty_name": "Debian GNU/Linux 12 (bookworm)",
         "kind": "Linux",
+        "like": [],
     }
     assert " ".join(document["findings"][0]) == "id status title found where why mend severity source"
     require_bootable(report)
