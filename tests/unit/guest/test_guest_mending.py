@@ -10,13 +10,22 @@ import pytest
 from tests.unit.guest import trees
 from tests.unit.guest.apply import apply
 from tests.unit.guest.conftest import memory_facts
-from vmstamp.guest.checks import access, agent, cloud_init, firewall, network, software, waagent
+from vmstamp.guest.checks import (
+    access,
+    agent,
+    cloud_init,
+    firewall,
+    network,
+    network_tools,
+    software,
+    waagent,
+)
 from vmstamp.guest.edits import describe
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Status, judge
 from vmstamp.guest.reporter import UNIT
 
-MODULES = (network, firewall, access, agent, cloud_init, waagent, software)
+MODULES = (network, network_tools, firewall, access, agent, cloud_init, waagent, software)
 CHECKS = tuple(check for module in MODULES for check in module.CHECKS)
 BAD = (Status.FAIL, Status.WARNING)
 

@@ -10,12 +10,12 @@ import pytest
 from tests.unit.guest import trees
 from tests.unit.guest.apply import apply
 from tests.unit.guest.conftest import memory_facts, memory_files
-from vmstamp.guest.checks import firewall, network
+from vmstamp.guest.checks import firewall, network, network_tools
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Status, judge
 from vmstamp.guest.network.survey import read_network
 
-CHECKS = (*network.CHECKS, *firewall.CHECKS)
+CHECKS = (*network.CHECKS, *network_tools.CHECKS, *firewall.CHECKS)
 NETPLAN = "/etc/netplan/01-old.yaml"
 CLOUD = "/etc/cloud/cloud.cfg.d"
 IFCFG = "/etc/sysconfig/network-scripts/ifcfg-eth0"
