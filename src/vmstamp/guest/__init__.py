@@ -9,7 +9,7 @@ Its door:
 
 - `vmstamp.guest.workshop.rework(disk, edits, output) -> Outcome`: edits carried out on a copy of the disk.
 
-It takes any `vmstamp.disk.base.Disk` and never writes to it. What it reads was written by strangers: every size,
-depth and count is bounded, and a broken file system raises GuestError. It must not know of blobs, of ARM,
-of the fabric or of a running machine.
+It takes any `vmstamp.disk.base.Disk` and never writes to it. What it reads was written by strangers: every
+size, depth and count is bounded, and a broken file system raises GuestError. It must not know of blobs, of
+ARM, of the fabric or of a running machine.
 """
