@@ -59,7 +59,7 @@ class Uml:
             passed += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE) for fd in (disk, self._messages))
             supervised = ["setpriv", "--pdeathsig", "TERM", "--", find_program("sh"), "-c", SUPERVISOR, "uml"]
             self._process = spawn(
-                [*supervised, *command(*passed)],
+                [*supervised, *command(passed[0], passed[1])],
                 stdin_pipe=True,
                 stdout_pipe=True,
                 pass_fds=passed,
