@@ -10,7 +10,9 @@ Its door:
 - `vmstamp.guest.generalize.plan(survey, choice) -> Plan`: the edits that remove it, and what will be left.
 - `vmstamp.guest.fs.open_root(disk) -> Files`: the guest's files, symbolic links resolved inside the guest.
 
-It takes any `vmstamp.disk.base.Disk` and never writes. What it reads was written by strangers: every size,
-depth and count is bounded, and a broken file system raises GuestError. It must not know of blobs, of ARM,
-of the fabric or of a running machine.
+- `vmstamp.guest.workshop.rework(disk, edits, output) -> Outcome`: edits carried out on a copy of the disk.
+
+It takes any `vmstamp.disk.base.Disk` and never writes to it. What it reads was written by strangers: every
+size, depth and count is bounded, and a broken file system raises GuestError. It must not know of blobs, of
+ARM, of the fabric or of a running machine.
 """

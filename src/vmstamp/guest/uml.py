@@ -13,6 +13,7 @@ Source: Linux Documentation/virt/uml/user_mode_linux_howto_v2.rst; kernel-parame
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ MEMORY = "512M"  # at most; only what is touched is taken
 ANSWER_ROOM = 16 * 1024 * 1024  # bytes
 CONSOLE_LINES = 12  # of the console, shown when it failed
 BLOCK = 4096
+FREE = 64  # the descriptors handed over are not below: the shell has uses of its own for low ones
 
 # $1 and on is the program. Standard input of a background command would be /dev/null, hence the descriptor 3.
 # User Mode Linux makes a session of its own for itself and its helpers: that group is killed, and ours.
@@ -50,19 +52,24 @@ class Uml:
         """`disk` is the descriptor of a raw disk of its final size; its bytes may still be written."""
         self._console: deque[str] = deque(maxlen=CONSOLE_LINES)
         self._messages = os.memfd_create("vmstamp-plan", os.MFD_CLOEXEC)
+        passed: list[int] = []
         try:
             self._answer_at = self._put({**plan, "answer_at": 10**12})
             self._answer_at = self._put({**plan, "answer_at": self._answer_at})
+            passed += (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FREE) for fd in (disk, self._messages))
             supervised = ["setpriv", "--pdeathsig", "TERM", "--", find_program("sh"), "-c", SUPERVISOR, "uml"]
             self._process = spawn(
-                [*supervised, *command(disk, self._messages)],
+                [*supervised, *command(passed[0], passed[1])],
                 stdin_pipe=True,
                 stdout_pipe=True,
-                pass_fds=(disk, self._messages),
+                pass_fds=passed,
             )
         except BaseException:
             os.close(self._messages)
             raise
+        finally:
+            for fd in passed:
+                os.close(fd)
         self._reader = threading.Thread(target=self._read_console, daemon=True)
         self._reader.start()
 

@@ -91,7 +91,7 @@ def mount_root(roots: list[dict[str, Any]], marks: list[str], disks: devices.Dev
         try:
             devices.mount(disks.find(one), ROOT, one["kind"], one["options"])
         except OSError as error:
-            problem = problem or f"{one['where']} cannot be mounted: {in_words(error)}"
+            problem = problem or f"{one['where']} cannot be mounted: {in_words(error)}{last_words()}"
             continue
         with files.opened(os.open(ROOT, os.O_PATH)) as fd:
             with files.Tree(ROOT, ignore_case=one["kind"] == "ntfs") as tree:
@@ -104,6 +104,12 @@ def mount_root(roots: list[dict[str, Any]], marks: list[str], disks: devices.Dev
         devices.unmount(ROOT)
     hint = "check its file system: fsck, xfs_repair, btrfs check or chkdsk"
     raise Refused(problem or "no operating system was found on the disk", hint=hint if problem else "")
+
+
+def last_words() -> str:
+    """The kernel's last line, which says more than an error's number."""
+    lines = [line for line in devices.kernel_log().splitlines() if ";" in line]
+    return f" ({lines[-1].partition(';')[2]})" if lines else ""
 
 
 def exists(tree: files.Tree, path: str) -> bool:
