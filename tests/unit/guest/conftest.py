@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.unit.guest import trees
+from tests.unit.guest.trees import signed_loader
 from tests.unit.guest.windows_guests import SIGNATURE, WindowsGuests
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, Partition, PartitionTable
@@ -131,17 +132,6 @@ def cpio_archive(*names: str, contents: Mapping[str, bytes] | None = None) -> by
         for part in (header + raw, content):
             entries += part + bytes(-len(part) % 4)
     return entries
-
-
-def signed_loader(machine: int = 0x8664, signature: bytes = b"Microsoft Corporation UEFI CA 2011") -> bytes:
-    """A PE file with nothing in it but a certificate table."""
-    optional = bytearray(240)
-    optional[:2] = b"\x0b\x02"
-    optional[112 + 32 : 112 + 40] = (512).to_bytes(4, "little") + len(signature).to_bytes(4, "little")
-    header = b"PE\0\0" + machine.to_bytes(2, "little") + bytes(14) + len(optional).to_bytes(2, "little")
-    return (b"MZ".ljust(0x3C, b"\0") + b"\x40\0\0\0" + header + bytes(2) + optional).ljust(
-        512, b"\0"
-    ) + signature
 
 
 ELF_X86_64 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\x00\x3e\x00"

@@ -232,7 +232,7 @@ def test_host_keys_are_made_by_a_drop_in_where_nothing_else_makes_them(guests: A
             b"ExecStartPre=/usr/sbin/sshd -t\n",
         )
     ]
-    from vmstamp.guest.checks.access import find_key_maker
+    from vmstamp.guest.sshd import find_key_maker
 
     assert find_key_maker(overlay) == path
 

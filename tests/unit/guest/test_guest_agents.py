@@ -161,7 +161,6 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
         ("waagent", {"/usr/bin/openssl": None}, {"wa-tools": "fail"}),
         ("debian", {"/usr/bin/iptables": None}, {"wa-tools": "warning"}),
         ("debian", {"/etc/os-release": "ID=homebrew\n"}, {"wa-supported-distro": "warning"}),
-        ("debian", {"/var/lib/waagent/provisioned": ""}, {"wa-stale-state": "warning"}),
         ("debian", {"/etc/fstab": "LABEL=v /var ext4 noexec 0 0\n"}, {"wa-ext-enabled": "warning"}),
         (
             "debian",

@@ -134,3 +134,14 @@ DEBIAN_WAAGENT: Tree = {
 FAMILIES: dict[str, Tree] = {
     "debian": DEBIAN, "ubuntu": UBUNTU, "rhel": RED_HAT, "suse": SUSE, "waagent": DEBIAN_WAAGENT,
 }  # fmt: skip
+
+
+def signed_loader(machine: int = 0x8664, signature: bytes = b"Microsoft Corporation UEFI CA 2011") -> bytes:
+    """A PE file with nothing in it but a certificate table."""
+    optional = bytearray(240)
+    optional[:2] = b"\x0b\x02"
+    optional[112 + 32 : 112 + 40] = (512).to_bytes(4, "little") + len(signature).to_bytes(4, "little")
+    header = b"PE\0\0" + machine.to_bytes(2, "little") + bytes(14) + len(optional).to_bytes(2, "little")
+    return (b"MZ".ljust(0x3C, b"\0") + b"\x40\0\0\0" + header + bytes(2) + optional).ljust(
+        512, b"\0"
+    ) + signature

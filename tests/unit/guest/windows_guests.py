@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.unit.guest.hives import Data, build_hive
+from tests.unit.guest.trees import signed_loader
 from vmstamp.disk.partitions import (
     EFI_SYSTEM,
     MICROSOFT_BASIC_DATA,
@@ -289,7 +290,7 @@ class WindowsGuests:
             2: {
                 "/EFI/Microsoft/Boot/BCD": hive,
                 "/EFI/Microsoft/Boot/bootmgfw.efi": "MZ",
-                "/EFI/BOOT/BOOTX64.EFI": "MZ",
+                "/EFI/BOOT/BOOTX64.EFI": signed_loader(signature=b"Microsoft Windows Production PCA 2011"),
             },
         }
         merged = {**starts[generation], **boot}

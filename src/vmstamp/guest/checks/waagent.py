@@ -21,7 +21,6 @@ from vmstamp.guest.services import is_enabled
 from vmstamp.guest.sshd import find_key_maker
 from vmstamp.guest.system import is_older
 
-WAAGENT_PROVISIONED = "/var/lib/waagent/provisioned"
 DISABLE_AGENT = "/var/lib/waagent/disable_agent"
 OLDEST = "2.2.53.1"  # the oldest that LISA's verify_waagent_version takes
 OLDEST_WITHOUT_IMP = "2.9"  # Python 3.12 has no module imp. WALinuxAgent #2893
@@ -81,13 +80,6 @@ def _provisioning(facts: Facts) -> Verdict:
             WAAGENT_CONFIGURATION,
         )
     return passed(said, WAAGENT_CONFIGURATION)
-
-
-def _state(facts: Facts) -> Verdict:
-    if not facts.guest.exists(WAAGENT_PROVISIONED):
-        return passed("waagent has not provisioned this disk")
-    verdict = failed if facts.provisioner == "waagent" else warned
-    return verdict("waagent believes that it has provisioned this machine already", WAAGENT_PROVISIONED)
 
 
 def _not_executable(facts: Facts) -> str:
@@ -246,16 +238,6 @@ CHECKS = (
         _provisioning,
         "set Provisioning.Agent=auto in /etc/waagent.conf",
         fix=fix_options,
-    ),
-    Check(
-        "wa-stale-state",
-        "waagent does not take the disk for provisioned",
-        Severity.PROVISION,
-        "waagent creates no user and reports no Ready",
-        "Azure/WALinuxAgent pa/provision/default.py",
-        has_waagent,
-        _state,
-        "generalize the machine: waagent -deprovision+user -force",
     ),
     Check(
         "wa-ext-enabled",

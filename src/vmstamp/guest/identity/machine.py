@@ -100,7 +100,7 @@ def _make_sure_of_host_keys(files: Files) -> Iterable[Edit]:
     and an agent that makes keys later does not start a failed unit.
     """
     # The checks import the steps for their verdicts, so they are imported when they are needed.
-    from vmstamp.guest.checks.access import find_key_maker, has_ssh_server
+    from vmstamp.guest.sshd import find_key_maker, has_ssh_server
 
     who = agents.provisioner(agents.find_cloud_init(files), agents.find_waagent(files))
     if who == "cloud-init" or not has_ssh_server(files) or find_key_maker(files):
