@@ -63,12 +63,14 @@ def _evaluate(value: Any, scope: Scope) -> Any:
 def _evaluate_text(value: str, scope: Scope) -> Any:
     if not is_expression(value):
         return unescape(value)
+    node = parse_expression(value)
     try:
-        return evaluate_node(parse_expression(value), scope)
+        return evaluate_node(node, scope)
     except Deferred:
-        if scope.partial:
-            return value
-        raise
+        if not scope.partial:
+            raise
+        scope.put_off(node, scope)
+        return value
 
 
 def _evaluate_object(value: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

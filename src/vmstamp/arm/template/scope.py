@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from vmstamp.arm.shape import Json
+from vmstamp.arm.template.expressions import Node
 from vmstamp.arm.template.faults import Deferred, ExpressionError
 
 BUDGET = 20_000_000  # steps of one deployment's expressions: calls, items and characters made
@@ -156,6 +157,7 @@ class Scope:
     lambdas: Mapping[str, Any] = field(default_factory=dict)
     now: datetime | None = None  # set where utcNow() and newGuid() may stand: in defaults of parameters
     partial: bool = False  # what is put off stays in the document as its expression
+    put_off: Callable[[Node, Scope], None] = lambda node, scope: None  # is told of each such expression
     depth: int = 0  # of user functions and lambdas within each other
 
 
