@@ -361,7 +361,7 @@ def test_every_function_is_in_the_table() -> None:
         ("lambdaVariables('x')", "The lambda variable 'x' is not found"),
         ("dateTimeAdd('x', 'P1D')", "must be ISO 8601"),
         ("dateTimeAdd('2020-01-01', 'P')", "must be ISO 8601"),
-        ("concat('a'", "expected token 'Comma or RightParenthesis' and actual 'EndOfData'"),
+        ("concat('a'", "'concat('a'': expected token 'RightParenthesis' and actual 'EndOfData'"),
         ("concat('a'))", "and actual 'RightParenthesis'"),
         ("a.b", "and actual 'EndOfData'"),
         ("'a", "the string character ''' at position '1' is not expected"),

@@ -151,14 +151,15 @@ def parse_expression(text: str) -> Node:
 
 
 def _syntax_error(text: str, error: UnexpectedInput) -> ExpressionError:
-    shown = text if len(text) < 200 else f"{text[:200]}..."
+    shown = text[1:-1] if len(text) < 200 else f"{text[1:200]}..."
     if isinstance(error, UnexpectedCharacters):
         return ExpressionError(
             f"The language expression '{shown}' is not valid: the string character '{error.char}' at "
             f"position '{(error.pos_in_stream or 0) + 1}' is not expected"
         )
     assert isinstance(error, UnexpectedToken)
-    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in error.expected))
+    closing = [name for name in ("RPAR", "RSQB") if name in error.expected]
+    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in closing or error.expected))
     actual = _TOKENS.get(error.token.type, error.token.type)
     return ExpressionError(
         f"Unable to parse language expression '{shown}': expected token '{expected}' and actual '{actual}'"

@@ -148,8 +148,8 @@ class _Reader:
             self._path.append(name)
             found.places[name] = self._place()
             found[name] = self._value()
-            self._path.pop()
             self._separator("}")
+            self._path.pop()
         self._at += 1
         return found
 
@@ -174,8 +174,8 @@ class _Reader:
             self._path.append(len(found))
             found.places.append(self._place())
             found.append(self._value())
-            self._path.pop()
             self._separator("]")
+            self._path.pop()
         self._at += 1
         return found
 
