@@ -349,25 +349,22 @@ class Deployments:
 
     def _delete_others(self, spec: Spec, door: Door) -> None:
         """Mode Complete: what the group has and the template has not goes, users before what they use."""
-        for id in self.others(spec):
+        kept = {step.key for step in spec.opened.graph.steps}
+        kept |= {one["id"].lower() for one in self._output_resources(spec)}
+        for id in self.others(spec.opened.home, kept):
             door.check()
             reply = door.send("DELETE", str(id), "")
             if error := door.finish(id, reply):
                 failure = read_detail(error)
                 raise AzureError(409, "DeploymentFailed", failure.message, target=str(id), details=[failure])
 
-    def others(self, spec: Spec) -> list[ResourceId]:
-        """The resources of the group that a deployment in mode Complete deletes."""
-        home = spec.opened.home
-        kept = {step.key for step in spec.opened.graph.steps}
-        resource = self._catalog.find(spec.id)
-        kept |= {
-            one["id"].lower() for one in (resource.properties.get("outputResources", []) if resource else [])
-        }
+    def others(self, home: ResourceId, kept: Iterable[str]) -> list[ResourceId]:
+        """What a deployment in mode Complete deletes of a group: all but `kept`, ids in lower case."""
+        stay = set(kept)
         found = [
-            r
-            for r in self._catalog.select(group=home.key)
-            if r.type != TYPE_NAME.lower() and r.id.key not in kept
+            resource
+            for resource in self._catalog.select(group=home.key)
+            if resource.type != TYPE_NAME.lower() and resource.id.key not in stay
         ]
         found = [r for r in found if r.id.parent.key not in {other.id.key for other in found}]
         return [r.id for r in sorted(found, key=lambda r: (self._engine.types[r.type].delete_rank, r.id.key))]

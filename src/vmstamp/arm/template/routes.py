@@ -145,13 +145,11 @@ class DeploymentRoutes:
 
     def _changes(self, spec: Spec) -> list[Json]:
         opened = [spec.opened, *self._deployments.nested_of(spec)]
-        others = (
-            [(one, True) for one in self._deployments.others(spec)] if spec.asked.mode == "Complete" else []
-        )
-        if spec.id.group and not others:
-            group = ResourceId(spec.id.subscription, spec.id.group).key
-            rest = self._engine.catalog.select(group=group)
-            others = [(one.id, False) for one in rest if one.type != TYPE_NAME.lower()]
+        kept = {step.key for one in opened for step in one.graph.steps}
+        others: list[tuple[ResourceId, bool]] = []
+        if spec.id.group:
+            deletes = spec.asked.mode == "Complete"
+            others = [(id, deletes) for id in self._deployments.others(spec.opened.home, kept)]
         return changes(opened, self._current, others, spec.asked.result_format)
 
     def _current(self, id: ResourceId) -> Json | None:
