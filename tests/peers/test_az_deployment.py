@@ -177,3 +177,32 @@ def test_a_deployment_to_the_subscription_makes_groups(shell: Shell) -> None:
     assert made["properties"]["outputs"]["id"]["value"].endswith("/resourceGroups/made")
     assert shell.az("group show -n made")["location"] == "northeurope"
     assert [one["name"] for one in shell.az("deployment sub list")] == ["two"]
+
+
+def test_what_vm_create_would_deploy_is_valid(shell: Shell) -> None:
+    shell.az("group create -n machines -l local")
+    shell.az("storage account create -n acct1 -g machines -l local --sku Standard_LRS")
+    words = shell.az("storage account show-connection-string -n acct1 -g machines")["connectionString"]
+    shell.run("truncate -s 1M disk.raw; vmstamp disk convert disk.raw disk.vhd")
+    shell.az(f"storage container create -n disks --connection-string '{words}'")
+    shell.az(
+        f"storage blob upload -c disks -n disk.vhd -f disk.vhd --no-progress --connection-string '{words}'"
+    )
+    url = json.loads(shell.run("vmstamp status --json").text)["blob"] + "/acct1/disks/disk.vhd"
+    image = f"image create -g machines -n image1 --os-type Linux --hyper-v-generation V2 --source {url}"
+    shell.az(image)
+    create = "vm create -g machines -n vm1 --image image1 --size Standard_B1s --nsg-rule SSH"
+    shell.run("ssh-keygen -q -t ed25519 -N '' -f key")
+    checked = shell.az(f"{create} --admin-username someone --ssh-key-values key.pub --validate")
+    assert checked["properties"]["provisioningState"] == "Succeeded"
+    made = {one["id"].split("/")[7] for one in checked["properties"]["validatedResources"]}
+    assert made == {
+        "virtualNetworks",
+        "networkSecurityGroups",
+        "publicIPAddresses",
+        "networkInterfaces",
+        "virtualMachines",
+    }
+    secret = "Abc-123-xyz-789"
+    signed_in = f"--admin-username someone --admin-password {secret} --authentication-type password"
+    assert secret not in shell.run(f"vmstamp az -- {create} {signed_in} --validate -o json").text

@@ -257,6 +257,104 @@ def test_nested_deployments_see_their_own_or_their_parents_words(arm: Any, clien
     assert len(made.output_resources) == 2
 
 
+def test_what_bicep_compiles_is_deployed(arm: Any, client: Any) -> None:
+    arm.resources.resource_groups.create_or_update("other", {"location": "northeurope"})
+    arm.network.network_security_groups.begin_create_or_update(
+        "other", "old", {"location": "northeurope"}
+    ).result()
+    module = {
+        "$schema": SCHEMA,
+        "languageVersion": "2.0",
+        "contentVersion": "1.0.0.0",
+        "parameters": {
+            "names": {"$ref": "#/definitions/names"},
+            "note": {"type": "string", "nullable": True},
+        },
+        "definitions": {"names": {"type": "array", "items": {"type": "string"}, "minLength": 1}},
+        "resources": {
+            "nets": {
+                **network("[parameters('names')[copyIndex()]]"),
+                "copy": {
+                    "name": "nets",
+                    "count": "[length(parameters('names'))]",
+                    "mode": "serial",
+                    "batchSize": 1,
+                },
+            }
+        },
+        "outputs": {
+            "ids": {
+                "type": "array",
+                "copy": {
+                    "count": "[length(parameters('names'))]",
+                    "input": "[resourceInfo(format('nets[{0}]', copyIndex())).id]",
+                },
+            },
+            "first": {"type": "object", "value": "[reference('nets[0]', '2023-09-01', 'full').tags]"},
+            "many": {"type": "int", "value": "[length(references('nets'))]"},
+        },
+    }
+    module["resources"]["nets"]["tags"] = {"place": "[resourceGroup().name]"}
+    step = nested("module", module, names=["b", "a"])
+    whole = {
+        "$schema": SCHEMA,
+        "languageVersion": "2.0",
+        "contentVersion": "1.0.0.0",
+        "resources": {
+            "old": {
+                "existing": True,
+                "type": "Microsoft.Network/networkSecurityGroups",
+                "apiVersion": "2023-09-01",
+                "resourceGroup": "other",
+                "name": "old",
+            },
+            "module": {**step, "resourceGroup": "other", "dependsOn": ["old"]},
+            "last": network("last", tags={"seen": "[string(length(reference('module').outputs.ids.value))]"}),
+        },
+        "outputs": {
+            "where": {"type": "string", "value": "[reference('old', '2023-09-01', 'full').location]"},
+            "all": {"type": "object", "value": "[reference('module').outputs]"},
+        },
+    }
+    outputs = deploy(client, whole).properties.outputs
+    inner = outputs["all"]["value"]
+    assert outputs["where"]["value"] == "northeurope" and inner["many"]["value"] == 2
+    assert [id.rsplit("/", 1)[1] for id in inner["ids"]["value"]] == ["b", "a"]
+    assert inner["first"]["value"] == {"place": "other"}
+    assert arm.network.virtual_networks.get("rg", "last").tags == {"seen": "2"}
+    assert [one.name for one in client.deployments.list_by_resource_group("other")] == ["module"]
+
+
+def test_a_subscriptions_deployment_makes_groups_and_fills_them(arm: Any, client: Any) -> None:
+    made = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": "2022-09-01", "name": "made"}
+    step = nested("fill", template(network("v1", location="[resourceGroup().location]")))
+    whole = template(
+        {**made, "location": "northeurope"}, {**step, "resourceGroup": "made", "dependsOn": ["made"]}
+    )
+    asked = {**body(whole), "location": "westeurope"}
+    foreseen = client.deployments.begin_what_if_at_subscription_scope("one", asked).result()
+    assert [one.change_type for one in foreseen.properties.changes] == ["Create"]
+    client.deployments.begin_create_or_update_at_subscription_scope("one", asked).result()
+    assert arm.network.virtual_networks.get("made", "v1").location == "northeurope"
+    operations = client.deployment_operations.list_at_subscription_scope("one")
+    kinds = [
+        one.properties.target_resource.resource_type for one in operations if one.properties.target_resource
+    ]
+    assert kinds == ["Microsoft.Resources/resourceGroups", "Microsoft.Resources/deployments"]
+
+
+def test_an_exported_group_can_be_deployed(arm: Any, client: Any) -> None:
+    arm.vm()
+    asked = {"resources": ["*"], "options": "IncludeParameterDefaultValue"}
+    exported = arm.resources.resource_groups.begin_export_template("rg", asked).result().template
+    kinds = [one["type"].split("/")[1] for one in exported["resources"]]
+    assert {"virtualMachines", "networkInterfaces", "virtualNetworks", "images", "storageAccounts"} <= set(
+        kinds
+    )
+    foreseen = client.deployments.begin_what_if("rg", "one", body(exported)).result().properties.changes
+    assert {one.change_type for one in foreseen} == {"NoChange"}, [one.delta for one in foreseen]
+
+
 def test_a_nested_failure_is_told_at_every_level(client: Any) -> None:
     inner = template(group_of_rules("first"), broken("nic1"))
     error = failure(client, template(nested("inner", inner)))

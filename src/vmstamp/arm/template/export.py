@@ -26,7 +26,7 @@ _COMPUTED = (
 
 
 def export_group(resources: Iterable[tuple[Resource, Json, str]], parameterize: bool) -> Json:
-    """The template. Each resource comes as it is stored, as it is shown, and with its type's api-version.
+    """The template. Each resource comes with its document, and with its type's api-version.
 
     `parameterize` makes a parameter of each name, with the name as its default.
     """

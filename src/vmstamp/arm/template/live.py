@@ -8,6 +8,7 @@ the same way as one of az.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -62,16 +63,15 @@ class Door:
 
     def put(self, id: ResourceId, api_version: str, body: Json) -> Reply:
         """A PUT, again and again while another operation on the resource is open."""
-        waited = 0.0
+        end = time.monotonic() + PATIENCE
         while True:
             self.check()
             try:
                 return self.send("PUT", str(id), api_version, body)
             except AzureError as error:
-                if error.code != "Conflict" or waited >= PATIENCE:
+                if error.code != "Conflict" or time.monotonic() > end:
                     raise
             self._pause(id)
-            waited += PAUSE
 
     def finish(self, id: ResourceId, reply: Reply) -> Json | None:
         """Wait for a request's operation; its error when it failed. Raises Preempted and Canceled."""

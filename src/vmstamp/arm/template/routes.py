@@ -197,7 +197,9 @@ class DeploymentRoutes:
             if resource.type == TYPE_NAME.lower() or ("*" not in wanted and resource.id.key not in wanted):
                 continue
             kind = self._engine.types[resource.type]
-            found.append((resource, self._engine.show(resource), max(kind.api_versions)))
+            # As it is stored: what a GET computes, such as who uses it, is nothing to deploy.
+            stored = {"type": kind.name, "location": resource.location, **resource.document}
+            found.append((resource, stored, max(kind.api_versions)))
         names = "SkipAllParameterization" not in options and "SkipResourceNameParameterization" not in options
         return Reply(200, {"template": export_group(found, names)})
 
