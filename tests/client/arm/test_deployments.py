@@ -24,6 +24,7 @@ SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTempl
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
 BASE = "https://127.0.0.1:1"
+DEPLOYMENT = "/providers/Microsoft.Resources/deployments/one"
 DEADLINE = 20.0  # seconds
 
 
@@ -158,6 +159,120 @@ def test_independent_resources_are_made_side_by_side(arm: Any, client: Any) -> N
     assert (arm.power("vm1"), arm.power("vm2")) == ("PowerState/running",) * 2
 
 
+def what_vm_create_deploys(image: str) -> dict[str, Any]:
+    """The template of `az vm create -n vm1 --image ID`, az 2.91, with its nulls and its old api-versions."""
+    network_id = f"{GROUP}/providers/Microsoft.Network"
+    rule = {
+        "protocol": "Tcp",
+        "sourcePortRange": "*",
+        "destinationPortRange": "22",
+        "sourceAddressPrefix": "*",
+        "destinationAddressPrefix": "*",
+        "access": "Allow",
+        "priority": 1000,
+        "direction": "Inbound",
+    }
+    configuration = {
+        "privateIPAllocationMethod": "Dynamic",
+        "subnet": {"id": f"{network_id}/virtualNetworks/vm1VNET/subnets/vm1Subnet"},
+        "publicIPAddress": {"id": f"{network_id}/publicIPAddresses/vm1PublicIP"},
+    }
+    profile = {
+        "computerName": "vm1",
+        "adminUsername": "someone",
+        "adminPassword": "[parameters('adminPassword')]",
+    }
+    disk = {
+        "createOption": "fromImage",
+        "name": None,
+        "caching": "ReadWrite",
+        "managedDisk": {"storageAccountType": None},
+    }
+
+    def one(kind: str, name: str, version: str, waits: list[str], **members: Any) -> dict[str, Any]:
+        common = {"location": "westeurope", "tags": {}, "dependsOn": waits}
+        return {"apiVersion": version, "type": kind, "name": name, **common, **members}
+
+    return {
+        "$schema": "https://schema.management.azure.com/schemas/2015-01-01/deploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "parameters": {"adminPassword": {"type": "securestring", "metadata": {"description": "Secure"}}},
+        "variables": {},
+        "resources": [
+            one(
+                "Microsoft.Network/virtualNetworks",
+                "vm1VNET",
+                "2015-06-15",
+                [],
+                properties={
+                    "addressSpace": {"addressPrefixes": ["10.0.0.0/16"]},
+                    "subnets": [{"name": "vm1Subnet", "properties": {"addressPrefix": "10.0.0.0/24"}}],
+                },
+            ),
+            one(
+                "Microsoft.Network/networkSecurityGroups",
+                "vm1NSG",
+                "2015-06-15",
+                [],
+                properties={"securityRules": [{"name": "default-allow-ssh", "properties": rule}]},
+            ),
+            one(
+                "Microsoft.Network/publicIPAddresses",
+                "vm1PublicIP",
+                "2022-01-01",
+                [],
+                properties={"publicIPAllocationMethod": "Static"},
+                sku={"name": "Standard"},
+            ),
+            one(
+                "Microsoft.Network/networkInterfaces",
+                "vm1VMNic",
+                "2015-06-15",
+                [
+                    "Microsoft.Network/virtualNetworks/vm1VNET",
+                    "Microsoft.Network/networkSecurityGroups/vm1NSG",
+                    "Microsoft.Network/publicIpAddresses/vm1PublicIP",
+                ],
+                properties={
+                    "ipConfigurations": [{"name": "ipconfigvm1", "properties": configuration}],
+                    "networkSecurityGroup": {"id": f"{network_id}/networkSecurityGroups/vm1NSG"},
+                },
+            ),
+            one(
+                "Microsoft.Compute/virtualMachines",
+                "vm1",
+                "2026-04-01",
+                ["Microsoft.Network/networkInterfaces/vm1VMNic"],
+                properties={
+                    "hardwareProfile": {"vmSize": "Standard_B1s"},
+                    "networkProfile": {
+                        "networkInterfaces": [
+                            {
+                                "id": f"{network_id}/networkInterfaces/vm1VMNic",
+                                "properties": {"deleteOption": None},
+                            }
+                        ]
+                    },
+                    "storageProfile": {"osDisk": disk, "imageReference": {"id": image}},
+                    "osProfile": profile,
+                },
+            ),
+        ],
+        "outputs": {},
+    }
+
+
+def test_what_vm_create_deploys_makes_a_machine(arm: Any, client: Any) -> None:
+    secret = "Abc-123-xyz-789"
+    made = deploy(client, what_vm_create_deploys(arm.image().id), adminPassword=secret).properties
+    assert made.provisioning_state == "Succeeded" and len(made.output_resources) == 5
+    assert arm.power("vm1") == "PowerState/running"
+    assert arm.network.network_interfaces.get("rg", "vm1VMNic").virtual_machine.id.endswith("/vm1")
+    shown = json.dumps(client.deployments.get("rg", "one").as_dict())
+    state = arm.plane.engine.catalog.find(GROUP + DEPLOYMENT).state
+    assert secret not in shown and secret not in json.dumps(state)
+
+
 def test_a_refused_resource_fails_the_deployment_and_what_waits_for_it_alone(arm: Any, client: Any) -> None:
     whole = template(
         group_of_rules("first"),
@@ -262,7 +377,7 @@ def test_what_bicep_compiles_is_deployed(arm: Any, client: Any) -> None:
     arm.network.network_security_groups.begin_create_or_update(
         "other", "old", {"location": "northeurope"}
     ).result()
-    module = {
+    module: dict[str, Any] = {
         "$schema": SCHEMA,
         "languageVersion": "2.0",
         "contentVersion": "1.0.0.0",
@@ -516,9 +631,7 @@ def begun(arm: Any, **parameters: Any) -> None:
     if "secret" not in parameters:
         del whole["parameters"]["secret"]
     arm.host.held.clear()
-    arm.plane.handle(
-        request("PUT", f"{GROUP}/providers/Microsoft.Resources/deployments/one", body(whole, **parameters))
-    )
+    arm.plane.handle(request("PUT", GROUP + DEPLOYMENT, body(whole, **parameters)))
     assert arm.host.started.wait(DEADLINE)
 
 
@@ -527,9 +640,7 @@ def request(method: str, path: str, content: Any = None) -> Request:
 
 
 def shown(plane: ControlPlane) -> Any:
-    return plane.handle(request("GET", f"{GROUP}/providers/Microsoft.Resources/deployments/one")).body[
-        "properties"
-    ]
+    return plane.handle(request("GET", GROUP + DEPLOYMENT)).body["properties"]
 
 
 def test_a_deployment_goes_on_after_a_kill(arm: Any, restart: Callable[[], ControlPlane]) -> None:

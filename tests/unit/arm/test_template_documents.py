@@ -76,7 +76,7 @@ def test_dependencies_and_providers_of_a_deployment() -> None:
 def test_a_group_as_a_template_is_a_template() -> None:
     two = parse_resource_id(f"{PREFIX}/A.B/c/two")
     inner = {"id": f"{ONE}/parts/p1"}
-    stored = [
+    stored: list[tuple[ResourceId, dict[str, Any]]] = [
         (ONE, {"properties": {"x": "[odd", "provisioningState": "Succeeded"}}),
         (two, {"tags": {"a": "b"}, "properties": {"part": inner, "far": "/subscriptions/sub"}}),
     ]
