@@ -62,8 +62,7 @@ class ControlPlane:
         self.engine.types[kind.key] = kind
         routes = DeploymentRoutes(self._deployments, self.engine)
         self._router = Router(self.engine, self._groups, routes, calls(self.engine))
-        self._deployments.handle = self._router.handle
-        self._deployments.describe_provider = self._router.describe_provider
+        self._deployments.connect(self._router.handle, self._router.describe_provider)
 
     def handle(self, request: Request) -> Reply:
         return self._router.handle(request)

@@ -12,6 +12,7 @@ REST: Deployments, 2024-11-01.
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -33,8 +34,10 @@ from vmstamp.arm.template.request import Asked, Fetch, read_request
 from vmstamp.arm.template.run import Outcome, Run, deployment_failed, operation_document, outputs_failed
 from vmstamp.arm.template.scope import Place, Scope
 from vmstamp.arm.types import Request, Resource, ResourceType, Work, azure_fault
-from vmstamp.errors import AzureError
+from vmstamp.errors import AzureError, VmstampError
 from vmstamp.resource_id import ResourceId
+
+log = logging.getLogger("vmstamp.arm")
 
 TYPE_NAME = "Microsoft.Resources/deployments"
 API_VERSIONS = ("2020-10-01", "2021-04-01", "2022-09-01", "2024-03-01", "2024-11-01", "2025-04-01")
@@ -66,9 +69,9 @@ class _Running:
 
 
 class Deployments:
-    """The deployments of one stamp. Safe to share between threads.
+    """The deployments of one stamp. Safe to share between threads, once it is connected.
 
-    `handle` is the control plane's own door; `describe_provider` gives what `providers()` shows of one.
+    `fetch` reads linked templates; `storage_suffix` is what `environment()` says of the Blob service.
     """
 
     def __init__(
@@ -87,7 +90,12 @@ class Deployments:
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self.handle: Handle = _nobody
-        self.describe_provider: Callable[[str], Json] = lambda name: {}
+        self._describe_provider: Callable[[str], Json] = lambda name: {}
+
+    def connect(self, handle: Handle, describe_provider: Callable[[str], Json]) -> None:
+        """Give it the control plane's own door, and what `providers()` shows of one."""
+        self.handle = handle
+        self._describe_provider = describe_provider
 
     def close(self) -> None:
         """End what runs; it is taken up again by the next start."""
@@ -157,7 +165,7 @@ class Deployments:
 
     def _provider(self, name: str) -> Json:
         try:
-            return self.describe_provider(name)
+            return self._describe_provider(name)
         except AzureError as error:
             raise ExpressionError(error.message) from error
 
@@ -227,14 +235,27 @@ class Deployments:
     def start(self, spec: Spec) -> tuple[Resource, str, bool]:
         """Store an opened deployment and run it: the resource, its operation, whether it is new."""
         with self._engine.db.write():
-            new = self._catalog.find(spec.id) is None
+            existing = self._catalog.find(spec.id)
             self._refuse_active(spec.id)
+            if existing:
+                self._refuse_moved(existing, spec.asked.location)
             resource = self._store(
                 spec, values=None if spec.opened.given.secure else spec.opened.given.values
             )
             operation = self.operations.record(resource.id, KIND)
         self._submit(spec, operation)
-        return resource, operation, new
+        return resource, operation, existing is None
+
+    def _refuse_moved(self, existing: Resource, location: str) -> None:
+        """A deployment of the subscription stays in its region."""
+        wanted = self._engine.locations.normalize(location)
+        if existing.location and wanted and existing.location != wanted:
+            raise AzureError(
+                409,
+                "InvalidDeploymentLocation",
+                f"Invalid deployment location '{wanted}'. The deployment '{existing.name}' already exists in "
+                f"location '{existing.location}'.",
+            )
 
     def _refuse_active(self, id: ResourceId, besides: ResourceId | None = None) -> None:
         existing = self._catalog.find(id)
@@ -314,7 +335,7 @@ class Deployments:
         self._update(spec.id, provisioningState="Running")
         opened = spec.opened
         runtime = Live(door, opened.graph)
-        record = _Record(self, spec)
+        record = _Record(spec.id, self._clock, self._save_operation)
 
         def nested(step: Step, body: Json, scope: Scope) -> None:
             self._run_nested(spec, door, step, body, scope)
@@ -330,6 +351,13 @@ class Deployments:
         except ExpressionError as error:
             raise outputs_failed(error) from error
         self._update(spec.id, outputs=outputs)
+
+    def _save_operation(self, id: ResourceId, key: str, document: Json) -> None:
+        with self._engine.db.write():
+            resource = self._catalog.find(id)
+            if resource:
+                operations = {**resource.state["operations"], key: document}
+                self._catalog.save(resource.with_state(operations=operations))
 
     def _output_resources(self, spec: Spec) -> list[Json]:
         """What a deployment made, nested deployments' resources in place of those."""
@@ -435,8 +463,10 @@ class Deployments:
             return False
         try:
             self._resume(operation)
-        except AzureError as error:
-            self._interrupted(operation, error.message)
+        except Exception as error:
+            if not isinstance(error, VmstampError):
+                log.exception("the deployment of operation %s could not be resumed", operation.id)
+            self._interrupted(operation, azure_fault(error).message)
         return True
 
     def _resume(self, operation: Operation) -> None:
@@ -509,25 +539,21 @@ class Deployments:
 
 
 class _Record:
-    """Keeps how each step of a deployment stands, in the deployment's state."""
+    """Keeps how each step of a deployment stands: `save` gets the deployment, the step's key, a document."""
 
-    def __init__(self, deployments: Deployments, spec: Spec) -> None:
-        self._deployments = deployments
-        self._spec = spec
+    def __init__(self, id: ResourceId, clock: Clock, save: Callable[[ResourceId, str, Json], None]) -> None:
+        self._id = id
+        self._clock = clock
+        self._save = save
         self._begun: dict[str, tuple[str, datetime]] = {}
 
     def report(self, outcome: Outcome) -> None:
-        deployments, key = self._deployments, outcome.step.key
-        now = deployments._clock()
-        id, begun = self._begun.setdefault(key, (uuid.uuid4().hex[:16].upper(), now))
-        document = operation_document(outcome, id, timestamp(begun), timestamp(now), duration(now - begun))
-        document["id"] = f"{self._spec.id}/operations/{id}"
-        with deployments._engine.db.write():
-            resource = deployments._catalog.find(self._spec.id)
-            if resource is None:
-                return
-            operations = {**resource.state["operations"], key: document}
-            deployments._catalog.save(resource.with_state(operations=operations))
+        key, now = outcome.step.key, self._clock()
+        number, begun = self._begun.setdefault(key, (uuid.uuid4().hex[:16].upper(), now))
+        document = operation_document(
+            outcome, number, timestamp(begun), timestamp(now), duration(now - begun)
+        )
+        self._save(self._id, key, {**document, "id": f"{self._id}/operations/{number}"})
 
 
 def _nobody(request: Request) -> Any:

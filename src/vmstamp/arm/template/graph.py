@@ -198,9 +198,8 @@ def _make_step(declared: Declared, scope: Scope, home: ResourceId, loop: str, in
     name = _identity(declared, lambda: _name(_get(body, "name"), scope))
     existing = bool(_get(body, "existing"))
     if _get(body, "scope") is not None:
-        raise unsupported(
-            f"The extension resource '{kind}' '{name}' (its property 'scope')", target=declared.path
-        )
+        what = "deployment" if kind.lower() == DEPLOYMENTS else "extension resource"
+        raise unsupported(f"The {what} '{kind}' '{name}' (its property 'scope')", target=declared.path)
     id = _make_id(declared, scope, home, kind, name, existing)
     own = {key: value for key, value in body.items() if key.lower() not in DEPLOYING}
     step = Step(
@@ -255,8 +254,10 @@ def _make_id(
             column=column,
             path=f"{declared.path}.type",
         )
-    group = _elsewhere(declared, scope, "resourceGroup", kind, existing) or home.group
+    group = _elsewhere(declared, scope, "resourceGroup", kind, existing)
     subscription = _elsewhere(declared, scope, "subscriptionId", kind, existing)
+    if not subscription:  # with one, and no group, it goes to the subscription itself
+        group = group or home.group
     if subscription and subscription.lower() != home.subscription.lower():
         raise unsupported(f"A deployment to another subscription ('{subscription}')", target=declared.path)
     if kind.lower() == GROUPS:

@@ -74,6 +74,11 @@ def read_request(body: Any, fetch: Fetch, parent_url: str = "") -> Asked:
             raise unsupported(
                 f"The property 'properties.{name}' of a deployment", target=f"properties.{name}"
             )
+    detail = str(_get(_get(properties, "debugSetting") or {}, "detailLevel") or "none")
+    if detail.lower() != "none":
+        raise unsupported(
+            f"The value '{detail}' of 'properties.debugSetting.detailLevel'", target="debugSetting"
+        )
     mode = MODES.get(str(_get(properties, "mode") or "").lower())
     if mode is None:
         raise invalid_content(

@@ -122,40 +122,27 @@ def _readable(value: str) -> datetime:
 
 
 def _format_of(value: str) -> str:
-    """The format in which a moment was given, so that the result can be given in the same one."""
-    if re.fullmatch(r"\d{8}T\d{6}Z", value):
-        return UTC_NOW
-    if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", value):
-        return "u"
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-        return "yyyy-MM-dd"
-    if re.fullmatch(r"\d\d?/\d\d?/\d{4} .*M", value):
-        return "M/d/yyyy h:mm:ss tt"
-    return "yyyy-MM-ddTHH:mm:ssK"
+    """The format of a sum for which none was asked: ISO 8601, compact as utcNow() when the base is."""
+    return UTC_NOW if re.fullmatch(r"\d{8}T\d{6}Z", value) else "yyyy-MM-ddTHH:mm:ssK"
 
 
 def add_duration(moment: datetime, duration: str) -> datetime:
-    """A moment and an ISO 8601 duration. Raises ExpressionError."""
+    """A moment and an ISO 8601 duration; a year counts 365 days and a month 30. Raises ExpressionError."""
     match = _DURATION.fullmatch(duration)
-    parts = {k: v for k, v in (match.groupdict() if match else {}).items() if v and k not in ("sign", "time")}
+    parts = {
+        name: float(value)
+        for name, value in (match.groupdict() if match else {}).items()
+        if value and name not in ("sign", "time")
+    }
     if match is None or not parts:
         raise ExpressionError(
             f"The duration '{duration[:100]}' is not valid: it must be ISO 8601, as 'P1DT2H'"
         )
-    sign = -1 if match["sign"] == "-" else 1
+    days = parts.pop("days", 0.0) + 365 * parts.pop("years", 0.0) + 30 * parts.pop("months", 0.0)
     try:
-        months = sign * (int(parts.get("years", 0)) * 12 + int(parts.get("months", 0)))
-        later = _add_months(moment, months)
-        names = ("weeks", "days", "hours", "minutes", "seconds")
-        return later + sign * timedelta(**{name: float(parts[name]) for name in names if name in parts})
+        return moment + (-1 if match["sign"] == "-" else 1) * timedelta(days=days, **parts)
     except (OverflowError, ValueError) as error:
         raise ExpressionError("The date and time that results lies outside of what can be told") from error
-
-
-def _add_months(moment: datetime, months: int) -> datetime:
-    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
-    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
-    return moment.replace(year=year, month=month + 1, day=day)
 
 
 def _add(base: Any, duration: Any, pattern: Any = None) -> str:

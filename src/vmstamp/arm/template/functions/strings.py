@@ -180,6 +180,6 @@ FUNCTIONS = (
     _of_text("trim", str.strip),
     Function("uniqueString", 1, MANY, lambda *values: unique_string(_texts("uniqueString", values))),
     Function("uri", 2, 2, _uri),
-    _of_text("uriComponent", lambda value: quote(value, safe="-_.!~*'()")),
+    _of_text("uriComponent", lambda value: quote(value, safe="")),
     _of_text("uriComponentToString", unquote),
 )
