@@ -97,7 +97,7 @@ def is_property_copy(value: Any) -> bool:
 def evaluate_loop(loop: Mapping[str, Any], scope: Scope, *, unnamed: bool = False) -> list[Any]:
     """The array that a property's, variable's or output's loop makes."""
     count = copy_count(loop, scope)
-    name = loop.get("name") or ""
+    name = text("copy", loop.get("name") or "")
 
     def inner(index: int) -> Scope:
         loops = {**scope.loops, name: index}

@@ -30,7 +30,7 @@ from vmstamp.arm.template.faults import (
 from vmstamp.arm.template.reader import Place
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.template import ChildName, Declared, Template
-from vmstamp.arm.template.values import find_member, type_name
+from vmstamp.arm.template.values import get_member, type_name
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 
@@ -146,19 +146,14 @@ def make_graph(template: Template, scope: Scope, home: ResourceId) -> Graph:
 # -- from what is declared to steps
 
 
-def _get(body: Mapping[str, Any], name: str) -> Any:
-    spelled = find_member(body, name)
-    return body[spelled] if spelled else None
-
-
 def _unroll(declared: Declared, scope: Scope, home: ResourceId) -> list[Step]:
-    loop = _get(declared.body, "copy")
+    loop = get_member(declared.body, "copy")
     if loop is None:
         return [_make_step(declared, scope, home, "", 0)]
-    if not isinstance(loop, dict) or not isinstance(_get(loop, "name"), str):
+    if not isinstance(loop, dict) or not isinstance(get_member(loop, "name"), str):
         raise _not_valid(declared, "the copy must be an object with a 'name' and a 'count'")
-    name = str(_get(loop, "name"))
-    count = _identity(declared, lambda: copy_count({"count": _get(loop, "count")}, scope))
+    name = str(get_member(loop, "name"))
+    count = _identity(declared, lambda: copy_count({"count": get_member(loop, "count")}, scope))
     return [
         _make_step(declared, replace(scope, loops={**scope.loops, name: i, "": i}), home, name, i)
         for i in range(count)
@@ -178,7 +173,7 @@ def _identity(declared: Declared, run: Callable[[], Any]) -> Any:
 
 def _not_valid(declared: Declared, why: str) -> AzureError:
     line, column = declared.place
-    name = _get(declared.body, "name")
+    name = get_member(declared.body, "name")
     shown = declared.symbol or (name if isinstance(name, str) else declared.path)
     return invalid_template(
         f"The template resource '{shown}' at line '{line}' and column '{column}' is not valid: {why}. "
@@ -191,13 +186,13 @@ def _not_valid(declared: Declared, why: str) -> AzureError:
 
 def _make_step(declared: Declared, scope: Scope, home: ResourceId, loop: str, index: int) -> Step:
     body = declared.body
-    condition = _identity(declared, lambda: evaluate(_get(body, "condition"), scope))
+    condition = _identity(declared, lambda: evaluate(get_member(body, "condition"), scope))
     if not isinstance(condition, bool | None):
         raise _not_valid(declared, f"the condition is of type '{type_name(condition)}', not 'Boolean'")
     kind = _text(declared, scope, "type")
-    name = _identity(declared, lambda: _name(_get(body, "name"), scope))
-    existing = bool(_get(body, "existing"))
-    if _get(body, "scope") is not None:
+    name = _identity(declared, lambda: _name(get_member(body, "name"), scope))
+    existing = bool(get_member(body, "existing"))
+    if get_member(body, "scope") is not None:
         what = "deployment" if kind.lower() == DEPLOYMENTS else "extension resource"
         raise unsupported(f"The {what} '{kind}' '{name}' (its property 'scope')", target=declared.path)
     id = _make_id(declared, scope, home, kind, name, existing)
@@ -221,7 +216,7 @@ def _make_step(declared: Declared, scope: Scope, home: ResourceId, loop: str, in
 
 
 def _text(declared: Declared, scope: Scope, member: str) -> str:
-    found = _identity(declared, lambda: evaluate(_get(declared.body, member), scope))
+    found = _identity(declared, lambda: evaluate(get_member(declared.body, member), scope))
     if not isinstance(found, str) or not found:
         raise _not_valid(declared, f"the property '{member}' is required and must be a string")
     return found
@@ -272,7 +267,7 @@ def _make_id(
 
 
 def _elsewhere(declared: Declared, scope: Scope, member: str, kind: str, existing: bool) -> str:
-    value = _get(declared.body, member)
+    value = get_member(declared.body, member)
     if value is None:
         return ""
     if kind.lower() != DEPLOYMENTS and not existing:
@@ -281,7 +276,7 @@ def _elsewhere(declared: Declared, scope: Scope, member: str, kind: str, existin
 
 
 def _depends_on(declared: Declared, scope: Scope) -> tuple[str, ...]:
-    found = _identity(declared, lambda: evaluate(_get(declared.body, "dependsOn"), scope))
+    found = _identity(declared, lambda: evaluate(get_member(declared.body, "dependsOn"), scope))
     if isinstance(found, str):
         found = [found]
     if not isinstance(found, list | None) or not all(isinstance(one, str) for one in found or ()):
@@ -359,9 +354,9 @@ def _preview(step: Step, scope: Scope, implied: list[str]) -> Json:
 
 def is_inner(properties: Mapping[str, Any]) -> bool:
     """Whether a nested deployment's expressions see the nested template alone. A linked one's always do."""
-    options = _get(properties, "expressionEvaluationOptions") or {}
-    inner = str(_get(options, "scope") or "outer").lower() == "inner"
-    return inner or _get(properties, "template") is None
+    options = get_member(properties, "expressionEvaluationOptions") or {}
+    inner = str(get_member(options, "scope") or "outer").lower() == "inner"
+    return inner or get_member(properties, "template") is None
 
 
 def _referenced(node: Node, scope: Scope) -> Iterator[str]:
@@ -402,10 +397,10 @@ def _in_batches(steps: list[Step], template: Template, scope: Scope) -> list[Ste
     """Serial loops: each batch waits for the one before it."""
     sizes: dict[str, int] = {}
     for declared in template.resources:
-        loop = _get(declared.body, "copy")
-        if not isinstance(loop, dict) or str(_get(loop, "mode") or "").lower() != "serial":
+        loop = get_member(declared.body, "copy")
+        if not isinstance(loop, dict) or str(get_member(loop, "mode") or "").lower() != "serial":
             continue
-        size = _identity(declared, partial(evaluate, _get(loop, "batchSize"), scope))
+        size = _identity(declared, partial(evaluate, get_member(loop, "batchSize"), scope))
         size = 1 if size is None else size
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise _not_valid(declared, "the copy's 'batchSize' must be an integer of at least 1")

@@ -14,6 +14,7 @@ from vmstamp.arm.template.graph import Graph, make_graph
 from vmstamp.arm.template.parameters import Given, resolve_parameters
 from vmstamp.arm.template.scope import BeforeDeployment, Budget, Lazy, Place, Scope, known
 from vmstamp.arm.template.template import Template
+from vmstamp.arm.template.values import check_size
 from vmstamp.resource_id import ResourceId
 
 
@@ -117,11 +118,11 @@ def evaluate_outputs(template: Template, scope: Scope) -> Json:
             if evaluate(output.get("condition", True), scope) is False:
                 continue
             loop = output.get("copy")
-            value = (
-                evaluate_loop({"name": "", **loop}, scope, unnamed=True)
-                if loop
-                else evaluate(output.get("value"), scope)
-            )
+            if isinstance(loop, dict):
+                value: Any = evaluate_loop({"name": "", **loop}, scope, unnamed=True)
+                check_size(value)
+            else:
+                value = evaluate(output.get("value"), scope)
         except ExpressionError as error:
             raise ExpressionError(f"{name}: {error.message}") from error
         kind = str(output.get("type", "")).lower()

@@ -165,7 +165,11 @@ _NOT_HERE = (
 
 def resolved_type(template: Template, definition: Mapping[str, Any], path: str, depth: int = 0) -> Json:
     """A definition with what its `$ref` says, its type in lower case. Raises AzureError."""
+    if not isinstance(definition, dict):
+        raise invalid_template(f"The type of '{path}' must be an object. {HELP}", path=path)
     found = {name[0].lower() + name[1:] if name else name: value for name, value in definition.items()}
+    if not isinstance(found.get("properties") or {}, dict):
+        raise invalid_template(f"The properties of the type of '{path}' must be an object. {HELP}", path=path)
     reference = found.pop("$ref", None)
     if reference is not None:
         name = str(reference).removeprefix("#/definitions/")

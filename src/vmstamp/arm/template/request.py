@@ -16,7 +16,7 @@ from vmstamp.arm.template.faults import unparsable_template
 from vmstamp.arm.template.parameters import read_given
 from vmstamp.arm.template.reader import ReadError, read
 from vmstamp.arm.template.template import Template, parse_template
-from vmstamp.arm.template.values import find_member
+from vmstamp.arm.template.values import get_member
 from vmstamp.errors import AzureError
 
 MODES = {"incremental": "Incremental", "complete": "Complete"}
@@ -54,54 +54,49 @@ class Asked:
     result_format: str = "FullResourcePayloads"  # of a what-if
 
 
-def _get(body: Mapping[str, Any], name: str) -> Any:
-    spelled = find_member(body, name)
-    return body[spelled] if spelled else None
-
-
 def read_request(body: Any, fetch: Fetch, parent_url: str = "") -> Asked:
     """Understand a body. `parent_url` is where the template lies that this deployment is nested in.
 
     Raises AzureError: InvalidRequestContent, InvalidTemplate, or a refusal by name.
     """
-    if not isinstance(body, dict) or not isinstance(_get(body, "properties"), dict):
+    if not isinstance(body, dict) or not isinstance(get_member(body, "properties"), dict):
         raise invalid_content(
             "Required property 'properties' not found in JSON. Path '', line 1, position 1."
         )
-    properties = _get(body, "properties")
+    properties = get_member(body, "properties")
     for name, value in properties.items():
         if name.lower() not in KNOWN and value:
             raise unsupported(
                 f"The property 'properties.{name}' of a deployment", target=f"properties.{name}"
             )
-    detail = str(_get(_get(properties, "debugSetting") or {}, "detailLevel") or "none")
+    detail = str(get_member(get_member(properties, "debugSetting") or {}, "detailLevel") or "none")
     if detail.lower() != "none":
         raise unsupported(
             f"The value '{detail}' of 'properties.debugSetting.detailLevel'", target="debugSetting"
         )
-    mode = MODES.get(str(_get(properties, "mode") or "").lower())
+    mode = MODES.get(str(get_member(properties, "mode") or "").lower())
     if mode is None:
         raise invalid_content(
-            f"Error converting value '{_get(properties, 'mode')}' to type 'DeploymentMode'. Path "
+            f"Error converting value '{get_member(properties, 'mode')}' to type 'DeploymentMode'. Path "
             "'properties.mode'"
         )
     document, link = _template_of(properties, fetch, parent_url)
-    options = _get(properties, "expressionEvaluationOptions") or {}
-    settings = _get(properties, "whatIfSettings") or {}
+    options = get_member(properties, "expressionEvaluationOptions") or {}
+    settings = get_member(properties, "whatIfSettings") or {}
     return Asked(
         mode=mode,
         template=parse_template(document),
         values=read_given(_parameters_of(properties, fetch, parent_url)),
         link=link,
-        tags=_get(body, "tags") or {},
-        location=str(_get(body, "location") or ""),
-        inner=link is not None or str(_get(options, "scope") or "outer").lower() == "inner",
-        result_format=str(_get(settings, "resultFormat") or "FullResourcePayloads"),
+        tags=get_member(body, "tags") or {},
+        location=str(get_member(body, "location") or ""),
+        inner=link is not None or str(get_member(options, "scope") or "outer").lower() == "inner",
+        result_format=str(get_member(settings, "resultFormat") or "FullResourcePayloads"),
     )
 
 
 def _template_of(properties: Mapping[str, Any], fetch: Fetch, parent_url: str) -> tuple[Any, Json | None]:
-    template, link = _get(properties, "template"), _get(properties, "templateLink")
+    template, link = get_member(properties, "template"), get_member(properties, "templateLink")
     if template is not None and link is not None:
         raise AzureError(
             400,
@@ -123,9 +118,9 @@ def _template_of(properties: Mapping[str, Any], fetch: Fetch, parent_url: str) -
 
 
 def _url_of(link: Mapping[str, Any], parent_url: str, where: str) -> str:
-    if _get(link, "id"):
+    if get_member(link, "id"):
         raise unsupported(f"A template spec (the property '{where}.id')", target=f"properties.{where}.id")
-    url, relative = _get(link, "uri"), _get(link, "relativePath")
+    url, relative = get_member(link, "uri"), get_member(link, "relativePath")
     if relative and not parent_url:
         raise AzureError(
             400,
@@ -143,7 +138,7 @@ def _url_of(link: Mapping[str, Any], parent_url: str, where: str) -> str:
             "absolute URI "
             "not referencing local host or UNC path.",
         )
-    query = str(_get(link, "queryString") or "").lstrip("?")
+    query = str(get_member(link, "queryString") or "").lstrip("?")
     return f"{found}?{query}" if query else found
 
 
@@ -156,7 +151,7 @@ def _fetched(fetch: Fetch, url: str, where: str) -> Any:
 
 
 def _parameters_of(properties: Mapping[str, Any], fetch: Fetch, parent_url: str) -> Any:
-    link = _get(properties, "parametersLink")
+    link = get_member(properties, "parametersLink")
     if link is None:
-        return _get(properties, "parameters")
+        return get_member(properties, "parameters")
     return _fetched(fetch, _url_of(link, parent_url, "parametersLink"), "parametersLink")

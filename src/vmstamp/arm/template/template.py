@@ -14,15 +14,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.faults import HELP_SYNTAX, invalid_template, unparsable_template
 from vmstamp.arm.template.reader import Place, place_of
 from vmstamp.arm.template.scope import UserFunction
-from vmstamp.arm.template.values import find_member, type_name
+from vmstamp.arm.template.values import find_member, get_member, type_name
 from vmstamp.errors import AzureError
+
+_Kind = TypeVar("_Kind", list[Any], dict[str, Any])
 
 _SCHEMA = re.compile(r"https?://schema\.management\.azure\.com/schemas/[^/]+/(\w+)\.json#?", re.IGNORECASE)
 SECTIONS = (
@@ -91,8 +93,8 @@ def parse_template(document: Any) -> Template:
     _check_members(document)
     _check_schema(document)
     found = {name: _section(document, name) for name in ("parameters", "variables", "definitions", "outputs")}
-    version = _get(document, "languageVersion")
-    resources = _get(document, "resources")
+    version = get_member(document, "languageVersion")
+    resources = get_member(document, "resources")
     symbolic = isinstance(resources, dict)
     if symbolic and version is None:
         raise invalid_template(
@@ -111,16 +113,11 @@ def parse_template(document: Any) -> Template:
         symbolic=symbolic,
         parameters=_objects(document, "parameters", found["parameters"]),
         variables=found["variables"],
-        functions=_functions(_get(document, "functions")),
-        definitions=found["definitions"],
+        functions=_functions(get_member(document, "functions")),
+        definitions=_objects(document, "definitions", found["definitions"]),
         resources=declared,
         outputs=_objects(document, "outputs", found["outputs"]),
     )
-
-
-def _get(document: Mapping[str, Any], name: str) -> Any:
-    spelled = find_member(document, name)
-    return document[spelled] if spelled else None
 
 
 def _check_members(document: Mapping[str, Any]) -> None:
@@ -142,11 +139,11 @@ def _check_members(document: Mapping[str, Any]) -> None:
 
 def _check_schema(document: Mapping[str, Any]) -> None:
     for name in ("$schema", "contentVersion", "resources"):
-        if _get(document, name) is None:
+        if get_member(document, name) is None:
             raise unparsable_template(
                 f"Required property '{name}' not found in JSON. Path '', line 1, position 1."
             )
-    schema = str(_get(document, "$schema"))
+    schema = str(get_member(document, "$schema"))
     match = _SCHEMA.fullmatch(schema)
     if match is None:
         raise invalid_template(
@@ -157,17 +154,16 @@ def _check_schema(document: Mapping[str, Any]) -> None:
         )
     if match[1].lower() in _FOREIGN:
         raise unsupported(f"A template of the scope '{match[1]}'", target="$schema")
-    if not re.fullmatch(r"\d+\.\d+\.\d+\.\d+", str(_get(document, "contentVersion"))):
+    version = str(get_member(document, "contentVersion"))
+    if not re.fullmatch(r"\d+\.\d+\.\d+\.\d+", version):
         raise invalid_template(
-            f"The template content version '{_get(document, 'contentVersion')}' is not valid: it must be of "
-            "the form "
-            "'1.0.0.0'",
+            f"The template content version '{version[:50]}' is not valid: it must be of the form '1.0.0.0'",
             path="contentVersion",
         )
 
 
 def _section(document: Mapping[str, Any], name: str) -> Json:
-    found = _get(document, name)
+    found = get_member(document, name)
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -222,10 +218,10 @@ def _resources(section: Any) -> tuple[Declared, ...]:
 
 def _with_children(parent: Declared) -> list[Declared]:
     """A resource, and those declared within it with the parent's type and name before their own."""
-    children = _get(parent.body, "resources")
+    children = get_member(parent.body, "resources")
     if not children:
         return [parent]
-    if not isinstance(children, list) or _get(parent.body, "copy"):
+    if not isinstance(children, list) or get_member(parent.body, "copy"):
         raise invalid_template(
             f"The resources within the resource at '{parent.path}' must be an array, and the resource no "
             "loop. "
@@ -240,7 +236,7 @@ def _with_children(parent: Declared) -> list[Declared]:
                 f"Error converting value to type 'TemplateResource'. Path '{parent.path}'"
             )
         body = {**child, **_qualified(parent.body, child)}
-        if condition := _get(parent.body, "condition"):
+        if condition := get_member(parent.body, "condition"):
             body.setdefault("condition", condition)
         found.extend(
             _with_children(Declared(body, "", place_of(children, i), f"{parent.path}.resources[{i}]"))
@@ -250,10 +246,10 @@ def _with_children(parent: Declared) -> list[Declared]:
 
 def _qualified(parent: Json, child: Json) -> Json:
     """A child's full type and, as an expression, its full name."""
-    kind, name = str(_get(child, "type") or ""), _get(child, "name")
-    whole = str(_get(parent, "type"))
+    kind, name = str(get_member(child, "type") or ""), get_member(child, "name")
+    whole = str(get_member(parent, "type"))
     full = kind if kind.lower().startswith(f"{whole.lower()}/") else f"{whole}/{kind}"
-    return {"type": full, "name": ChildName(_get(parent, "name"), name)}
+    return {"type": full, "name": ChildName(get_member(parent, "name"), name)}
 
 
 @dataclass(frozen=True)
@@ -266,14 +262,23 @@ class ChildName:
 
 def _functions(section: Any) -> dict[str, UserFunction]:
     found: dict[str, UserFunction] = {}
-    for namespace in section or ():
-        if not isinstance(namespace, dict):
-            raise unparsable_template("The template section 'functions' must be an array of namespaces")
-        for name, body in (_get(namespace, "members") or {}).items():
-            full = f"{_get(namespace, 'namespace')}.{name}"
-            parameters = tuple(str(_get(one, "name")) for one in _get(body, "parameters") or ())
-            output = _get(body, "output")
-            if not isinstance(output, dict):
-                raise invalid_template(f"The template function '{full}' has no output. {HELP_SYNTAX}")
-            found[full.lower()] = UserFunction(full, parameters, _get(output, "value"))
+    for namespace in _of(list, section or [], "functions"):
+        members = get_member(_of(dict, namespace, "functions"), "members")
+        for name, body in _of(dict, members or {}, "functions.members").items():
+            full = f"{get_member(namespace, 'namespace')}.{name}"
+            declared = get_member(_of(dict, body, full), "parameters")
+            named = [_of(dict, one, full) for one in _of(list, declared or [], full)]
+            output = _of(dict, get_member(body, "output"), f"{full}.output")
+            parameters = tuple(str(get_member(one, "name")) for one in named)
+            found[full.lower()] = UserFunction(full, parameters, get_member(output, "value"))
     return found
+
+
+def _of(kind: type[_Kind], value: Any, where: str) -> _Kind:
+    """The value, when it is of the kind that the template's structure wants. Raises InvalidTemplate."""
+    if not isinstance(value, kind):
+        expected = "an array" if kind is list else "an object"
+        raise unparsable_template(
+            f"The value at '{where}' must be {expected}, not of type '{type_name(value)}'", path=where
+        )
+    return value

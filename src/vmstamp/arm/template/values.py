@@ -59,6 +59,12 @@ def find_member(value: Mapping[str, Any], name: str) -> str | None:
     return next((known for known in value if known.lower() == name.lower()), None)
 
 
+def get_member(value: Any, name: str) -> Any:
+    """A member of an object, its name matched without case; None when there is none, or no object."""
+    spelled = find_member(value, name) if isinstance(value, dict) else None
+    return value[spelled] if spelled is not None else None
+
+
 def check_size(value: Any) -> None:
     """Raises ExpressionError when a value's JSON would be longer than a template may be.
 
