@@ -197,6 +197,8 @@ def _make_step(declared: Declared, scope: Scope, home: ResourceId, loop: str, in
         raise unsupported(f"The {what} '{kind}' '{name}' (its property 'scope')", target=declared.path)
     id = _make_id(declared, scope, home, kind, name, existing)
     own = {key: value for key, value in body.items() if key.lower() not in DEPLOYING}
+    if kind.lower() == DEPLOYMENTS and not existing and not isinstance(own.get("properties"), dict):
+        raise _not_valid(declared, "the property 'properties' of a deployment must be an object")
     step = Step(
         key=id.key,
         id=id,
