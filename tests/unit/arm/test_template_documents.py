@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.unit.arm.template_words import PREFIX, document, opened, resource
-from vmstamp.arm.template.deployments import dependencies_of, duration, providers_of
+from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.export import export_group
 from vmstamp.arm.template.request import read_request
 from vmstamp.arm.template.template import template_hash

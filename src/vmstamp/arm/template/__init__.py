@@ -11,7 +11,8 @@ The room inside the control plane:
     graph.py         resources, loops and conditions to steps and what they wait for
     preflight.py     what can be known to be wrong before anything is done
     run.py           the steps done, side by side, each a request at the control plane's own door
-    deployments.py   the resource type Microsoft.Resources/deployments and its routes
+    deployments.py   the resource type Microsoft.Resources/deployments;  documents.py: what it shows
+    request.py       what a request says;  links.py: linked templates;  routes.py: which request means what
     what_if.py       what a deployment would change;  export.py: a group as a template
 
 Everything above `run.py` is pure. It knows the engine's words (`arm/types.py`), never a resource type.

@@ -17,15 +17,21 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from vmstamp.arm.catalog import Clock, timestamp
 from vmstamp.arm.engine import Engine
-from vmstamp.arm.groups import show as show_group
 from vmstamp.arm.operations import Operation, Operations, Preempted, error_document, read_detail
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template import preflight
+from vmstamp.arm.template.documents import (
+    dependencies_of,
+    duration,
+    environment,
+    group_document,
+    providers_of,
+)
 from vmstamp.arm.template.faults import ExpressionError, invalid_template
 from vmstamp.arm.template.graph import Step, is_inner
 from vmstamp.arm.template.live import Canceled, Door, Handle, Live
@@ -45,6 +51,7 @@ KIND = "deployment"  # of its row among the operations
 ENDED = ("Succeeded", "Failed", "Canceled")
 WORKERS = 8  # deployments at a time
 MAXIMUM_NESTING = 8  # deployments within each other; ours
+NESTED_COST = 20_000  # of the budget for each of them: a link to itself in a loop has no end
 CANCELED = "DeploymentCanceled"
 
 
@@ -157,7 +164,7 @@ class Deployments:
                 "displayName": settings.subscription_name,
                 "countryCode": "",
             },
-            group=_group_document(id, group),
+            group=group_document(id, group),
             deployment=deployment,
             environment=environment(base, settings.tenant, self._storage_suffix),
             providers=self._provider,
@@ -192,6 +199,10 @@ class Deployments:
     def _open_nested(self, parent: Spec, step: Step, body: Json, scope: Scope) -> Spec:
         if parent.nesting >= MAXIMUM_NESTING:
             raise invalid_template(f"Deployments are nested more than '{MAXIMUM_NESTING}' levels deep")
+        try:
+            parent.opened.scope.budget.spend(NESTED_COST)
+        except ExpressionError as error:
+            raise invalid_template(error.message) from error
         asked = read_request(body, self.fetch, parent.url)
         if asked.mode == "Complete":
             raise invalid_template(
@@ -570,81 +581,3 @@ def _gone(id: ResourceId) -> AzureError:
 
 def canceled(id: ResourceId) -> AzureError:
     return AzureError(409, CANCELED, f"The deployment '{id.name}' was canceled.", target=str(id))
-
-
-def duration(span: timedelta) -> str:
-    """ISO 8601, as Azure writes a deployment's duration."""
-    seconds = max(0.0, span.total_seconds())
-    hours, rest = divmod(seconds, 3600)
-    minutes, rest = divmod(rest, 60)
-    text = (f"{int(hours)}H" if hours else "") + (f"{int(minutes)}M" if minutes else "")
-    return f"PT{text}{rest:.7f}".rstrip("0").rstrip(".") + "S"
-
-
-def _group_document(id: ResourceId, group: Resource | None) -> Json | None:
-    if not id.group:
-        return None
-    if group is None:  # it is made by the deployment that this one is nested in
-        name = ResourceId(id.subscription, id.group)
-        return {
-            "id": str(name),
-            "name": id.group,
-            "type": "Microsoft.Resources/resourceGroups",
-            "properties": {},
-        }
-    return show_group(group)
-
-
-def environment(base: str, tenant: str, storage_suffix: str) -> Json:
-    """What `environment()` gives: the stamp's own endpoints, none of services that it lacks."""
-    return {
-        "name": "vmstamp",
-        "resourceManager": f"{base}/",
-        "managementEndpoint": f"{base}/",
-        "authentication": {
-            "loginEndpoint": f"{base}/",
-            "audiences": [f"{base}/"],
-            "tenant": tenant,
-            "identityProvider": "AAD",
-        },
-        "suffixes": {"storage": storage_suffix},
-    }
-
-
-def _target(step: Step) -> Json:
-    return {
-        "id": str(step.id),
-        "resourceType": step.kind,
-        "resourceName": "/".join(step.id.names) or step.id.name,
-    }
-
-
-def dependencies_of(opened: Opened) -> list[Json]:
-    """The `dependencies` of a deployment's document."""
-    steps = {step.key: step for step in opened.graph.steps}
-    return [
-        {"dependsOn": [_target(steps[key]) for key in sorted(step.waits) if key in steps], **_target(step)}
-        for step in opened.graph.steps
-        if step.waits
-    ]
-
-
-def providers_of(opened: Opened) -> list[Json]:
-    """The `providers` of a deployment's document: the types that it makes, with their regions."""
-    found: dict[str, dict[str, set[str]]] = {}
-    for step in opened.graph.steps:
-        namespace, _, kind = step.kind.partition("/")
-        location = (step.preview or {}).get("location")
-        regions = found.setdefault(namespace, {}).setdefault(kind, set())
-        if isinstance(location, str):
-            regions.add(location.lower().replace(" ", ""))
-    return [
-        {
-            "namespace": namespace,
-            "resourceTypes": [
-                {"resourceType": kind, "locations": sorted(regions) or [None]}
-                for kind, regions in kinds.items()
-            ],
-        }
-        for namespace, kinds in found.items()
-    ]

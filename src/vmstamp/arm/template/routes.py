@@ -16,15 +16,8 @@ from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, error_document
 from vmstamp.arm.polling import RETRY_AFTER
 from vmstamp.arm.shape import Json
-from vmstamp.arm.template.deployments import (
-    CANCELED,
-    TYPE_NAME,
-    Deployments,
-    Spec,
-    dependencies_of,
-    duration,
-    providers_of,
-)
+from vmstamp.arm.template.deployments import CANCELED, TYPE_NAME, Deployments, Spec
+from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.export import export_group
 from vmstamp.arm.template.template import template_hash
 from vmstamp.arm.template.what_if import changes

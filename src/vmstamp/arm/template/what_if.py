@@ -33,8 +33,10 @@ def changes(
 ) -> list[Json]:
     """The changes of deployments. `others` are the group's other resources, with whether each is deleted."""
     found: dict[str, Json] = {}
-    for one in opened:
-        secrets = [str(one.given.values[name]) for name in one.given.secure if one.given.values[name]]
+    every = list(opened)
+    # A nested deployment's body may hold what its parent was given.
+    secrets = [str(one.given.values[n]) for one in every for n in one.given.secure if one.given.values[n]]
+    for one in every:
         for step in one.graph.steps:
             if not step.existing and not step.is_deployment:
                 found[step.key] = _masked(_change(step, current(step.id)), secrets)
