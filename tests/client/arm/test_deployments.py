@@ -505,6 +505,29 @@ def test_a_linked_template_comes_from_the_stamps_own_blobs(arm: Any, client: Any
             client.deployments.begin_create_or_update("rg", "two", {"properties": properties})
 
 
+def test_a_template_that_links_to_itself_in_a_loop_is_stopped(arm: Any, client: Any) -> None:
+    arm.vhd("account1", "any.vhd")
+    url = "http://127.0.0.1:10000/account1/vhds/self.json"
+    step = nested("[concat('n', copyIndex())]", {})
+    step["copy"] = {"name": "l", "count": 20}
+    step["properties"] = {"mode": "Incremental", "templateLink": {"uri": url}}
+    arm.store.put_block_blob(BlobRef("account1", "vhds", "self.json"), json.dumps(template(step)).encode())
+    properties = {"mode": "Incremental", "templateLink": {"uri": url}}
+    with pytest.raises(HttpResponseError, match=r"nested more than|exceed the limit") as caught:
+        client.deployments.begin_create_or_update("rg", "one", {"properties": properties})
+    assert caught.value.error is not None and caught.value.error.code == "InvalidTemplate"
+
+
+def test_a_secret_that_a_nested_deployment_is_given_is_masked(client: Any) -> None:
+    inner = template(network("v1", tags={"a": "[parameters('p')]"}), parameters={"p": {"type": "string"}})
+    whole = template(
+        nested("inner", inner, p="[parameters('secret')]"), parameters={"secret": {"type": "securestring"}}
+    )
+    foreseen = client.deployments.begin_what_if("rg", "one", body(whole, secret="hush hush")).result()
+    (change,) = foreseen.properties.changes
+    assert change.after["tags"] == {"a": "*******"}
+
+
 def test_keys_are_listed_and_read_by_name(arm: Any, client: Any) -> None:
     account = {
         "type": "Microsoft.Storage/storageAccounts",
