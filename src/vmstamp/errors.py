@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class VmstampError(Exception):
@@ -86,13 +87,14 @@ class Detail:
     code: str
     message: str
     target: str | None = None
+    details: tuple[Detail, ...] = ()
 
 
 class AzureError(VmstampError):
     """An answer in Azure's name.
 
     `status` is the HTTP status, `code` and `message` Azure's own, `target` the property at fault,
-    `details` further entries of the envelope. `headers` are added to the reply.
+    `details` and `additional_info` further entries of the envelope. `headers` are added to the reply.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class AzureError(VmstampError):
         *,
         target: str | None = None,
         details: Sequence[Detail] = (),
+        additional_info: Sequence[dict[str, Any]] = (),
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
@@ -110,4 +113,5 @@ class AzureError(VmstampError):
         self.code = code
         self.target = target
         self.details = tuple(details)
+        self.additional_info = tuple(additional_info)
         self.headers = dict(headers or {})

@@ -9,6 +9,7 @@ plane.close()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.compute.calls import compute_calls
@@ -30,6 +31,10 @@ from vmstamp.arm.network.virtual_networks import VirtualNetworks
 from vmstamp.arm.operations import WORKERS
 from vmstamp.arm.routes import Router
 from vmstamp.arm.storage import StorageAccounts
+from vmstamp.arm.template.deployments import Deployments
+from vmstamp.arm.template.links import BlobLinks, no_links
+from vmstamp.arm.template.request import Fetch
+from vmstamp.arm.template.routes import DeploymentRoutes
 from vmstamp.arm.types import Call, Reply, Request, ResourceType
 from vmstamp.blob.store import BlobStore
 from vmstamp.db import Database
@@ -45,24 +50,33 @@ class ControlPlane:
         settings: Settings,
         *,
         calls: Callable[[Engine], Iterable[Call]] = lambda engine: (),
+        fetch: Fetch = no_links,
+        storage_suffix: str = "",
         clock: Clock = utc_now,
         workers: int = WORKERS,
     ) -> None:
         self.engine = Engine(db, types, settings, clock=clock, workers=workers)
         self._groups = Groups(self.engine)
-        self._router = Router(self.engine, self._groups, calls(self.engine))
+        self._deployments = Deployments(self.engine, clock, fetch, storage_suffix)
+        kind = self._deployments.resource_type()
+        self.engine.types[kind.key] = kind
+        routes = DeploymentRoutes(self._deployments, self.engine)
+        self._router = Router(self.engine, self._groups, routes, calls(self.engine))
+        self._deployments.connect(self._router.handle, self._router.describe_provider)
 
     def handle(self, request: Request) -> Reply:
         return self._router.handle(request)
 
     def recover(self) -> None:
         """Take up the operations that the last run left open; call once, before requests come."""
+        self._deployments.close_orphans()
         for operation in list(self.engine.operations.unfinished()):
-            if not self._groups.resume(operation):
+            if not (self._groups.resume(operation) or self._deployments.resume(operation)):
                 self.engine.resume(operation)
 
     def close(self) -> None:
         """End what runs; what is open is taken up again by the next `recover`."""
+        self._deployments.close()
         self.engine.close()
 
 
@@ -106,4 +120,13 @@ def build(
         accounts = StorageAccounts(engine.catalog, store, blob_endpoint)
         return [*accounts.calls(engine), *compute_calls(engine)]
 
-    return ControlPlane(db, types, settings, calls=calls, clock=clock, workers=workers)
+    return ControlPlane(
+        db,
+        types,
+        settings,
+        calls=calls,
+        fetch=BlobLinks(store, blob_endpoint),
+        storage_suffix=f"localhost:{urlsplit(blob_endpoint).port}",
+        clock=clock,
+        workers=workers,
+    )

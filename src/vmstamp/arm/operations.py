@@ -58,12 +58,24 @@ def error_document(error: AzureError) -> Json:
         document["target"] = error.target
     if error.details:
         document["details"] = [_detail(detail) for detail in error.details]
+    if error.additional_info:
+        document["additionalInfo"] = list(error.additional_info)
     return document
 
 
 def _detail(detail: Detail) -> Json:
     found: Json = {"code": detail.code, "message": detail.message}
-    return {**found, "target": detail.target} if detail.target else found
+    if detail.target:
+        found["target"] = detail.target
+    if detail.details:
+        found["details"] = [_detail(inner) for inner in detail.details]
+    return found
+
+
+def read_detail(document: Json) -> Detail:
+    """A detail from an `error` member, or from one of its `details`."""
+    inner = tuple(read_detail(d) for d in document.get("details", []))
+    return Detail(document["code"], document["message"], document.get("target"), inner)
 
 
 def _stored_error(error: AzureError) -> Json:
@@ -73,13 +85,13 @@ def _stored_error(error: AzureError) -> Json:
 def _read_error(document: Json | None) -> AzureError | None:
     if not document:
         return None
-    details = [Detail(d["code"], d["message"], d.get("target")) for d in document.get("details", [])]
     return AzureError(
         document["status"],
         document["code"],
         document["message"],
         target=document.get("target"),
-        details=details,
+        details=read_detail(document).details,
+        additional_info=document.get("additionalInfo", ()),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from starlette.routing import Route
 from vmstamp.arm.control_plane import ControlPlane
 from vmstamp.arm.faults import invalid_content
 from vmstamp.arm.operations import error_document
+from vmstamp.arm.template.reader import ReadError
+from vmstamp.arm.template.reader import read as read_template
 from vmstamp.arm.types import Reply, Request, azure_fault
 from vmstamp.errors import AzureError, VmstampError
 
@@ -51,6 +54,8 @@ GATEWAY_CODES = {
     "SubscriptionNotFound",
 }
 
+DEPLOYMENT = re.compile(r"/deployments/[^/]+(/validate|/whatIf)?/?$", re.IGNORECASE)
+
 Verify = Callable[[str], object]
 
 
@@ -79,7 +84,7 @@ class _Door:
                 path=http.scope["path"],
                 query={name.lower(): value for name, value in http.query_params.items()},
                 headers={name.lower(): value for name, value in http.headers.items()},
-                body=parse_body(await _read(http)),
+                body=_parse(http.scope["path"], await _read(http)),
                 base=base,
             )
             reply = await run_in_threadpool(self._handle, request)
@@ -137,6 +142,18 @@ def parse_body(data: bytes) -> Any:
         raise invalid_content(f"{error.msg}: line {error.lineno}, position {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise invalid_content("The content is no JSON text in UTF-8") from error
+
+
+def _parse(path: str, data: bytes) -> Any:
+    """A request's body. That of a deployment may hold a template's own text: az puts it in as it is."""
+    if not DEPLOYMENT.search(path) or not data.strip():
+        return parse_body(data)
+    try:
+        return read_template(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise invalid_content("The content is no JSON text in UTF-8") from error
+    except ReadError as error:
+        raise invalid_content(error.message) from error
 
 
 def _no_constant(name: str) -> None:

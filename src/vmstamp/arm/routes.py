@@ -17,6 +17,7 @@ from vmstamp.arm.filters import parse_filter
 from vmstamp.arm.groups import TYPE as GROUP_TYPE
 from vmstamp.arm.groups import Groups
 from vmstamp.arm.shape import Json
+from vmstamp.arm.template.routes import DeploymentRoutes, calculate_hash
 from vmstamp.arm.types import Call, Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
@@ -31,15 +32,21 @@ OPERATION_SEGMENTS = {
     "operationresults": True,
 }
 
+# Types that lists over all types leave out.
+UNLISTED = (GROUP_TYPE.key, "microsoft.resources/deployments")
+
 Words = tuple[str, ...]
 
 
 class Router:
     """Routes requests of one stamp's control plane. `handle` is the one entry; it raises AzureError."""
 
-    def __init__(self, engine: Engine, groups: Groups, calls: Iterable[Call] = ()) -> None:
+    def __init__(
+        self, engine: Engine, groups: Groups, deployments: DeploymentRoutes, calls: Iterable[Call] = ()
+    ) -> None:
         self._engine = engine
         self._groups = groups
+        self._deployments = deployments
         self._embedded = EmbeddedResources(engine)
         self._calls = tuple(calls)
 
@@ -51,11 +58,21 @@ class Router:
         if words[0].lower() == "tenants":
             return _only("GET", request, self._tenants)
         if words[0].lower() == "providers":
-            return self._providers(request, words[1:])
+            return self._in_tenant(request, words[1:])
         if len(words) == 1:
             return _only("GET", request, lambda: Reply(200, {"value": [self._subscription()]}))
         self._check_subscription(words[1])
         return self._in_subscription(request, words[2:])
+
+    def _in_tenant(self, request: Request, words: Words) -> Reply:
+        lower = tuple(word.lower() for word in words)
+        if lower == ("microsoft.resources", "calculatetemplatehash"):
+            return _only("POST", request, lambda: calculate_hash(request))
+        if _of_deployments(words):
+            raise faults.unsupported("A deployment at the tenant's scope")
+        if lower[:2] == ("microsoft.management", "managementgroups"):
+            raise faults.unsupported("A deployment at a management group's scope")
+        return self._providers(request, words)
 
     def _check_subscription(self, given: str) -> None:
         if given.lower() != self._engine.settings.subscription.lower():
@@ -76,6 +93,8 @@ class Router:
             return _only("GET", request, lambda: self._groups.list_page(request, subscription))
         if head == "resourcegroups":
             return self._in_group(request, words[1], words[2:])
+        if head == "providers" and _of_deployments(words[1:]):
+            return self._deployments.handle(request, ResourceId(subscription), words[3:])
         if head == "providers" and len(words) > 1 and not _is_registration(words):
             return self._below_provider(request, ResourceId(subscription), words[1], words[2:])
         if head == "providers":
@@ -91,6 +110,12 @@ class Router:
         if words[0].lower() == "resources" and len(words) == 1:
             self._engine.get_group(id)
             return _only("GET", request, lambda: self._resources(request, id.key))
+        if words[0].lower() == "exporttemplate" and len(words) == 1:
+            return _only("POST", request, lambda: self._deployments.export_group(request, id))
+        if words[0].lower() == "deployments":
+            return self._deployments.handle(request, id, words[1:])
+        if words[0].lower() == "providers" and _of_deployments(words[1:]):
+            return self._deployments.handle(request, id, words[3:])
         if words[0].lower() == "providers" and len(words) > 2:
             return self._below_provider(request, id, words[1], words[2:])
         raise faults.unsupported(f"The request {request.method} '{request.path}'")
@@ -112,7 +137,7 @@ class Router:
     def _resources(self, request: Request, group: str) -> Reply:
         test = parse_filter(request.query.get("$filter", ""))
         found = self._engine.catalog.select(group=group)
-        shown = [self._engine.brief(r) for r in found if r.type != GROUP_TYPE.key and test(r)]
+        shown = [self._engine.brief(r) for r in found if r.type not in UNLISTED and test(r)]
         return Reply(200, {"value": shown})
 
     def _below_provider(self, request: Request, scope: ResourceId, provider: str, words: Words) -> Reply:
@@ -237,6 +262,12 @@ class Router:
             return _only("GET", request, lambda: Reply(200, self._provider(name)))
         return _only("POST", request, lambda: Reply(200, self._provider(name)))
 
+    def describe_provider(self, name: str) -> Json:
+        """What `providers/NAME` shows. Raises AzureError for a provider that is not there."""
+        reply = self._providers(Request("GET", f"/providers/{name}"), (name,))
+        found: Json = reply.body
+        return found
+
     def _provider(self, name: str) -> Json:
         """One provider, always registered: there is nothing to register in one stamp."""
         locations = [self._engine.locations.display_name(n) for n in self._engine.locations.names()]
@@ -285,6 +316,10 @@ def _only(method: str, request: Request, run: Callable[[], Reply]) -> Reply:
     if request.method != method:
         raise method_not_allowed(request)
     return run()
+
+
+def _of_deployments(words: Words) -> bool:
+    return tuple(word.lower() for word in words[:2]) == ("microsoft.resources", "deployments")
 
 
 def _is_registration(words: Words) -> bool:

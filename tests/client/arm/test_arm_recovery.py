@@ -179,8 +179,8 @@ def test_operation_under_way_says_when_to_come_again(arm: Any) -> None:
         (request("PUT", f"{GROUP}/providers/Microsoft.Compute/disks/x", {}), "LocationRequired", "location"),
         (
             request("PUT", f"{GROUP}/providers/Microsoft.Resources/deployments/x", {}),
-            "InvalidResourceType",
-            "deployments",
+            "InvalidRequestContent",
+            "properties",
         ),
         (request("PUT", f"{VM}/extensions/x", {}), "InvalidResourceType", "virtualMachines/extensions"),
     ],

@@ -1,0 +1,109 @@
+"""The functions that depend on nothing but their arguments, a module per subject of Azure's reference.
+
+A function is a record; `find_function` finds it by its name, in which case does not count. Functions that
+look at the deployment (`parameters`, `resourceId`, ...) or take a lambda are in `evaluate.py` and `scope.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError
+from vmstamp.arm.template.values import type_name
+
+MANY = 10_000
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function: `name` as Azure spells it, how many arguments it takes, and what it gives for them."""
+
+    name: str
+    minimum: int
+    maximum: int
+    run: Callable[..., Any]
+
+    def call(self, arguments: Iterable[Any]) -> Any:
+        given = list(arguments)
+        check_count(self.name, len(given), self.minimum, self.maximum)
+        return self.run(*given)
+
+
+def check_count(name: str, given: int, minimum: int, maximum: int) -> None:
+    """Raises ExpressionError in Azure's words when a call has too few or too many arguments."""
+    if minimum <= given <= maximum:
+        return
+    if minimum == maximum:
+        expects = f"expects '{minimum}' argument(s)"
+    elif maximum == MANY:
+        expects = f"expects at least '{minimum}' argument(s)"
+    else:
+        expects = f"expects between '{minimum}' and '{maximum}' arguments"
+    raise ExpressionError(
+        f"The template function '{name}' {expects}, but '{given}' were given. {HELP_FUNCTIONS}"
+    )
+
+
+def wrong_type(name: str, expected: str, value: Any) -> ExpressionError:
+    """`expected` is what the reference says: `an array or a string`."""
+    return ExpressionError(
+        f"The template language function '{name}' expects its parameter to be {expected}. The provided value "
+        f"is of type '{type_name(value)}'. Please see https://aka.ms/arm-functions#{name} for usage details."
+    )
+
+
+def text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise wrong_type(name, "a string", value)
+    return value
+
+
+def integer(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise wrong_type(name, "an integer", value)
+    return value
+
+
+def boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise wrong_type(name, "a boolean", value)
+    return value
+
+
+def array(name: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise wrong_type(name, "an array", value)
+    return value
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise wrong_type(name, "an object", value)
+    return value
+
+
+@cache
+def _functions() -> dict[str, Function]:
+    from vmstamp.arm.template.functions import (
+        addresses,
+        collections,
+        dates,
+        numbers,
+        objects,
+        strings,
+    )
+
+    modules = (addresses, collections, dates, numbers, objects, strings)
+    return {function.name.lower(): function for module in modules for function in module.FUNCTIONS}
+
+
+def find_function(name: str) -> Function | None:
+    return _functions().get(name.lower())
+
+
+def names() -> list[str]:
+    """Every function of this package, as Azure spells it."""
+    return sorted(function.name for function in _functions().values())

@@ -1,0 +1,92 @@
+"""What is known to be wrong with a deployment before anything is done.
+
+Types that the stamp lacks, regions that are not there, and of resources that wait for no other what their own
+type says of their bodies: `parse` is pure, so it can be asked. What a resource that waits would be told
+depends on
+what is made before it; it is told when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vmstamp.arm.engine import Engine, read_body
+from vmstamp.arm.template.expressions import is_expression
+from vmstamp.arm.template.graph import GROUPS, Step
+from vmstamp.arm.template.opened import Opened
+from vmstamp.arm.types import Put, Request
+from vmstamp.errors import AzureError, Detail
+from vmstamp.resource_id import ResourceId
+
+
+def check(engine: Engine, opened: Opened, name: str) -> None:
+    """Raises AzureError: an unknown type by name, or InvalidTemplateDeployment with `details`."""
+    problems: list[AzureError] = []
+    for step in opened.graph.steps:
+        if step.existing or step.is_deployment:
+            continue
+        check_type(engine, step)
+        try:
+            _check_body(engine, step)
+        except AzureError as error:
+            problems.append(error)
+    if problems:
+        raise invalid_deployment(name, problems)
+
+
+def invalid_deployment(name: str, problems: Iterable[AzureError]) -> AzureError:
+    """400: resources' own types refuse what the template says of them."""
+    return AzureError(
+        400,
+        "InvalidTemplateDeployment",
+        f"The template deployment '{name}' is not valid according to the validation procedure. See inner "
+        "errors for "
+        "details.",
+        details=[Detail(error.code, error.message, error.target) for error in problems],
+    )
+
+
+def check_type(engine: Engine, step: Step) -> None:
+    """Raises AzureError that names the type when the stamp does not have it."""
+    if step.kind.lower() == GROUPS or step.id.type.lower() in engine.types:
+        return
+    if len(step.id.types) > 1 and (parent := engine.types.get(step.id.parent.type.lower())):
+        embedded = {name.lower() for name in parent.embedded}
+        if step.id.types[-1].lower() in embedded:
+            return
+    raise engine.unknown_type(step.id.provider, "/".join(step.id.types))
+
+
+def _check_body(engine: Engine, step: Step) -> None:
+    kind = engine.types.get(step.id.type.lower())
+    body = step.preview or {}
+    location = body.get("location")
+    known = isinstance(location, str) and not is_expression(location)
+    if known and not engine.locations.known(engine.locations.normalize(str(location))):
+        label = kind.name if kind else step.kind
+        raise AzureError(
+            400,
+            "LocationNotAvailableForResourceType",
+            f"The provided location '{location}' is not available for resource type '{label}'. List of "
+            "available "
+            f"regions for the resource type is '{','.join(engine.locations.names())}'.",
+        )
+    if kind is None or step.waits or not known or is_open(body) or engine.operations.find_open(step.id):
+        return
+    with engine.db.write():  # parse reads the catalog as if in a request; nothing is stored
+        if engine.catalog.find(ResourceId(step.id.subscription, step.id.group)) is None:
+            return
+        sent = read_body(Request("PUT", str(step.id), body=body))
+        region = engine.locations.normalize(str(location))
+        existing = engine.catalog.find(step.id)
+        kind.parse(Put(step.id, sent, region, existing, step.api_version, engine.catalog))
+
+
+def is_open(value: Any) -> bool:
+    """Whether a body still holds expressions that are put off."""
+    if isinstance(value, str):
+        return is_expression(value)
+    if isinstance(value, dict):
+        return any(map(is_open, value.values()))
+    return isinstance(value, list) and any(map(is_open, value))

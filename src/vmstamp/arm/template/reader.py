@@ -1,0 +1,188 @@
+"""The text of templates and of the bodies that carry them: JSON as Azure's reader takes it.
+
+Beside JSON: comments (`//` and `/* */`), strings over several lines, commas before a closing bracket, and
+names without quotes: az sends `template:{...}` with the file's own text in it. Where each value stands is
+kept
+for messages: objects and arrays are a dict and a list that know it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from vmstamp.errors import VmstampError
+
+MAXIMUM_DEPTH = 100  # objects and arrays within each other
+
+_SPACE = re.compile(r"(?:[ \t\r\n\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_WORDS = {"true": True, "false": False, "null": None}
+
+Place = tuple[int, int]  # line and column, both from 1
+
+
+class Object(dict[str, Any]):
+    """A JSON object; `places` says where each member's value begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, Place] = {}
+
+
+class Array(list[Any]):
+    """A JSON array; `places` says where each item begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[Place] = []
+
+
+def place_of(container: Any, key: str | int) -> Place:
+    """Where a member or an item stands; (0, 0) when its container was not read from text."""
+    if isinstance(container, Object) and isinstance(key, str):
+        return container.places.get(key, (0, 0))
+    if isinstance(container, Array) and isinstance(key, int) and key < len(container.places):
+        return container.places[key]
+    return (0, 0)
+
+
+class ReadError(VmstampError):
+    """A text is no JSON: the message has the path, the line and the position."""
+
+
+def read(text: str) -> Any:
+    """The value of a text. Raises ReadError."""
+    return _Reader(text).read()
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._path: list[str | int] = []
+        self._line = 1
+        self._counted = 0  # up to where lines were counted
+        self._line_start = 0
+
+    def read(self) -> Any:
+        self._space()
+        value = self._value()
+        self._space()
+        if self._at < len(self._text):
+            raise self._error("Additional text found in JSON string after finishing deserializing object")
+        return value
+
+    def _space(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+
+    def _place(self) -> Place:
+        ends = self._text.count("\n", self._counted, self._at)
+        if ends:
+            self._line += ends
+            self._line_start = self._text.rfind("\n", 0, self._at) + 1
+        self._counted = self._at
+        return (self._line, self._at - self._line_start + 1)
+
+    def _error(self, what: str) -> ReadError:
+        line, column = self._place()
+        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self._path).lstrip(".")
+        return ReadError(f"{what}. Path '{path}', line {line}, position {column}.")
+
+    def _unexpected(self, where: str) -> ReadError:
+        if self._at >= len(self._text):
+            return self._error("Unexpected end of content")
+        return self._error(f"{where}: {self._text[self._at]}")
+
+    def _value(self) -> Any:
+        character = self._text[self._at : self._at + 1]
+        if character == "{":
+            return self._object()
+        if character == "[":
+            return self._array()
+        if character == '"':
+            return self._string()
+        if match := _NUMBER.match(self._text, self._at):
+            return self._number(match[0])
+        match = _NAME.match(self._text, self._at)
+        if match is None or match[0] not in _WORDS:
+            raise self._unexpected("Unexpected character encountered while parsing value")
+        self._at = match.end()
+        return _WORDS[match[0]]
+
+    def _number(self, text: str) -> int | float:
+        if len(text) > 400:
+            raise self._error("The number is too long")
+        self._at += len(text)
+        found = json.loads(text)
+        if isinstance(found, float) and found in (float("inf"), float("-inf")):
+            raise self._error("The number is too large")
+        return found  # type: ignore[no-any-return]
+
+    def _string(self) -> str:
+        match = _STRING.match(self._text, self._at)
+        if match is None:
+            raise self._error('Unterminated string. Expected delimiter: "')
+        try:
+            found: str = json.loads(match[0], strict=False)
+        except ValueError as error:
+            raise self._error("Bad JSON escape sequence") from error
+        self._at = match.end()
+        return found
+
+    def _enter(self) -> None:
+        if len(self._path) >= MAXIMUM_DEPTH:
+            raise self._error(f"The reader's MaxDepth of {MAXIMUM_DEPTH} has been exceeded")
+        self._at += 1
+        self._space()
+
+    def _object(self) -> Object:
+        found = Object()
+        self._enter()
+        while not self._text.startswith("}", self._at):
+            name = self._member_name()
+            self._path.append(name)
+            found.places[name] = self._place()
+            found[name] = self._value()
+            self._separator("}")
+            self._path.pop()
+        self._at += 1
+        return found
+
+    def _member_name(self) -> str:
+        if self._text.startswith('"', self._at):
+            name = self._string()
+        elif match := _NAME.match(self._text, self._at):
+            name, self._at = match[0], match.end()
+        else:
+            raise self._unexpected("Invalid property identifier character")
+        self._space()
+        if not self._text.startswith(":", self._at):
+            raise self._unexpected("Invalid character after parsing property name. Expected ':' but got")
+        self._at += 1
+        self._space()
+        return name
+
+    def _array(self) -> Array:
+        found = Array()
+        self._enter()
+        while not self._text.startswith("]", self._at):
+            self._path.append(len(found))
+            found.places.append(self._place())
+            found.append(self._value())
+            self._separator("]")
+            self._path.pop()
+        self._at += 1
+        return found
+
+    def _separator(self, end: str) -> None:
+        self._space()
+        if self._text.startswith(",", self._at):
+            self._at += 1
+            self._space()
+        elif not self._text.startswith(end, self._at):
+            raise self._unexpected("After parsing a value an unexpected character was encountered")

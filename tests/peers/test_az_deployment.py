@@ -1,0 +1,208 @@
+"""`az deployment` on a running stamp: templates with comments, parameters, validate, what-if, operations."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers.programs import PROGRAMS, find_peer
+from vmstamp.run import Completed, run
+
+TIMEOUT = 180.0  # seconds of one run
+
+TEMPLATE = """\
+{
+  // A network and what protects it. Comments reach the server as they are.
+  "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
+  "contentVersion": "1.0.0.0",
+  "parameters": {
+    "prefix": { "type": "string", "minLength": 2, "defaultValue": "net" },
+    "count": { "type": "int", "maxValue": 4 },
+    "secret": { "type": "securestring", "defaultValue": "hidden words" }
+  },
+  "variables": {
+    "name": "[concat(parameters('prefix'),
+                     '-', uniqueString(resourceGroup().id))]" /* over two lines */
+  },
+  "resources": [
+    {
+      "type": "Microsoft.Network/networkSecurityGroups",
+      "apiVersion": "2023-09-01",
+      "name": "[parameters('prefix')]",
+      "location": "[resourceGroup().location]",
+      "properties": {}
+    },
+    {
+      "type": "Microsoft.Network/virtualNetworks",
+      "apiVersion": "2023-09-01",
+      "name": "[format('{0}-{1}', variables('name'), copyIndex())]",
+      "location": "[resourceGroup().location]",
+      "copy": { "name": "networks", "count": "[parameters('count')]" },
+      "dependsOn": [ "[resourceId('Microsoft.Network/networkSecurityGroups', parameters('prefix'))]" ],
+      "properties": {
+        "addressSpace": { "addressPrefixes": [ "[cidrSubnet('10.0.0.0/8', 16, copyIndex())]" ] }
+      }
+    }
+  ],
+  "outputs": {
+    "name": { "type": "string", "value": "[variables('name')]" },
+    "space": {
+      "type": "array",
+      "value": "[reference(concat(variables('name'), '-0')).addressSpace.addressPrefixes]"
+    }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """az turned to a stamp whose home is the test's own."""
+
+    directory: Path
+
+    def run(self, script: str, *, status: int = 0) -> Completed:
+        environment = {
+            "HOME": str(self.directory),
+            "VMSTAMP_HOME": str(self.directory / "home"),
+            "VMSTAMP_ARM_PORT": "0",
+            "VMSTAMP_BLOB_PORT": "0",
+            "VMSTAMP_WAY_OUT": "0",
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
+        }
+        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment, cwd=self.directory)
+        assert done.status == status, f"{done.text}\n{done.stderr.decode(errors='replace')}"
+        return done
+
+    def az(self, words: str) -> Any:
+        text = self.run(f"vmstamp az -- {words} -o json").text
+        return json.loads(text) if text.strip() else None
+
+    def refused(self, words: str) -> str:
+        done = self.run(f"vmstamp az -- {words}", status=1)
+        return done.stderr.decode(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    find_peer("az")
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    (shell.directory / "main.json").write_text(TEMPLATE)
+    parameters = {
+        "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#",
+        "contentVersion": "1.0.0.0",
+        "parameters": {"count": {"value": 2}},
+    }
+    (shell.directory / "parameters.json").write_text(json.dumps(parameters))
+    shell.run("vmstamp up")
+    try:
+        yield shell
+    finally:
+        shell.run("vmstamp down")
+
+
+def test_a_deployment_lives_its_life_by_az(shell: Shell) -> None:
+    shell.az("group create -n rg -l westeurope")
+    given = "-g rg -f main.json -p @parameters.json -p secret='other words'"
+    checked = shell.az(f"deployment group validate {given}")
+    assert checked["properties"]["provisioningState"] == "Succeeded"
+    foreseen = shell.az(f"deployment group what-if {given} --no-pretty-print")
+    assert [change["changeType"] for change in foreseen["changes"]] == ["Create"] * 3
+
+    made = shell.az(f"deployment group create {given} -n one")
+    properties = made["properties"]
+    assert properties["provisioningState"] == "Succeeded"
+    assert properties["outputs"]["space"]["value"] == ["10.0.0.0/16"]
+    assert properties["parameters"]["secret"] == {"type": "SecureString"}
+    assert len(properties["outputResources"]) == 3
+    shown = shell.run("vmstamp az -- deployment group show -g rg -n one -o json").text
+    assert "other words" not in shown and "hidden words" not in shown
+    assert json.loads(shown)["properties"]["correlationId"] == properties["correlationId"]
+
+    networks = shell.az("network vnet list -g rg")
+    name = properties["outputs"]["name"]["value"]
+    assert [one["name"] for one in networks] == [f"{name}-0", f"{name}-1"]
+    operations = shell.az("deployment operation group list -g rg -n one")
+    kinds = [one["properties"]["provisioningOperation"] for one in operations]
+    assert kinds == ["Create"] * 3 + ["EvaluateDeploymentOutput"]
+    exported = shell.az("deployment group export -g rg -n one")
+    assert exported["parameters"]["count"] == {"maxValue": 4, "type": "int"}
+    assert [one["name"] for one in shell.az("deployment group list -g rg")] == ["one"]
+
+    again = shell.az(f"deployment group what-if {given} --no-pretty-print")
+    assert {change["changeType"] for change in again["changes"]} == {"NoChange"}
+    whole = shell.az("group export -n rg")
+    assert len(whole["resources"]) == 3
+    shell.az("deployment group delete -g rg -n one")
+    assert shell.az("deployment group list -g rg") == []
+
+
+def test_what_is_wrong_is_told_before_anything_is_made(shell: Shell) -> None:
+    shell.az("group create -n wrong -l westeurope")
+    said = shell.refused("deployment group create -g wrong -f main.json -p count=5")
+    assert "InvalidTemplate" in said and "less than or equal to '4'" in said and "line '7'" in said
+    said = shell.refused("deployment group validate -g wrong -f main.json -p count=1 -p prefix=x")
+    assert "greater than or equal to '2'" in said
+    said = shell.refused("deployment group create -g wrong -f main.json -p count=1 -p color=red")
+    assert "color" in said
+    assert shell.az("resource list -g wrong") == []
+
+
+def test_a_deployment_to_the_subscription_makes_groups(shell: Shell) -> None:
+    template = {
+        "$schema": "https://schema.management.azure.com/schemas/2018-05-01/subscriptionDeploymentTemplate.json#",
+        "contentVersion": "1.0.0.0",
+        "resources": [
+            {
+                "type": "Microsoft.Resources/resourceGroups",
+                "apiVersion": "2022-09-01",
+                "name": "made",
+                "location": "[deployment().location]",
+            }
+        ],
+        "outputs": {
+            "id": {
+                "type": "string",
+                "value": "[subscriptionResourceId('Microsoft.Resources/resourceGroups', 'made')]",
+            }
+        },
+    }
+    (shell.directory / "subscription.json").write_text(json.dumps(template))
+    made = shell.az("deployment sub create -l northeurope -n two -f subscription.json")
+    assert made["properties"]["outputs"]["id"]["value"].endswith("/resourceGroups/made")
+    assert shell.az("group show -n made")["location"] == "northeurope"
+    assert [one["name"] for one in shell.az("deployment sub list")] == ["two"]
+
+
+def test_what_vm_create_would_deploy_is_valid(shell: Shell) -> None:
+    shell.az("group create -n machines -l local")
+    shell.az("storage account create -n acct1 -g machines -l local --sku Standard_LRS")
+    words = shell.az("storage account show-connection-string -n acct1 -g machines")["connectionString"]
+    shell.run("truncate -s 1M disk.raw; vmstamp disk convert disk.raw disk.vhd")
+    shell.az(f"storage container create -n disks --connection-string '{words}'")
+    shell.az(
+        f"storage blob upload -c disks -n disk.vhd -f disk.vhd --no-progress --connection-string '{words}'"
+    )
+    url = json.loads(shell.run("vmstamp status --json").text)["blob"] + "/acct1/disks/disk.vhd"
+    image = f"image create -g machines -n image1 --os-type Linux --hyper-v-generation V2 --source {url}"
+    shell.az(image)
+    create = "vm create -g machines -n vm1 --image image1 --size Standard_B1s --nsg-rule SSH"
+    shell.run("ssh-keygen -q -t ed25519 -N '' -f key")
+    checked = shell.az(f"{create} --admin-username someone --ssh-key-values key.pub --validate")
+    assert checked["properties"]["provisioningState"] == "Succeeded"
+    made = {one["id"].split("/")[7] for one in checked["properties"]["validatedResources"]}
+    assert made == {
+        "virtualNetworks",
+        "networkSecurityGroups",
+        "publicIPAddresses",
+        "networkInterfaces",
+        "virtualMachines",
+    }
+    secret = "Abc-123-xyz-789"
+    signed_in = f"--admin-username someone --admin-password {secret} --authentication-type password"
+    assert secret not in shell.run(f"vmstamp az -- {create} {signed_in} --validate -o json").text
