@@ -13,8 +13,8 @@ import pytest
 from tests.boot.road import Stamp, stamp_in
 from vmstamp import disk
 from vmstamp.guest.edits import Edit, Remove, Run, Symlink, Write
-from vmstamp.guest.fs import Files, open_root
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.files.fs import Files, open_root
+from vmstamp.guest.workshop.rework import rework
 
 GRUB = "/boot/grub/grub.cfg"
 AGENTS = ("cloud-init", "waagent")
@@ -32,7 +32,9 @@ def plain(files: Files) -> Iterator[Edit]:
     root, rest = fstab.splitlines()[0].split(maxsplit=1)
     assert root.startswith("UUID=")
     yield Write("/etc/fstab", f"/dev/vda2 {rest}\n/dev/vda5 none swap sw 0 0\n".encode())
-    yield Write("/etc/udev/rules.d/70-persistent-net.rules", b'ATTR{address}=="52:54:00:1:2:3", NAME="eth7"\n')
+    yield Write(
+        "/etc/udev/rules.d/70-persistent-net.rules", b'ATTR{address}=="52:54:00:1:2:3", NAME="eth7"\n'
+    )
     yield Write("/etc/cloud/cloud-init.disabled", b"")
     for name in files.list("/etc/cloud/cloud.cfg.d"):
         yield Remove(f"/etc/cloud/cloud.cfg.d/{name}")
@@ -63,7 +65,12 @@ def test_a_plain_debian_is_mended_and_provisioned_by_its_own_agent(tmp_path: Pat
         spoiled(stamp, "plain")
         before = stamp.json("doctor plain.vhdx", status=1)
         failing = {one["id"] for one in before["findings"] if one["status"] == "fail"}
-        assert {"fstab-device-names", "agent-any", "ci-datasource", "module-blacklist-provisioning"} <= failing
+        assert {
+            "fstab-device-names",
+            "agent-any",
+            "ci-datasource",
+            "module-blacklist-provisioning",
+        } <= failing
         stamp.vmstamp("doctor plain.vhdx --fix -o mended.vhdx")
         assert stamp.json("doctor mended.vhdx")["fit"]
         assert stamp.json("doctor plain.vhdx", status=1)["counts"] == before["counts"]  # it was not touched

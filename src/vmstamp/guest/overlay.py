@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts, find_loaders, gather_guest
-from vmstamp.guest.fs import MAX_LINKS, Files
-from vmstamp.guest.volume import Kind, Node, Tree
+from vmstamp.guest.files.fs import MAX_LINKS, Files
+from vmstamp.guest.files.volume import Kind, Node, Tree
 
 # What cannot be laid over: its outcome shows only when it is done.
 Unforeseen = Run | SetValue | DeleteValue

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from weakref import WeakKeyDictionary
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 DPKG_STATUS = "/var/lib/dpkg/status"
 DPKG_STATUS_DIRECTORY = "/var/lib/dpkg/status.d"  # of images without dpkg itself

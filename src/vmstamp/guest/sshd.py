@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.globs import expand
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.globs import expand
 from vmstamp.guest.services import UNIT_DIRECTORIES
 
 PROGRAMS = ("/usr/sbin/sshd", "/usr/bin/sshd")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.fs import Files
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.packages import find_program
 from vmstamp.guest.services import find_unit, is_masked, read_unit, starts_at_boot, unit_values

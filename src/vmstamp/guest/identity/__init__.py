@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmstamp.disk.base import Disk
-from vmstamp.guest.fs import Files, Survey, no_operating_system, survey
+from vmstamp.guest.files.fs import Files, Survey, no_operating_system, survey
 from vmstamp.guest.identity import agents, machine, never, people, software, traces
 from vmstamp.guest.identity.step import Guest, Severity, Step, plain
 from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from vmstamp.guest import agents
 from vmstamp.guest.edits import Edit, Run, Symlink, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.identity.step import (
     Default,
     Found,
@@ -30,6 +29,7 @@ from vmstamp.guest.identity.step import (
     together,
     writing,
 )
+from vmstamp.guest.provisioning import agents
 from vmstamp.guest.services import find_unit
 
 MACHINE_ID = "/etc/machine-id"

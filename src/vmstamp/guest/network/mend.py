@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact, without_lines
 from vmstamp.guest.network.ifcfg import RED_HAT, SUSE
 from vmstamp.guest.network.ifupdown import INTERFACES

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import WINDOWS_HIVE, Files
+from vmstamp.guest.files.fs import WINDOWS_HIVE, Files
 from vmstamp.guest.system import OperatingSystem
 from vmstamp.guest.windows.hive import Data, Hive, Value, printable
 

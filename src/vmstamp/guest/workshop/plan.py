@@ -25,8 +25,8 @@ from vmstamp.guest.edits import (
     Write,
     describe,
 )
-from vmstamp.guest.fs import OS_RELEASE, Content, Survey, find_source, no_operating_system
-from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.files.fs import OS_RELEASE, Content, Survey, find_source, no_operating_system
+from vmstamp.guest.files.fstab import Mount, parse_fstab
 from vmstamp.guest.system import find_architecture
 from vmstamp.run import find_program
 
