@@ -177,8 +177,12 @@ def _joined(path: str, target: str) -> str:
 
 
 def lay_over(facts: Facts, overlay: Overlay) -> Facts:
-    """The facts of the disk as read, with what the edited files tell instead: the guest's and its ESP's."""
-    changed = replace(facts, files=overlay, survey=replace(facts.survey, files=overlay))
+    """The facts of the disk as read, with what the edited files tell instead: the guest's and its ESP's.
+
+    Their files are a view of the overlay as it is now, for readers keep what they have read of one Files.
+    """
+    view = Files(overlay.trees)
+    changed = replace(facts, files=view, survey=replace(facts.survey, files=view))
     esp = _esp_tree(facts, overlay)
     if esp is not None:
         files = Files({"/": esp})

@@ -266,3 +266,9 @@ def test_the_facts_after_a_plan_are_those_of_all_its_edits(guests: Any) -> None:
     assert diagnose_facts(planned.after, checks).fit
     assert not diagnose_facts(facts, checks).fit, "the facts before stay"
     assert not plan_mends(facts, [adds("1", Run(("update-grub",)))]).is_foreseen
+
+
+def test_what_an_edit_enables_is_seen_by_the_check_after_it(guests: Any) -> None:
+    unit = "/etc/systemd/system/multi-user.target.wants/walinuxagent.service"
+    planned = plan_mends(guests.facts({unit: None}), select(["wa-present"]))
+    assert [mend.expected for mend in planned.mends] == [Status.PASS]
