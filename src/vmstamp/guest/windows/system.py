@@ -152,10 +152,6 @@ class Windows:
         return int(text) if text.isdecimal() and len(text) < 10 else 0
 
     @cached_property
-    def edition(self) -> str:
-        return printable(self.text("SOFTWARE", VERSION_KEY, "EditionID"), MAX_NAME)
-
-    @cached_property
     def is_server(self) -> bool:
         return self.text("SOFTWARE", VERSION_KEY, "InstallationType").startswith("Server")
 
