@@ -25,7 +25,7 @@ from uuid import UUID
 
 from tests import populate
 from vmstamp.disk.partitions import EFI_SYSTEM, LINUX_FILE_SYSTEM, NewPartition, build_gpt
-from vmstamp.guest import uml
+from vmstamp.guest.workshop import uml
 from vmstamp.run import find_program, run
 
 MIB = 1024 * 1024

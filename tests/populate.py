@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "src"))
 
-from vmstamp.guest.inside import devices, kernel
+from vmstamp.guest.workshop.inside import devices, kernel
 
 STATUS_AT = 4 * 1024 * 1024
 

@@ -13,8 +13,8 @@ import pytest
 from tests.boot.road import Stamp, stamp_in
 from vmstamp import disk
 from vmstamp.guest.edits import Edit, Remove, Run, Symlink, Write
-from vmstamp.guest.fs import Files, open_root
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.files.fs import Files, open_root
+from vmstamp.guest.workshop.rework import rework
 
 GRUB = "/boot/grub/grub.cfg"
 AGENTS = ("cloud-init", "waagent")

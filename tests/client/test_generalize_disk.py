@@ -13,7 +13,7 @@ import pytest
 
 import vmstamp.disk
 from tests.guests import make_disk, make_hive, make_windows
-from vmstamp.guest.fs import open_root
+from vmstamp.guest.files.fs import open_root
 from vmstamp.guest.identity import read_identity
 from vmstamp.run import Completed, run
 

@@ -25,9 +25,9 @@ from vmstamp.disk import convert
 from vmstamp.disk import open as open_disk
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
-from vmstamp.guest.fs import Files, open_root
-from vmstamp.guest.uml import Uml
-from vmstamp.guest.workshop import Outcome, rework
+from vmstamp.guest.files.fs import Files, open_root
+from vmstamp.guest.workshop.rework import Outcome, rework
+from vmstamp.guest.workshop.uml import Uml
 from vmstamp.run import run, spawn
 
 MIB = 1024 * 1024
@@ -76,7 +76,7 @@ def uml_processes() -> list[int]:
                 mine = (process / "environ").read_bytes()
             except OSError:
                 continue
-            if b"guest/inside/executor.py" in words and f"VMSTAMP_TEST={os.getpid()}".encode() in mine:
+            if b"workshop/inside/executor.py" in words and f"VMSTAMP_TEST={os.getpid()}".encode() in mine:
                 found.append(int(process.name))
     return found
 
@@ -362,7 +362,7 @@ import sys
 from pathlib import Path
 from vmstamp.disk import open as open_disk
 from vmstamp.guest.edits import Write
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.workshop.rework import rework
 edits = [Write(f"/etc/file{number}", bytes(1000)) for number in range(2000)]
 with open_disk(sys.argv[1]) as disk:
     rework(disk, edits, Path(sys.argv[2]), progress=lambda stage, count: print(stage, flush=True))
@@ -410,7 +410,7 @@ import os, sys
 from pathlib import Path
 from vmstamp.disk import open as open_disk
 from vmstamp.guest.edits import Write
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.workshop.rework import rework
 assert os.geteuid()
 with open_disk(sys.argv[1]) as disk:
     print(rework(disk, [Write("/root/private", b"x")], Path(sys.argv[2])).changed)

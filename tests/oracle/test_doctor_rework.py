@@ -13,8 +13,8 @@ from vmstamp import disk
 from vmstamp.cli import doctor_fix
 from vmstamp.cli.render import Console
 from vmstamp.guest.doctor import diagnose
-from vmstamp.guest.fs import open_root
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.files.fs import open_root
+from vmstamp.guest.workshop.rework import rework
 
 pytestmark = pytest.mark.skipif(
     not all(shutil.which(tool) for tool in ("mkfs.ext4", "mformat", "mcopy", "linux.uml")),

@@ -18,13 +18,13 @@ import vmstamp.disk
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, NewPartition, build_gpt
 from vmstamp.errors import DiskError, GuestError
+from vmstamp.guest.files.fs import Files, open_root, survey
+from vmstamp.guest.files.probe import probe
+from vmstamp.guest.files.volume import Kind, Volume
+from vmstamp.guest.files.window import Window
 from vmstamp.guest.finding import Status
-from vmstamp.guest.fs import Files, open_root, survey
 from vmstamp.guest.identity import read_identity
 from vmstamp.guest.inspect import inspect, require_bootable
-from vmstamp.guest.probe import probe
-from vmstamp.guest.volume import Kind, Volume
-from vmstamp.guest.window import Window
 
 MIB = 1024 * 1024
 EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")

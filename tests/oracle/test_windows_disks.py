@@ -31,10 +31,10 @@ from tests.unit.guest.windows_guests import (
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import EFI_SYSTEM, MICROSOFT_BASIC_DATA, NewPartition, build_gpt
 from vmstamp.errors import GuestError
+from vmstamp.guest.files.fs import Files, open_root, survey
+from vmstamp.guest.files.volume import Kind
 from vmstamp.guest.finding import Status
-from vmstamp.guest.fs import Files, open_root, survey
 from vmstamp.guest.inspect import Report, inspect
-from vmstamp.guest.volume import Kind
 
 MIB = 1 << 20
 ESP_SIZE, NTFS_SIZE = 4 * MIB, 64 * MIB

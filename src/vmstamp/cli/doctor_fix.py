@@ -15,7 +15,7 @@ from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.doctor import Diagnosis, Plan, diagnose, diagnose_facts, plan_mends, to_be_fixed
 from vmstamp.guest.edits import Edit
-from vmstamp.guest.fs import Survey
+from vmstamp.guest.files.fs import Survey
 
 STEM_END = ".doctored"
 # What is written of a disk of this (format, subformat); what is not here becomes a VHDX.
@@ -36,7 +36,7 @@ COPYING = ("copy", "write")  # the stages of a rework that count bytes
 
 
 class Rework(Protocol):
-    """What carries edits out: `vmstamp.guest.workshop.rework`. An `output` that is the source is replaced."""
+    """What carries edits out: `workshop.rework.rework`. An `output` that is the source is replaced."""
 
     def __call__(
         self,

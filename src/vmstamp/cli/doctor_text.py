@@ -78,9 +78,16 @@ def summary_lines(source: str, found: Diagnosis, width: int) -> list[str]:
     lines = _wrapped(f"{shown(source)}: {', '.join(part for part in what if part)}", width)
     lines += _wrapped(verdict_text(found), width, colour="green" if found.fit else "red")
     if found.leftovers and not facts.target.without_identity:
-        text = f"not generalized: {_count(len(found.leftovers), 'leftover')} (vmstamp generalize {source})"
-        lines += _wrapped(f"{text}; as it is, a specialized disk", width)
+        lines += _wrapped(leftovers_text(source, found), width)
     return lines
+
+
+def leftovers_text(source: str, found: Diagnosis) -> str:
+    """What the leftovers make of a disk of which nothing was said."""
+    count, command = _count(len(found.leftovers), "leftover"), f"vmstamp generalize {shown(source)}"
+    if found.generalized:
+        return f"generalized; {count} that are no identity ({command})"
+    return f"not generalized: {count} ({command}); as it is, a specialized disk"
 
 
 def verdict_text(found: Diagnosis) -> str:

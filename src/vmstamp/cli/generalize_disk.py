@@ -13,7 +13,7 @@ from vmstamp.cli.render import Reporter, Tally, shown, table
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import Survey
+from vmstamp.guest.files.fs import Survey
 from vmstamp.guest.generalize import Plan, look, plan, plan_windows
 from vmstamp.guest.identity import Identity, Leftover, Severity, read_identity
 from vmstamp.guest.identity.step import Choice, Default, Step
@@ -127,7 +127,7 @@ def carry_out(
     with report.bar(place.path.name) as bar:
         tally = Tally(bar, 2 * total)  # copied, then written
         if planned.edits:
-            from vmstamp.guest.workshop import rework
+            from vmstamp.guest.workshop.rework import rework
 
             rework(
                 held,

@@ -18,6 +18,7 @@ from vmstamp.guest.checks.container import mended_by_upload
 from vmstamp.guest.edits import Edit, Run, describe
 from vmstamp.guest.facts import ANY_TARGET, Facts, Target, gather
 from vmstamp.guest.finding import Check, Finding, Severity, Status, judge
+from vmstamp.guest.identity import doubts_of
 from vmstamp.guest.overlay import Overlay, Unforeseen, lay_over
 from vmstamp.guest.system import OperatingSystem
 
@@ -32,7 +33,8 @@ class Diagnosis:
     """What the checks found on `facts`, in their order.
 
     `mended`: the ids of failures that `vmstamp upload` mends on the way; they do not count. `identity`: the
-    ids of the checks of identity. `fixable`: what is bad and has edits that mend it.
+    ids of the checks of identity, `traces` those of them that keep no disk from being generalized. `fixable`:
+    what is bad and has edits that mend it.
     """
 
     facts: Facts = field(repr=False)
@@ -40,6 +42,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     mended: frozenset[str]
     identity: frozenset[str]
+    traces: frozenset[str]
     fixable: frozenset[str]
 
     @property
@@ -58,14 +61,20 @@ class Diagnosis:
 
     @property
     def leftovers(self) -> tuple[Finding, ...]:
-        """What of a machine's identity is left."""
+        """What of a machine is left, traces too."""
         return tuple(f for f in self.findings if f.id in self.identity and f.status in BAD)
 
     @property
     def generalized(self) -> bool | None:
-        """Whether no identity is left; None when no check asked."""
+        """Whether no identity is left, by what was asked; None when no check asked.
+
+        As `read_identity` says it: traces do not count, and what cannot be known does.
+        """
         asked = any(f.id in self.identity and f.status is not Status.NOT_APPLICABLE for f in self.findings)
-        return not self.leftovers if asked else None
+        if not asked:
+            return None
+        left = any(finding.id not in self.traces for finding in self.leftovers)
+        return not left and not any(doubts_of(self.facts.survey))
 
     def of(self, status: Status) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.status is status)
@@ -135,16 +144,15 @@ def diagnose_facts(facts: Facts, checks: Sequence[Check] = CHECKS) -> Diagnosis:
         findings,
         mended=mended_by_upload(facts.disk),
         identity=frozenset(check.id for check in checks if check.identity),
+        traces=frozenset(check.id for check in checks if check.trace),
         fixable=frozenset(check.id for check in checks if check.id in bad and edits_of(check, facts)),
     )
 
 
 def edits_of(check: Check, facts: Facts) -> tuple[Edit, ...]:
     """The edits that mend what the check found; () when it cannot be mended offline."""
-    if check.fix is None:
-        return ()
     try:
-        return tuple(check.fix(facts))
+        return tuple(check.fix(facts)) if check.fix is not None and check.applies(facts) else ()
     except VmstampError:  # what could not be read cannot be mended either
         return ()
 

@@ -9,16 +9,17 @@ from typing import Literal
 
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import BIOS_BOOT, EFI_SYSTEM
-from vmstamp.guest import agents, system
-from vmstamp.guest.cloud_config import CloudConfig, read_cloud_config
-from vmstamp.guest.entries import find_boot_entries
-from vmstamp.guest.fs import Content, Files, Survey, survey
-from vmstamp.guest.fstab import Mount, parse_fstab
-from vmstamp.guest.grub import BootEntry
-from vmstamp.guest.kernel import Kernels
+from vmstamp.guest import system
+from vmstamp.guest.boot.entries import find_boot_entries
+from vmstamp.guest.boot.grub import BootEntry
+from vmstamp.guest.boot.kernel import Kernels
+from vmstamp.guest.files.fs import Content, Files, Survey, survey
+from vmstamp.guest.files.fstab import Mount, parse_fstab
 from vmstamp.guest.network.survey import Network, read_network
 from vmstamp.guest.packages import find_packages
-from vmstamp.guest.reporter import find_reporter
+from vmstamp.guest.provisioning import agents
+from vmstamp.guest.provisioning.cloud_config import CloudConfig, read_cloud_config
+from vmstamp.guest.provisioning.reporter import find_reporter
 from vmstamp.guest.sshd import Sshd, read_sshd
 from vmstamp.guest.windows.system import Windows, find_windows
 

@@ -71,7 +71,8 @@ class Check:
     `id` never changes, `why` is what would happen on Azure, `source` who says so, `mend` what to do.
     `applies` says whether the question makes sense for these facts; `run` answers it (pure but for reads of
     the disk; GuestError where the guest cannot be read). `generations` are those of VM that it is about.
-    `identity` is for checks of what a generalized disk must not have and a specialized one keeps on purpose.
+    `identity` is for checks of what a generalized disk must not have and a specialized one keeps on purpose;
+    `trace` for those of them whose leftovers do not keep a disk from being called generalized.
     `fix` gives the edits that mend what `run` found (pure; empty when this case cannot be mended offline);
     None when it never can be.
     """
@@ -86,6 +87,7 @@ class Check:
     mend: str
     generations: tuple[int, ...] = (1, 2)
     identity: bool = False
+    trace: bool = False
     fix: Callable[[Facts], Iterable[Edit]] | None = None
 
 

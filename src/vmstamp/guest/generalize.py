@@ -14,7 +14,7 @@ from typing import Any
 from vmstamp.disk.base import Disk
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Edit, Empty, Remove, Run, Write, describe
-from vmstamp.guest.fs import Survey, no_operating_system, survey
+from vmstamp.guest.files.fs import Survey, no_operating_system, survey
 from vmstamp.guest.identity import STEPS, Identity, identity_in
 from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Severity, Step, plain
 from vmstamp.guest.overlay import Overlay

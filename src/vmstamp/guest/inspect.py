@@ -11,12 +11,12 @@ from typing import Any
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import PartitionTable
 from vmstamp.errors import GuestError
-from vmstamp.guest.agents import CloudInit, WaAgent
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.facts import Facts, gather
+from vmstamp.guest.files.fs import Content
+from vmstamp.guest.files.probe import OPAQUE
 from vmstamp.guest.finding import Finding, Status, judge
-from vmstamp.guest.fs import Content
-from vmstamp.guest.probe import OPAQUE
+from vmstamp.guest.provisioning.agents import CloudInit, WaAgent
 from vmstamp.guest.sshd import has_ssh_server
 from vmstamp.guest.system import OperatingSystem
 

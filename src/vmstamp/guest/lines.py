@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 
 def find_exact(files: Files, path: str, limit: int) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts, find_loaders, gather_guest
-from vmstamp.guest.fs import MAX_LINKS, Files
-from vmstamp.guest.volume import Kind, Node, Tree
+from vmstamp.guest.files.fs import MAX_LINKS, Files
+from vmstamp.guest.files.volume import Kind, Node, Tree
 
 # What cannot be laid over: its outcome shows only when it is done.
 Unforeseen = Run | SetValue | DeleteValue
@@ -177,8 +177,12 @@ def _joined(path: str, target: str) -> str:
 
 
 def lay_over(facts: Facts, overlay: Overlay) -> Facts:
-    """The facts of the disk as read, with what the edited files tell instead: the guest's and its ESP's."""
-    changed = replace(facts, files=overlay, survey=replace(facts.survey, files=overlay))
+    """The facts of the disk as read, with what the edited files tell instead: the guest's and its ESP's.
+
+    Their files are a view of the overlay as it is now, for readers keep what they have read of one Files.
+    """
+    view = Files(overlay.trees)
+    changed = replace(facts, files=view, survey=replace(facts.survey, files=view))
     esp = _esp_tree(facts, overlay)
     if esp is not None:
         files = Files({"/": esp})

@@ -12,10 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from weakref import WeakKeyDictionary
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 DPKG_STATUS = "/var/lib/dpkg/status"
-DPKG_STATUS_DIRECTORY = "/var/lib/dpkg/status.d"  # of images without dpkg itself
 STATUS_LIMIT = 16 * 1024 * 1024  # bytes; a full desktop has 4 MiB
 
 PROGRAM_DIRECTORIES = (

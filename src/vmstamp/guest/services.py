@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.packages import find_package_version as find_package_version
 
 # The administrator's first: the first that has a unit of the name decides.

@@ -10,15 +10,18 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.globs import expand
-from vmstamp.guest.services import UNIT_DIRECTORIES
+from vmstamp.guest.edits import Write
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.globs import expand
+from vmstamp.guest.packages import find_program
+from vmstamp.guest.services import UNIT_DIRECTORIES, find_unit, read_unit, unit_values
 
 PROGRAMS = ("/usr/sbin/sshd", "/usr/bin/sshd")
 UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 SSH_DIRECTORY = "/etc/ssh"
 CONFIGURATIONS = ("/etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")  # SUSE: the vendor's below /usr/etc
 DROP_INS = "/etc/ssh/sshd_config.d"
+KEY_DROP_IN = "10-host-keys.conf"
 
 FILE_LIMIT = 256 * 1024  # bytes of one file
 FILE_COUNT = 200
@@ -148,3 +151,18 @@ def _makes_keys(files: Files, path: str) -> bool:
         return path.endswith((".service", ".target"))
     text = files.find_text(path, 64 * 1024) or ""
     return "ssh-keygen" in text or "sshd-gen-keys-start" in text  # the latter SUSE's
+
+
+def host_key_drop_in(files: Files) -> Write | None:
+    """ssh-keygen -A as the first of what sshd's unit starts; None when there is no such unit or program.
+
+    The unit's own ExecStartPre lines (Debian: a test of the configuration, which needs the keys) are said
+    again behind it, for the empty one clears the list. Spec: systemd.service(5), systemd.unit(5).
+    """
+    unit = next((unit for unit in UNITS if unit.endswith(".service") and find_unit(files, unit)), None)
+    maker = find_program(files, "ssh-keygen")
+    if unit is None or maker is None:
+        return None
+    own = unit_values(read_unit(files, unit), "ExecStartPre")
+    lines = ["[Service]", "ExecStartPre=", *(f"ExecStartPre={command}" for command in (f"{maker} -A", *own))]
+    return Write(f"/etc/systemd/system/{unit}.d/{KEY_DROP_IN}", ("\n".join(lines) + "\n").encode())

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import OS_RELEASE, Files
+from vmstamp.guest.files.fs import OS_RELEASE, Files
 
 # ELF e_machine (System V gABI) to the kernel's own name of the architecture.
 _MACHINES = {0x3E: "x86_64", 0xB7: "aarch64", 0x03: "i686", 0x28: "arm", 0xF3: "riscv64", 0x15: "ppc64le"}

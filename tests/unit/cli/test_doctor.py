@@ -23,8 +23,8 @@ from vmstamp.disk import Disk
 from vmstamp.errors import GuestError
 from vmstamp.guest.doctor import diagnose, select
 from vmstamp.guest.edits import Edit, Write
+from vmstamp.guest.files.fs import Survey
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed
-from vmstamp.guest.fs import Survey
 
 MIB = 1024 * 1024
 pytestmark = pytest.mark.skipif(

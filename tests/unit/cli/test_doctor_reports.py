@@ -24,8 +24,8 @@ from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.doctor import Diagnosis, Mend, Plan, diagnose_facts
 from vmstamp.guest.edits import Run, Write
 from vmstamp.guest.facts import Boot, Facts, Mode, Target
+from vmstamp.guest.files.fs import Survey
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.fs import Survey
 from vmstamp.guest.system import OperatingSystem
 
 MIB = 1024 * 1024

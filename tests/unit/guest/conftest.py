@@ -17,9 +17,9 @@ from vmstamp.disk.partitions import LINUX_FILE_SYSTEM, Partition, PartitionTable
 from vmstamp.errors import GuestError
 from vmstamp.extents import Extent
 from vmstamp.guest.facts import Boot, Facts, gather_guest
-from vmstamp.guest.fs import Content, Files, Survey
-from vmstamp.guest.probe import FileSystem
-from vmstamp.guest.volume import Kind, Node
+from vmstamp.guest.files.fs import Content, Files, Survey
+from vmstamp.guest.files.probe import FileSystem
+from vmstamp.guest.files.volume import Kind, Node
 
 MIB = 1024 * 1024
 EFI_SYSTEM = UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")

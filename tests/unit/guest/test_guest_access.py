@@ -116,8 +116,8 @@ def test_the_host_key_drop_in_keeps_the_commands_of_the_unit() -> None:
     assert fix
     (edit,) = fix(facts)
     assert isinstance(edit, Write)
-    assert edit.path == "/etc/systemd/system/ssh.service.d/10-vmstamp-host-keys.conf"
-    assert edit.data.decode().splitlines()[1:] == [
+    assert edit.path == "/etc/systemd/system/ssh.service.d/10-host-keys.conf"
+    assert edit.data.decode().splitlines() == [
         "[Service]",
         "ExecStartPre=",
         "ExecStartPre=/usr/bin/ssh-keygen -A",

@@ -13,12 +13,18 @@ import pytest
 from tests.unit.guest import trees
 from tests.unit.guest.apply import apply
 from tests.unit.guest.conftest import memory_facts, memory_files
-from vmstamp.guest.agents import find_waagent, read_waagent_options
 from vmstamp.guest.checks import agent, cloud_init, waagent
-from vmstamp.guest.cloud_config import read_cloud_config
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Status, judge
-from vmstamp.guest.reporter import SCRIPT_PATH, UNIT, find_reporter, reporter_edits, reporter_script
+from vmstamp.guest.provisioning.agents import find_waagent, read_waagent_options
+from vmstamp.guest.provisioning.cloud_config import read_cloud_config
+from vmstamp.guest.provisioning.reporter import (
+    SCRIPT_PATH,
+    UNIT,
+    find_reporter,
+    reporter_edits,
+    reporter_script,
+)
 from vmstamp.run import run
 
 Changes = Mapping[str, str | None]

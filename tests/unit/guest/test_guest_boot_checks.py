@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from vmstamp.disk.partitions import PartitionTable
+from vmstamp.guest.boot.grub import BootEntry
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.edits import Edit, Remove, Run, Symlink, Write
+from vmstamp.guest.files.fs import Content
+from vmstamp.guest.files.fstab import CommandLine
+from vmstamp.guest.files.lvm import LogicalVolume
+from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Check, Status, judge
-from vmstamp.guest.fs import Content
-from vmstamp.guest.fstab import CommandLine
-from vmstamp.guest.grub import BootEntry
-from vmstamp.guest.lvm import LogicalVolume
-from vmstamp.guest.probe import FileSystem
 
 MIB = 1024 * 1024
 BY_ID: dict[str, Check] = {check.id: check for check in CHECKS}

@@ -20,11 +20,11 @@ import zstandard
 from vmstamp import disk
 from vmstamp.disk.base import Disk
 from vmstamp.errors import GuestError
-from vmstamp.guest.btrfs import Btrfs
-from vmstamp.guest.fs import Files, survey
-from vmstamp.guest.probe import probe
-from vmstamp.guest.volume import Kind
-from vmstamp.guest.window import Window
+from vmstamp.guest.files.btrfs import Btrfs
+from vmstamp.guest.files.fs import Files, survey
+from vmstamp.guest.files.probe import probe
+from vmstamp.guest.files.volume import Kind
+from vmstamp.guest.files.window import Window
 from vmstamp.run import run
 
 MIB = 1024 * 1024

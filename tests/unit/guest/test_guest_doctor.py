@@ -20,6 +20,7 @@ from vmstamp.guest.doctor import (
 from vmstamp.guest.edits import Edit, Run, SetValue, Write
 from vmstamp.guest.facts import Facts, Target
 from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, judge, passed, warned
+from vmstamp.guest.identity import identity_in
 
 FAIL, WARNING, PASS, NOT = Status.FAIL, Status.WARNING, Status.PASS, Status.NOT_APPLICABLE
 LIST = "/etc/list"
@@ -129,6 +130,23 @@ def test_leftovers_are_counted_and_unknown_without_a_check_of_identity(guests: A
     assert diagnose_facts(facts, [a_check("other")]).generalized is None
     clean = a_check("left", run=lambda facts: passed("clean"), identity=True)
     assert diagnose_facts(facts, [clean]).generalized is True
+
+
+def test_traces_are_listed_and_do_not_unmake_a_generalized_disk(guests: Any) -> None:
+    facts = guests.facts({"/root/.bash_history": "ls\n", "/etc/hostname": "web1\n"})
+    found = diagnose_facts(facts)
+    assert {one.id for one in found.leftovers} == {"shell-history", "hostname"}
+    assert found.generalized and identity_in(facts.survey).generalized
+
+
+@pytest.mark.parametrize(
+    "changes", [{"/etc/machine-id": "0" * 32 + "\n"}, {"/etc/ssh/ssh_host_rsa_key": "key"}, {}]
+)
+def test_doctor_and_identity_say_the_same(guests: Any, changes: dict[str, str]) -> None:
+    facts = guests.facts(changes)
+    assert diagnose_facts(facts).generalized is identity_in(facts.survey).generalized is (not changes)
+    doubtful = guests.with_root(facts, dirty="not unmounted")
+    assert diagnose_facts(doubtful).generalized is identity_in(doubtful.survey).generalized
 
 
 @pytest.mark.parametrize(
@@ -248,3 +266,9 @@ def test_the_facts_after_a_plan_are_those_of_all_its_edits(guests: Any) -> None:
     assert diagnose_facts(planned.after, checks).fit
     assert not diagnose_facts(facts, checks).fit, "the facts before stay"
     assert not plan_mends(facts, [adds("1", Run(("update-grub",)))]).is_foreseen
+
+
+def test_what_an_edit_enables_is_seen_by_the_check_after_it(guests: Any) -> None:
+    unit = "/etc/systemd/system/multi-user.target.wants/walinuxagent.service"
+    planned = plan_mends(guests.facts({unit: None}), select(["wa-present"]))
+    assert [mend.expected for mend in planned.mends] == [Status.PASS]

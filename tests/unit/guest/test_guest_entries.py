@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from vmstamp.guest.cmdline import change_command_lines, change_defaults, drop_words, set_words
+from vmstamp.guest.boot.cmdline import change_command_lines, change_defaults, drop_words, set_words
+from vmstamp.guest.boot.entries import find_boot_entries
+from vmstamp.guest.boot.grub import find_default, format_environment, is_named, parse_environment, parse_grub
+from vmstamp.guest.boot.kernel import Kernels, find_loader_path
+from vmstamp.guest.boot.modules import comment_out, find_forbidden, find_modules, parse_forbidden
+from vmstamp.guest.boot.uki import read_executable, read_section_text
 from vmstamp.guest.edits import Write
-from vmstamp.guest.entries import find_boot_entries
-from vmstamp.guest.grub import find_default, format_environment, is_named, parse_environment, parse_grub
-from vmstamp.guest.kernel import Kernels, find_loader_path
-from vmstamp.guest.modules import comment_out, find_forbidden, find_modules, parse_forbidden
-from vmstamp.guest.uki import read_executable, read_section_text
 
 GRUB = """\
 function load_video {

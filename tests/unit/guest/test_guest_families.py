@@ -11,10 +11,10 @@ from vmstamp.guest.checks import CHECKS, cmdline, kernel, partitions, storage
 from vmstamp.guest.checks import boot as boot_checks
 from vmstamp.guest.edits import Run, Write
 from vmstamp.guest.facts import Facts
+from vmstamp.guest.files.fs import Content
+from vmstamp.guest.files.lvm import LogicalVolume
+from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Check, Status, judge
-from vmstamp.guest.fs import Content
-from vmstamp.guest.lvm import LogicalVolume
-from vmstamp.guest.probe import FileSystem
 
 MINE = (*partitions.CHECKS, *boot_checks.CHECKS, *cmdline.CHECKS, *kernel.CHECKS, *storage.CHECKS)
 BY_ID: dict[str, Check] = {check.id: check for check in CHECKS}

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.agents import find_cloud_init, find_datasource_list, find_waagent, provisioner
-from vmstamp.guest.entries import find_boot_entries
-from vmstamp.guest.fs import Files
-from vmstamp.guest.fstab import KERNEL_NAME, parse_fstab
+from vmstamp.guest.boot.entries import find_boot_entries
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.fstab import KERNEL_NAME, parse_fstab
+from vmstamp.guest.files.window import CACHED_CHUNKS, CHUNK, Window
+from vmstamp.guest.provisioning.agents import find_cloud_init, find_datasource_list, find_waagent, provisioner
 from vmstamp.guest.services import find_package_version
 from vmstamp.guest.system import find_architecture, find_kernels, find_operating_system
-from vmstamp.guest.window import CACHED_CHUNKS, CHUNK, Window
 
 
 @pytest.fixture

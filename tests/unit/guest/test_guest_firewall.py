@@ -11,7 +11,7 @@ from tests.unit.guest.apply import apply
 from tests.unit.guest.conftest import memory_facts, memory_files
 from vmstamp.guest.checks.firewall import CHECKS
 from vmstamp.guest.finding import Status, judge
-from vmstamp.guest.firewall import find_blocked
+from vmstamp.guest.network.firewall import find_blocked
 
 RULES = "/etc/iptables/rules.v4"
 NFT = "/etc/nftables.conf"

@@ -16,8 +16,8 @@ import pytest
 import zstandard
 
 from vmstamp.errors import GuestError
-from vmstamp.guest import initramfs
-from vmstamp.guest.initramfs import list_initramfs, read_initramfs
+from vmstamp.guest.boot import initramfs
+from vmstamp.guest.boot.initramfs import list_initramfs, read_initramfs
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "not packed": bytes,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import find_source, names_content, survey
+from vmstamp.guest.files.fs import find_source, names_content, survey
+from vmstamp.guest.files.lvm import checksum, parse_text, read_physical_volume, read_volumes
+from vmstamp.guest.files.window import Window
 from vmstamp.guest.inspect import inspect
-from vmstamp.guest.lvm import checksum, parse_text, read_physical_volume, read_volumes
-from vmstamp.guest.window import Window
 from vmstamp.run import run
 
 MIB = 1024 * 1024

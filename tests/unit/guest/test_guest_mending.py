@@ -23,7 +23,7 @@ from vmstamp.guest.checks import (
 from vmstamp.guest.edits import describe
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Status, judge
-from vmstamp.guest.reporter import UNIT
+from vmstamp.guest.provisioning.reporter import UNIT
 
 MODULES = (network, network_tools, firewall, access, agent, cloud_init, waagent, software)
 CHECKS = tuple(check for module in MODULES for check in module.CHECKS)

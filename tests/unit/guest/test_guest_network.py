@@ -11,6 +11,7 @@ from tests.unit.guest import trees
 from tests.unit.guest.apply import apply
 from tests.unit.guest.conftest import memory_facts, memory_files
 from vmstamp.guest.checks import firewall, network, network_tools
+from vmstamp.guest.edits import Symlink, Write
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Status, judge
 from vmstamp.guest.network.survey import read_network
@@ -289,3 +290,19 @@ def test_files_that_source_themselves_and_each_other_end() -> None:
         "/etc/network/i.d/z": "auto eth0\niface eth0 inet dhcp\n",
     }
     assert read_network(memory_files(tree)).tools == ("ifupdown",)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("systemd/network/10-e.link", "[Match]\nMACAddress=00:50:56:01:02:03\n[Link]\nName=lan\n"),
+        ("systemd/network/10-e.network", "[Match]\nMACAddress=00:50:56:01:02:03\n[Network]\nDHCP=yes\n"),
+    ],
+)
+def test_a_packages_file_is_hidden_below_etc_and_kept(path: str, text: str) -> None:
+    tree = {**trees.FAMILIES["waagent"], f"/usr/lib/{path}": text}
+    check = next(check for check in CHECKS if check.id == "net-mac-bound")
+    assert check.fix is not None
+    edits = list(check.fix(memory_facts(tree)))
+    assert [edit.path for edit in edits if isinstance(edit, Symlink | Write)] == [f"/etc/{path}"]
+    assert judge(check, memory_facts(apply(edits, tree))).status == "pass"

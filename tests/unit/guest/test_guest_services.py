@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.guest import trees
 from tests.unit.guest.conftest import memory_files
-from vmstamp.guest.globs import expand
+from vmstamp.guest.files.globs import expand
 from vmstamp.guest.services import is_enabled, is_masked, read_unit, starts_at_boot, unit_values
 
 UNIT = "/usr/lib/systemd/system/x.service"

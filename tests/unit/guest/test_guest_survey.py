@@ -12,10 +12,10 @@ import pytest
 from vmstamp.disk.partitions import BIOS_BOOT, LINUX_FILE_SYSTEM, NewPartition, build_gpt
 from vmstamp.errors import GuestError
 from vmstamp.guest.facts import gather
-from vmstamp.guest.fs import find_source, mount, names_content, survey
+from vmstamp.guest.files.fs import find_source, mount, names_content, survey
+from vmstamp.guest.files.probe import probe
+from vmstamp.guest.files.window import Window
 from vmstamp.guest.inspect import inspect, require_bootable
-from vmstamp.guest.probe import probe
-from vmstamp.guest.window import Window
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vmstamp.guest.inside import files
-from vmstamp.guest.inside.files import Tree
+from vmstamp.guest.workshop.inside import files
+from vmstamp.guest.workshop.inside.files import Tree
 
 Edit = Callable[[Tree], bool]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmstamp.guest.inside import labels
+from vmstamp.guest.workshop.inside import labels
 
 FILE, DIRECTORY, LINK = 0o100000, 0o040000, 0o120000
 CONTEXTS = """

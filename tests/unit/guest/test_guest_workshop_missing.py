@@ -8,7 +8,7 @@ import pytest
 
 from vmstamp import run
 from vmstamp.errors import ProgramMissing
-from vmstamp.guest import plan
+from vmstamp.guest.workshop import plan
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from vmstamp.errors import GuestError
-from vmstamp.guest import plan, uml
 from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.fs import Survey
-from vmstamp.guest.inside import devices
-from vmstamp.guest.lvm import LogicalVolume, Segment
-from vmstamp.guest.probe import FileSystem
+from vmstamp.guest.files.fs import Survey
+from vmstamp.guest.files.lvm import LogicalVolume, Segment
+from vmstamp.guest.files.probe import FileSystem
+from vmstamp.guest.workshop import plan, uml
+from vmstamp.guest.workshop.inside import devices
 
 MIB = 1024 * 1024
 

@@ -16,8 +16,8 @@ from vmstamp.disk.partitions import (
     PartitionTable,
 )
 from vmstamp.guest.facts import Boot, Facts, gather_guest
-from vmstamp.guest.fs import Content, Files, Survey
-from vmstamp.guest.probe import FileSystem
+from vmstamp.guest.files.fs import Content, Files, Survey
+from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.windows.bcd import pack_device
 
 MIB, GIB = 1 << 20, 1 << 30

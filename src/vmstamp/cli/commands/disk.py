@@ -13,7 +13,7 @@ from vmstamp.cli.render import Console, bytes_text, shown
 if TYPE_CHECKING:
     from vmstamp.cli.look import Look
     from vmstamp.guest.finding import Finding
-    from vmstamp.guest.inspect import PartitionReport
+    from vmstamp.guest.inspect import PartitionReport, Report
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -48,10 +48,6 @@ def look_lines(look: Look) -> list[str]:
     if sizes.file is not None and sizes.allocated is not None:
         size += f", file {bytes_text(sizes.file)}, {bytes_text(sizes.allocated)} allocated"
     os = report.os.pretty_name if report.os else "none that this version reads"
-    agents = [
-        *([f"cloud-init {report.cloud_init.version}"] if report.cloud_init else []),
-        *([f"WALinuxAgent {report.waagent.version}"] if report.waagent else []),
-    ]
     lines = [
         f"{report.path}",
         f"  format      {report.subformat} {report.format}".rstrip(),
@@ -60,9 +56,7 @@ def look_lines(look: Look) -> list[str]:
         *(f"    {_partition_text(part)}" for part in report.partitions),
         f"  generation  {' and '.join(map(str, report.generations)) or 'boots in none'}",
         f"  system      {os}",
-        f"  kernels     {', '.join(report.kernels) or 'none'}",
-        f"  agents      {', '.join(agents) or 'none'}",
-        f"  provisioner {report.provisioner or 'none'}",
+        *_linux_lines(report),
         *(f"  note        {note}" for note in report.notes),
     ]
     bad = [finding for finding in report.findings if finding.status in ("fail", "warning")]
@@ -76,6 +70,21 @@ def look_lines(look: Look) -> list[str]:
         lines.append(f"  {word:8} {finding.id}: {finding.found}")
         lines += [f"           {text}" for text in (finding.where, finding.why, finding.mend) if text]
     return lines
+
+
+def _linux_lines(report: Report) -> list[str]:
+    """What only a Linux has: a Windows brings its kernel, and its Setup provisions it."""
+    if report.os is not None and report.os.kind == "Windows":
+        return ["  provisioner Windows Setup"]
+    agents = [
+        *([f"cloud-init {report.cloud_init.version}"] if report.cloud_init else []),
+        *([f"WALinuxAgent {report.waagent.version}"] if report.waagent else []),
+    ]
+    return [
+        f"  kernels     {', '.join(report.kernels) or 'none'}",
+        f"  agents      {', '.join(agents) or 'none'}",
+        f"  provisioner {report.provisioner or 'none'}",
+    ]
 
 
 def _is_grave(finding: Finding) -> bool:

@@ -231,7 +231,7 @@ def _look(
     place = doctor_fix.choose_place(name, held, output, in_place=in_place)
     if not console.as_json:
         click.echo("\n".join(plan_lines(planned.plan.mends, width_of_terminal())))
-    from vmstamp.guest.workshop import rework
+    from vmstamp.guest.workshop.rework import rework
 
     fixed = doctor_fix.carry_out(held, planned, place, console, rework)
     return fixed.last, fixed

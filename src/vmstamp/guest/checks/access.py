@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.fs import Files
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.packages import find_program
-from vmstamp.guest.services import find_unit, is_masked, read_unit, starts_at_boot, unit_values
+from vmstamp.guest.services import find_unit, is_masked, starts_at_boot
 from vmstamp.guest.sshd import (
     DROP_INS,
     FILE_LIMIT,
@@ -21,11 +21,11 @@ from vmstamp.guest.sshd import (
     Setting,
     find_key_maker,
     has_ssh_server,
+    host_key_drop_in,
     host_keys,
 )
 
 WANTS = "/etc/systemd/system/multi-user.target.wants"
-KEY_DROP_IN = "10-vmstamp-host-keys.conf"
 # Sorted before every other drop-in: of two values the first wins.
 ALIVE_DROP_IN = f"{DROP_INS}/00-azure.conf"
 ALIVE_LINE = "ClientAliveInterval 180"
@@ -95,19 +95,8 @@ def _host_keys(facts: Facts) -> Verdict:
 
 
 def _fix_host_keys(facts: Facts) -> Iterator[Edit]:
-    """A drop-in that empties ExecStartPre and makes the keys first: Debian's `sshd -t` fails without any."""
-    unit = next((unit for unit in UNITS[:2] if find_unit(facts.guest, unit)), None)
-    maker = find_program(facts.guest, "ssh-keygen")
-    if unit is None or maker is None:
-        return
-    before = unit_values(read_unit(facts.guest, unit), "ExecStartPre")
-    commands = [f"{maker} -A", *before]
-    text = "".join(f"ExecStartPre={command}\n" for command in commands)
-    yield Write(
-        f"/etc/systemd/system/{unit}.d/{KEY_DROP_IN}",
-        f"# The SSH server does not start without host keys, which an image does not have.\n"
-        f"[Service]\nExecStartPre=\n{text}".encode(),
-    )
+    if drop_in := host_key_drop_in(facts.guest):
+        yield drop_in
 
 
 def _has_ssh(facts: Facts) -> bool:

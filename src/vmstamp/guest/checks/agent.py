@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from vmstamp.guest.checks import sources
 from vmstamp.guest.checks.waagent import fix_options
 from vmstamp.guest.edits import Edit
-from vmstamp.guest.enable import enable_cloud_init, enable_waagent, intended
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed
-from vmstamp.guest.reporter import reporter_edits
+from vmstamp.guest.provisioning.enable import enable_cloud_init, enable_waagent, intended
+from vmstamp.guest.provisioning.reporter import reporter_edits
 
 
 def _any(facts: Facts) -> Verdict:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.guest.edits import Edit, Remove, Run, Write
-from vmstamp.guest.facts import Facts, has_guest
-from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Files, find_source, names_content
-from vmstamp.guest.grub import (
+from vmstamp.guest.boot.grub import (
     GRUB_DEFAULTS,
     find_configuration,
     find_default,
@@ -18,7 +14,11 @@ from vmstamp.guest.grub import (
     format_environment,
     is_named,
 )
-from vmstamp.guest.kernel import has_loader_path
+from vmstamp.guest.boot.kernel import has_loader_path
+from vmstamp.guest.edits import Edit, Remove, Run, Write
+from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.fs import Files, find_source, names_content
+from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.services import is_masked
 
 TEXT_LIMIT = 256 * 1024

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from vmstamp.guest.agents import DS_IDENTIFY
 from vmstamp.guest.checks import sources
-from vmstamp.guest.cloud_config import DIRECTORY
 from vmstamp.guest.edits import Edit, Remove, Write
-from vmstamp.guest.enable import enable_cloud_init
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.packages import find_python, find_python_module
+from vmstamp.guest.provisioning.agents import DS_IDENTIFY
+from vmstamp.guest.provisioning.cloud_config import DIRECTORY
+from vmstamp.guest.provisioning.enable import enable_cloud_init
 from vmstamp.guest.system import family
 
 AZURE = "azure"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from vmstamp.guest.boot.cmdline import change_command_lines, drop_words, replace_words, set_words
+from vmstamp.guest.boot.grub import GRUB_DEFAULTS, BootEntry
 from vmstamp.guest.checks import sources
 from vmstamp.guest.checks.kernel import find_tool
-from vmstamp.guest.cmdline import change_command_lines, drop_words, replace_words, set_words
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import Facts
+from vmstamp.guest.files.fs import Files, find_source, names_content
+from vmstamp.guest.files.fstab import KERNEL_NAME
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Files, find_source, names_content
-from vmstamp.guest.fstab import KERNEL_NAME
-from vmstamp.guest.grub import GRUB_DEFAULTS, BootEntry
 from vmstamp.guest.system import version_key
 
 CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}

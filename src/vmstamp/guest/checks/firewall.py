@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.globs import expand
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.firewall import METADATA, TEXT_LIMIT, WIRE_SERVER, find_blocked
-from vmstamp.guest.globs import expand
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
+from vmstamp.guest.network.firewall import METADATA, TEXT_LIMIT, WIRE_SERVER, find_blocked
 
 ROUTE_FILES = (
     "/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/sysconfig/network-scripts/route-*",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vmstamp.guest.boot.cmdline import change_command_lines, set_words
+from vmstamp.guest.boot.kernel import Kernel, has_loader_path
+from vmstamp.guest.boot.modules import Forbidden, comment_out, find_forbidden, module_name
 from vmstamp.guest.checks import sources
-from vmstamp.guest.cmdline import change_command_lines, set_words
 from vmstamp.guest.edits import Edit, Run, Write
 from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Files
-from vmstamp.guest.kernel import Kernel, has_loader_path
-from vmstamp.guest.modules import Forbidden, comment_out, find_forbidden, module_name
 
 HYPERV = {"hv_vmbus": "HYPERV", "hv_storvsc": "HYPERV_STORAGE", "hv_netvsc": "HYPERV_NET"}
 HYPERV_BESIDE = {

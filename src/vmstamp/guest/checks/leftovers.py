@@ -54,6 +54,7 @@ def check_of(step: Step) -> Check:
         run,
         f"vmstamp generalize FILE{flag}",
         identity=True,
+        trace=step.severity is Severity.TRACE,
         fix=fix,
     )
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from vmstamp.guest.checks import sources
-from vmstamp.guest.cloud_config import network_disabled, system_network
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
@@ -15,6 +14,7 @@ from vmstamp.guest.network.interface import PRIMARY, Interface
 from vmstamp.guest.network.mend import dhcp_edits, has_dhcp, interface_edits
 from vmstamp.guest.network.survey import in_force
 from vmstamp.guest.packages import find_program
+from vmstamp.guest.provisioning.cloud_config import network_disabled, system_network
 from vmstamp.guest.system import is_older
 
 UDEV_DIRECTORIES = ("/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")

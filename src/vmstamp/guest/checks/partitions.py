@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from vmstamp.disk.base import SECTOR
 from vmstamp.disk.partitions import BIOS_BOOT
+from vmstamp.guest.boot.uki import PortableExecutable, read_executable
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import LOADERS, Facts, has_guest
+from vmstamp.guest.files.fs import Content, Files, find_source, find_system
+from vmstamp.guest.files.probe import OPAQUE, READ
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Content, Files, find_source, find_system
-from vmstamp.guest.probe import OPAQUE, READ
-from vmstamp.guest.uki import PortableExecutable, read_executable
 
 MIB = 1024 * 1024
 ARCHITECTURES = ("x86_64", "aarch64")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Symlink, Write
 from vmstamp.guest.facts import Facts, has_guest
+from vmstamp.guest.files.globs import expand
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.globs import expand
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.packages import find_program, find_python
 from vmstamp.guest.services import is_masked, read_unit, starts_at_boot

@@ -9,9 +9,8 @@ from vmstamp.guest.checks import sources
 from vmstamp.guest.checks.kernel import regenerate_initramfs
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import FSTAB, Facts, has_guest
-from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Content, Files, find_source, names_content
-from vmstamp.guest.fstab import (
+from vmstamp.guest.files.fs import Content, Files, find_source, names_content
+from vmstamp.guest.files.fstab import (
     KERNEL_NAME,
     NETWORK,
     Fields,
@@ -21,6 +20,7 @@ from vmstamp.guest.fstab import (
     with_options,
     with_source,
 )
+from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 
 TEXT_LIMIT = 1024 * 1024
 DEVICES_FILE = "/etc/lvm/devices/system.devices"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.guest.agents import (
+from vmstamp.guest.checks import sources
+from vmstamp.guest.edits import Edit, Remove
+from vmstamp.guest.facts import FSTAB, Facts, has_guest
+from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
+from vmstamp.guest.packages import find_program, find_python, find_python_module
+from vmstamp.guest.provisioning.agents import (
     CLOUD_INIT_UNITS,
     WAAGENT_CONFIGURATION,
     WAAGENT_PROGRAMS,
     read_waagent_options,
 )
-from vmstamp.guest.checks import sources
-from vmstamp.guest.edits import Edit, Remove
-from vmstamp.guest.enable import enable_waagent, intended, waagent_edits
-from vmstamp.guest.facts import FSTAB, Facts, has_guest
-from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
-from vmstamp.guest.packages import find_program, find_python, find_python_module
+from vmstamp.guest.provisioning.enable import enable_waagent, intended, waagent_edits
 from vmstamp.guest.services import is_enabled
 from vmstamp.guest.sshd import find_key_maker
 from vmstamp.guest.system import is_older

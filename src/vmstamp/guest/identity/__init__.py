@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmstamp.disk.base import Disk
-from vmstamp.guest.fs import Files, Survey, no_operating_system, survey
+from vmstamp.guest.files.fs import Files, Survey, no_operating_system, survey
 from vmstamp.guest.identity import agents, machine, never, people, software, traces
 from vmstamp.guest.identity.step import Guest, Severity, Step, plain
 from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows
@@ -94,8 +94,8 @@ def identity_in(found: Survey) -> Identity:
     """
     assert found.files is not None
     if is_windows(found.files):
-        return Identity((*_doubts(found), *_windows(found.files)))
-    return Identity((*_doubts(found), *identity_of(found.files).leftovers))
+        return Identity((*doubts_of(found), *_windows(found.files)))
+    return Identity((*doubts_of(found), *identity_of(found.files).leftovers))
 
 
 def _windows(files: Files) -> Iterator[Leftover]:
@@ -107,7 +107,8 @@ def _windows(files: Files) -> Iterator[Leftover]:
         yield Leftover(WINDOWS_STATE, Severity.IDENTITY, state.where, f"{state.name[:64]}: {state.sentence}")
 
 
-def _doubts(found: Survey) -> Iterator[Leftover]:
+def doubts_of(found: Survey) -> Iterator[Leftover]:
+    """What keeps the files from telling all: a dirty file system, or one that is not read."""
     for content in found.contents:
         if content.volume is not None and content.file_system is not None and content.file_system.dirty:
             detail = f"{content.file_system.dirty}: what was read may be older than what the guest would see"
@@ -130,4 +131,13 @@ def identity_of(files: Files) -> Identity:
     )
 
 
-__all__ = ["STEPS", "Identity", "Leftover", "Severity", "identity_in", "identity_of", "read_identity"]
+__all__ = [
+    "STEPS",
+    "Identity",
+    "Leftover",
+    "Severity",
+    "doubts_of",
+    "identity_in",
+    "identity_of",
+    "read_identity",
+]

@@ -12,9 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from vmstamp.guest import agents
-from vmstamp.guest.edits import Edit, Run, Symlink, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.edits import Edit, Run, Symlink
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.identity.step import (
     Default,
     Found,
@@ -30,15 +29,13 @@ from vmstamp.guest.identity.step import (
     together,
     writing,
 )
-from vmstamp.guest.services import find_unit
+from vmstamp.guest.provisioning import agents
 
 MACHINE_ID = "/etc/machine-id"
 DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
 UNINITIALIZED = "uninitialized"  # machine-id(5): first boot will fill it in
 
 KEY_FILES = (("/etc/ssh", "ssh_host_"), ("/etc/dropbear", "dropbear_"))
-KEYGEN = "/usr/bin/ssh-keygen"
-DROP_IN = "10-host-keys.conf"
 
 ISCSI_NAME = "/etc/iscsi/initiatorname.iscsi"
 ISCSI_GENERATOR = "/lib/open-iscsi/startup-checks.sh"  # Debian's: makes a name when the file asks for one
@@ -100,32 +97,13 @@ def _make_sure_of_host_keys(files: Files) -> Iterable[Edit]:
     and an agent that makes keys later does not start a failed unit.
     """
     # The checks import the steps for their verdicts, so they are imported when they are needed.
-    from vmstamp.guest.sshd import find_key_maker, has_ssh_server
+    from vmstamp.guest.sshd import find_key_maker, has_ssh_server, host_key_drop_in
 
     who = agents.provisioner(agents.find_cloud_init(files), agents.find_waagent(files))
     if who == "cloud-init" or not has_ssh_server(files) or find_key_maker(files):
         return []
     drop_in = host_key_drop_in(files)
     return [drop_in] if drop_in else []
-
-
-def host_key_drop_in(files: Files) -> Write | None:
-    """ssh-keygen -A as the first of what sshd's unit starts; None when there is no such unit or program.
-
-    The unit's own ExecStartPre lines (Debian: a test of the configuration, which needs the keys) are said
-    again behind it, for the empty one clears the list. Spec: systemd.service(5), systemd.unit(5).
-    """
-    if not files.is_file(KEYGEN):
-        return None
-    for unit in ("ssh.service", "sshd.service"):
-        path = find_unit(files, unit)
-        if path is None:
-            continue
-        text = files.read_part(path, 0, 64 * 1024).decode("utf-8", "replace")
-        own = re.findall(r"^ExecStartPre\s*=\s*(\S.*)$", text, re.M)
-        lines = ["[Service]", "ExecStartPre=", *(f"ExecStartPre={one}" for one in (f"{KEYGEN} -A", *own))]
-        return Write(f"/etc/systemd/system/{unit}.d/{DROP_IN}", ("\n".join(lines) + "\n").encode())
-    return None
 
 
 def _hostname(guest: Guest) -> Iterator[Found]:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from vmstamp.guest.edits import Edit
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.volume import Kind
 from vmstamp.guest.identity.accounts import (
     LOCKED,
     User,
@@ -36,7 +37,6 @@ from vmstamp.guest.identity.step import (
     removing,
     together,
 )
-from vmstamp.guest.volume import Kind
 
 SUDOERS = "/etc/sudoers.d"
 AGENT_SUDOERS = ("90-cloud-init-users", "waagent")

@@ -13,11 +13,11 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import islice
 
-from vmstamp.guest import agents
-from vmstamp.guest.edits import Edit, Empty, Remove, Truncate, Write
-from vmstamp.guest.fs import MAX_LINKS, Files
+from vmstamp.guest.edits import Edit, Empty, Remove, Write
+from vmstamp.guest.files.fs import MAX_LINKS, Files
+from vmstamp.guest.files.volume import Kind
 from vmstamp.guest.identity.accounts import User, decode, encode, passwords_of, users_of, without_lines
-from vmstamp.guest.volume import Kind
+from vmstamp.guest.provisioning import agents
 
 TEXT_LIMIT = 1024 * 1024  # bytes of a file that is looked into; a longer one is edited by no step
 MAX_FOUND = 10_000  # places of one pattern or walk; what is more is left for the next run
@@ -223,10 +223,6 @@ def removing(*paths: str) -> Mend:
 
 def emptying(*paths: str) -> Mend:
     return lambda files: [Empty(path) for path in paths if files.list(path)]
-
-
-def truncating(*paths: str) -> Mend:
-    return lambda files: [Truncate(path) for path in paths if files.is_file(path)]
 
 
 def writing(path: str, data: bytes, mode: int = 0o644) -> Mend:

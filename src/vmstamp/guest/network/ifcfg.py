@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, Interface
 
 RED_HAT = "/etc/sysconfig/network-scripts"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.globs import expand
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.globs import expand
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, Interface
 
 INTERFACES = "/etc/network/interfaces"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vmstamp.guest.globs import matches
+from vmstamp.guest.files.globs import matches
 
 # The name and driver of a VM's synthetic interface. Linux drivers/net/hyperv; udev has no other name for it.
 PRIMARY = "eth0"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact, without_lines
 from vmstamp.guest.network.ifcfg import RED_HAT, SUSE
 from vmstamp.guest.network.ifupdown import INTERFACES
@@ -101,18 +101,33 @@ def is_static(interface: Interface) -> bool:
 
 
 def interface_edits(files: Files, network: Network, interface: Interface) -> Iterator[Edit]:
-    """What makes this configuration fit any machine: a static one goes, one bound to a MAC is set free."""
+    """What makes this configuration fit any machine: a static one goes, one bound to a MAC is set free.
+
+    A package's file, which an upgrade would bring back, is hidden by one of its name below /etc.
+    """
     path = interface.where.partition(":")[0]
     if not path or interface.tool == "cloud-init":
         return
+    over = _overriding(path)
     if interface.tool == "ifupdown":
         yield from ifupdown_edits(files, network)
     elif interface.tool in ("netplan", "udev") or is_static(interface):
         primary = {f"{RED_HAT}/ifcfg-{PRIMARY}": IFCFG, f"{SUSE}/ifcfg-{PRIMARY}": IFCFG_SUSE}.get(path)
-        yield Write(path, primary.encode()) if primary else Remove(path)
+        if over != path:
+            yield Symlink(over, "/dev/null")
+        else:
+            yield Write(path, primary.encode()) if primary else Remove(path)
     elif pattern := _MAC_LINES.get(interface.tool):
         text = find_exact(files, path, FILE_LIMIT)
-        yield Write(path, as_bytes(without_lines(text, pattern)))
+        yield Write(over, as_bytes(without_lines(text, pattern)))
+
+
+def _overriding(path: str) -> str:
+    """The path below /etc that hides a package's file; the path itself when no package owns it.
+
+    Spec: systemd.network(5), systemd.link(5), NetworkManager.conf(5) keyfile, netplan(5).
+    """
+    return re.sub(r"^(/usr)?(/local)?/lib/", "/etc/", path)
 
 
 def ifupdown_edits(files: Files, network: Network) -> Iterator[Edit]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, Interface
 from vmstamp.guest.yaml_values import TOTAL_LIMIT, parse_yaml
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.globs import matches
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.globs import matches
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, PRIMARY, Interface
 from vmstamp.guest.services import parse_unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.network.interface import FILE_COUNT, FILE_LIMIT, Interface
 from vmstamp.guest.services import parse_unit
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.network.ifcfg import read_ifcfg, read_suse
 from vmstamp.guest.network.ifupdown import read_ifupdown
 from vmstamp.guest.network.interface import FILE_LIMIT, Interface

@@ -101,10 +101,6 @@ class Store:
     def place(self, identifier: str, element: int) -> str:
         return self.hive.place(self.key(identifier, element))
 
-    def objects(self) -> list[str]:
-        found = self.hive.find("Objects")
-        return [key.name for key in found.subkeys()] if found is not None else []
-
     def own(self, identifier: str, element: int) -> Value | None:
         return self.hive.value(self.key(identifier, element), "Element")
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.volume import Node
+from vmstamp.guest.files.volume import Node
 
 BASE_BLOCK = 4096
 MAX_HIVE = 1 << 31  # bytes, as in Windows

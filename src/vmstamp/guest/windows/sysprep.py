@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 SYSPREP = "/Windows/System32/Sysprep"
 LOGS = (f"{SYSPREP}/Panther/setuperr.log", f"{SYSPREP}/Panther/setupact.log")

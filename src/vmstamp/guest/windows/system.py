@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import WINDOWS_HIVE, Files
+from vmstamp.guest.files.fs import WINDOWS_HIVE, Files
 from vmstamp.guest.system import OperatingSystem
 from vmstamp.guest.windows.hive import Data, Hive, Value, printable
 
@@ -150,10 +150,6 @@ class Windows:
         """CurrentBuild, 0 when it is not told."""
         text = self.text("SOFTWARE", VERSION_KEY, "CurrentBuild")
         return int(text) if text.isdecimal() and len(text) < 10 else 0
-
-    @cached_property
-    def edition(self) -> str:
-        return printable(self.text("SOFTWARE", VERSION_KEY, "EditionID"), MAX_NAME)
 
     @cached_property
     def is_server(self) -> bool:

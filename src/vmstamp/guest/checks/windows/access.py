@@ -125,6 +125,7 @@ CHECKS = (
         _accounts,
         "delete or disable the accounts inside Windows before Sysprep",
         identity=True,
+        trace=True,
     ),
     Check(
         "win-autologon",

@@ -21,8 +21,8 @@ from vmstamp.guest.checks.windows.settings import (
 )
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
+from vmstamp.guest.files.fs import Content, Files
 from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.fs import Content, Files
 from vmstamp.guest.windows.bcd import (
     APPLICATION_DEVICE,
     APPLICATION_PATH,

@@ -265,6 +265,7 @@ CHECKS = (
         _agent_state,
         "delete the value VmId",
         identity=True,
+        trace=True,
         fix=_fix_agent_state,
     ),
     Check(
@@ -288,6 +289,7 @@ CHECKS = (
         _roles,
         "remove the role, or leave the domain, before Sysprep",
         identity=True,
+        trace=True,
     ),
     Check(
         "win-ps-policy",

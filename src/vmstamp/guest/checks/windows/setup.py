@@ -233,6 +233,7 @@ CHECKS = (
         _panther,
         "delete C:\\Windows\\Panther before Sysprep",
         identity=True,
+        trace=True,
         fix=_fix_panther,
     ),
     settings_check(

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.globs import expand, matches
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.globs import expand, matches
 from vmstamp.guest.network.interface import PRIMARY
 from vmstamp.guest.services import starts_at_boot
 

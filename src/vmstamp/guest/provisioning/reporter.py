@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from vmstamp.guest.edits import Edit, Symlink, Write
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.packages import find_program
 from vmstamp.guest.services import UNIT_DIRECTORIES, find_unit, has_systemd, is_enabled, read_unit
 

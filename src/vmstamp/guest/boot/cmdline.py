@@ -12,10 +12,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from vmstamp.guest.edits import Edit, Write
-from vmstamp.guest.entries import BLS_ENTRIES, EXTLINUX
-from vmstamp.guest.fs import Files
-from vmstamp.guest.grub import (
+from vmstamp.guest.boot.entries import BLS_ENTRIES, EXTLINUX
+from vmstamp.guest.boot.grub import (
     GRUB_1_MENUS,
     GRUB_CONFIGURATIONS,
     GRUB_DEFAULTS,
@@ -25,6 +23,8 @@ from vmstamp.guest.grub import (
     format_environment,
     parse_environment,
 )
+from vmstamp.guest.edits import Edit, Write
+from vmstamp.guest.files.fs import Files
 
 Change = Callable[[Sequence[str]], list[str]]
 

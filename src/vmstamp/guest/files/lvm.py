@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from vmstamp.disk.base import SECTOR, Disk
 from vmstamp.errors import GuestError
 from vmstamp.extents import Extent
-from vmstamp.guest.window import Window
+from vmstamp.guest.files.window import Window
 
 LABEL_SECTORS = 4
 LABEL_MAGIC = b"LABELONE"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.network.interface import Interface
 from vmstamp.guest.network.netplan import parse_network
 from vmstamp.guest.yaml_values import TEXT_LIMIT, TOTAL_LIMIT, parse_yaml

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.fstab import CommandLine
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.fstab import CommandLine
 
 GRUB_CONFIGURATIONS = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
 GRUB_ENVIRONMENTS = ("/boot/grub2/grubenv", "/boot/grub/grubenv")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 MATCH_LIMIT = 500  # paths of one pattern
 PATTERN_LIMIT = 1024  # characters

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Mapping
 
-from vmstamp.guest.inside import kernel
+from vmstamp.guest.workshop.inside import kernel
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

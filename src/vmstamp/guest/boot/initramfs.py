@@ -28,7 +28,7 @@ from importlib import import_module
 from typing import Any, BinaryIO, Protocol, cast
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.volume import Node
+from vmstamp.guest.files.volume import Node
 
 HEADER = 110
 MAGICS = (b"070701", b"070702")

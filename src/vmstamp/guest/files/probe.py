@@ -11,7 +11,7 @@ ext superblock at byte 1024, little-endian (Linux Documentation/filesystems/ext4
     0x38  u16  magic 0xEF53             0x78  16   label
     0x3A  u16  state (1 clean, 2 errors)   0x150 u32 block count, high (64bit)
 
-btrfs superblock at byte 65536 (Linux include/uapi/linux/btrfs_tree.h): see `vmstamp.guest.btrfs`.
+btrfs superblock at byte 65536 (Linux include/uapi/linux/btrfs_tree.h): see `vmstamp.guest.files.btrfs`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import struct
 from dataclasses import dataclass
 from uuid import UUID
 
-from vmstamp.guest.window import Window
-from vmstamp.guest.windows.ntfs import read_ntfs
+from vmstamp.guest.files.ntfs import read_ntfs
+from vmstamp.guest.files.window import Window
 
 EXT_MAGIC = 0xEF53
 EXT_HAS_JOURNAL = 0x4  # compatible

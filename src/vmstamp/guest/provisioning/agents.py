@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 from vmstamp.guest.packages import find_package_version, python_directories
 from vmstamp.guest.services import find_unit, is_enabled, is_masked
 

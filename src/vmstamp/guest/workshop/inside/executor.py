@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from vmstamp.guest.inside import chroot, devices, files, hive, kernel, labels
+from vmstamp.guest.workshop.inside import chroot, devices, files, hive, kernel, labels
 
 MESSAGES = "/dev/ubdb"
 WORK = "/dev/vmstamp"  # devtmpfs is the only place where directories can be made

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vmstamp.guest.fs import Files
+from vmstamp.guest.files.fs import Files
 
 MODULE_DIRECTORIES = ("/usr/lib/modules", "/lib/modules")
 # A file hides one of the same name in a directory behind its own.

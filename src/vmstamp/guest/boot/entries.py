@@ -8,9 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.guest.fs import Files
-from vmstamp.guest.fstab import CommandLine
-from vmstamp.guest.grub import (
+from vmstamp.guest.boot.grub import (
     GRUB_1_MENUS,
     GRUB_CONFIGURATIONS,
     MAX_ENTRIES,
@@ -20,8 +18,10 @@ from vmstamp.guest.grub import (
     parse_grub,
     parse_grub_1,
 )
+from vmstamp.guest.boot.uki import read_executable, read_section_text
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.fstab import CommandLine
 from vmstamp.guest.system import version_key
-from vmstamp.guest.uki import read_executable, read_section_text
 
 BLS_ENTRIES = ("/boot/loader/entries", "/boot/efi/loader/entries", "/efi/loader/entries")
 UNIFIED = ("/boot/efi/EFI/Linux", "/efi/EFI/Linux", "/boot/EFI/Linux")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vmstamp.guest.agents import (
+from vmstamp.guest.edits import Edit, Remove, Symlink, Write
+from vmstamp.guest.facts import Facts
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.lines import as_bytes, find_exact, set_assignments
+from vmstamp.guest.provisioning.agents import (
     CLOUD_INIT_DISABLED,
     CLOUD_INIT_STAGES,
     CLOUD_INIT_TARGET,
@@ -13,10 +17,6 @@ from vmstamp.guest.agents import (
     GENERATORS,
     WAAGENT_CONFIGURATION,
 )
-from vmstamp.guest.edits import Edit, Remove, Symlink, Write
-from vmstamp.guest.facts import Facts
-from vmstamp.guest.fs import Files
-from vmstamp.guest.lines import as_bytes, find_exact, set_assignments
 from vmstamp.guest.services import find_unit
 
 SYSTEM_UNITS = "/etc/systemd/system"

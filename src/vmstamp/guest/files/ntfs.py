@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.window import Window
+from vmstamp.guest.files.window import Window
 
 VOLUME_RECORD = 3  # $Volume's number in the $MFT
 VOLUME_NAME = 0x60

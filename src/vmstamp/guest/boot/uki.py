@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from vmstamp.guest.volume import Kind, Node
+from vmstamp.guest.files.volume import Kind, Node
 
 MAX_SECTIONS = 96  # the loader's own limit
 MACHINES = {0x8664: "x86_64", 0xAA64: "aarch64", 0x14C: "i686", 0x1C4: "arm", 0x5064: "riscv64"}

@@ -11,7 +11,7 @@ import os
 import time
 from typing import Any
 
-from vmstamp.guest.inside import kernel
+from vmstamp.guest.workshop.inside import kernel
 
 DISK = "/dev/ubda"
 FIRST_PIECE = 200  # no disk's own partition has such a number: a GPT holds 128

@@ -25,14 +25,13 @@ from vmstamp.guest.edits import (
     Write,
     describe,
 )
-from vmstamp.guest.fs import OS_RELEASE, Content, Survey, find_source, no_operating_system
-from vmstamp.guest.fstab import Mount, parse_fstab
+from vmstamp.guest.files.fs import OS_RELEASE, WINDOWS_HIVE, Content, Survey, find_source, no_operating_system
+from vmstamp.guest.files.fstab import Mount, parse_fstab
 from vmstamp.guest.system import find_architecture
 from vmstamp.run import find_program
 
 LINUX = ("ext2", "ext3", "ext4", "xfs", "btrfs")
 MOUNTED = (*LINUX, "vfat")
-WINDOWS_MARKS = ("/Windows/System32/config/SYSTEM",)
 ENCRYPTED = ("LUKS", "BitLocker")
 # Where distributions keep the root in a btrfs whose default subvolume is not it.
 SUBVOLUMES = ("@", "root", "@rootfs", "@/.snapshots/1/snapshot")
@@ -89,7 +88,7 @@ def make_plan(
     refuse_missing(ntfs=roots[0].kind == "ntfs", hives=needs_hives)
     return {
         "roots": [root.to_json() for root in roots],
-        "marks": list(WINDOWS_MARKS if roots[0].kind == "ntfs" else OS_RELEASE),
+        "marks": list((WINDOWS_HIVE,) if roots[0].kind == "ntfs" else OS_RELEASE),
         "mounts": [other.to_json() for other in others],
         "edits": [edit_to_json(edit) for edit in edits],
         "replay": replay,

@@ -5,7 +5,7 @@
 The source is only read. The working copy lies on the file system of the output and never has a name, so not
 even SIGKILL leaves it behind; the output takes its name when it is whole. An edit that fails
 leaves no output.
-User Mode Linux boots while the copy is still made: its executor waits for our word (`vmstamp.guest.uml`).
+User Mode Linux boots while the copy is still made: its executor waits for our word (`uml`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.rewrite import refuse_rewriting, write_like
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.guest.edits import Edit, Run, describe
-from vmstamp.guest.fs import Survey, survey
-from vmstamp.guest.plan import make_plan
-from vmstamp.guest.uml import Uml
+from vmstamp.guest.files.fs import Survey, survey
+from vmstamp.guest.workshop.plan import make_plan
+from vmstamp.guest.workshop.uml import Uml
 
 PATIENCE = 600.0  # seconds that User Mode Linux may take, beside the time-outs of programs
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.fs import Files
-from vmstamp.guest.grub import BootEntry, find_default, is_named
-from vmstamp.guest.initramfs import Initramfs, read_initramfs
-from vmstamp.guest.modules import Modules, find_config, find_modules, module_name
-from vmstamp.guest.uki import read_executable
-from vmstamp.guest.volume import Node
+from vmstamp.guest.boot.grub import BootEntry, find_default, is_named
+from vmstamp.guest.boot.initramfs import Initramfs, read_initramfs
+from vmstamp.guest.boot.modules import Modules, find_config, find_modules, module_name
+from vmstamp.guest.boot.uki import read_executable
+from vmstamp.guest.files.fs import Files
+from vmstamp.guest.files.volume import Node
 
 # Where a boot loader's paths may begin: at the root, or at a file system of its own.
 BASES = ("", "/boot", "/boot/efi", "/efi")

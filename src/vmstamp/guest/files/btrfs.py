@@ -33,10 +33,10 @@ from typing import Any
 import google_crc32c
 
 from vmstamp.errors import GuestError, VmstampError
-from vmstamp.guest.lzo import decompress_lzo
-from vmstamp.guest.probe import FileSystem
-from vmstamp.guest.volume import MAX_ENTRIES, Kind, Node
-from vmstamp.guest.window import Window
+from vmstamp.guest.files.lzo import decompress_lzo
+from vmstamp.guest.files.probe import FileSystem
+from vmstamp.guest.files.volume import MAX_ENTRIES, Kind, Node
+from vmstamp.guest.files.window import Window
 
 SUPERBLOCK = 0x10000
 HEADER = 0x65

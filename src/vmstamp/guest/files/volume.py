@@ -15,9 +15,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from vmstamp.errors import GuestError, VmstampError
-from vmstamp.guest.probe import FileSystem
-from vmstamp.guest.window import Window
-from vmstamp.guest.windows.ntfs import REPARSE_POINT, find_link, link_target
+from vmstamp.guest.files.ntfs import REPARSE_POINT, find_link, link_target
+from vmstamp.guest.files.probe import FileSystem
+from vmstamp.guest.files.window import Window
 
 MAX_ENTRIES = 200_000  # of one directory
 UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
@@ -25,7 +25,7 @@ UNDECODABLE = "\ufffd"  # the name shown for an entry whose name is not UTF-8
 FAT_DIRECTORY = 0x10
 
 # The binding that reads each kind; all have the same classes. Loaded when a disk needs it.
-# What is added here is to be in READ of `vmstamp.guest.probe` too.
+# What is added here is to be in READ of `vmstamp.guest.files.probe` too.
 _LIBRARIES = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), "pyfsext"),
     "xfs": "pyfsxfs",

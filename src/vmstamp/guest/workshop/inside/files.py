@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
-from vmstamp.guest.inside import kernel
+from vmstamp.guest.workshop.inside import kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

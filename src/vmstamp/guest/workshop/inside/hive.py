@@ -12,7 +12,7 @@ import os
 import struct
 from typing import Any
 
-from vmstamp.guest.inside import files
+from vmstamp.guest.workshop.inside import files
 
 LIBRARY = "libhivex.so.0"
 OPEN_WRITE = 4  # HIVEX_OPEN_WRITE

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from vmstamp.disk.base import Disk
 from vmstamp.disk.partitions import EFI_SYSTEM, Partition, PartitionTable, read_partitions
 from vmstamp.errors import DiskError, GuestError
-from vmstamp.guest.btrfs import Btrfs
-from vmstamp.guest.fstab import Mount, parse_fstab
-from vmstamp.guest.lvm import LogicalDisk, LogicalVolume, read_physical_volume, read_volumes
-from vmstamp.guest.probe import FileSystem, probe
-from vmstamp.guest.volume import Kind, Node, Tree, Volume
-from vmstamp.guest.window import Window
+from vmstamp.guest.files.btrfs import Btrfs
+from vmstamp.guest.files.fstab import Mount, parse_fstab
+from vmstamp.guest.files.lvm import LogicalDisk, LogicalVolume, read_physical_volume, read_volumes
+from vmstamp.guest.files.probe import FileSystem, probe
+from vmstamp.guest.files.volume import Kind, Node, Tree, Volume
+from vmstamp.guest.files.window import Window
 
 MAX_LINKS = 40  # symbolic links followed for one path, as in Linux
 MAX_PATH = 4096  # bytes of a path, as in Linux
