@@ -10,8 +10,8 @@ there. No root is needed. A disk is kept beside those of the recipes, under a ke
 
     python -m tests.real_guests        builds what is not there yet
 
-What GRUB needs for BIOS is placed as grub-bios-setup would: boot.img into the MBR, core.img behind
-the MBR or into the BIOS boot partition. Source: GRUB 2.06, include/grub/i386/pc/boot.h, grub-core/boot/i386/pc/diskboot.S
+What GRUB needs for BIOS is placed as grub-bios-setup would: boot.img into the MBR, core.img behind it or into
+the BIOS boot partition. Source: GRUB 2.06, include/grub/i386/pc/boot.h, grub-core/boot/i386/pc/diskboot.S
 """
 
 from __future__ import annotations

@@ -115,9 +115,9 @@ FOUND = {
     "lvm": {
         "lvm-devices-file",
         "fstab-device-names",
-        "net-static",
-        "wa-conf-provisioning",
+        *("net-static", "net-dhcp-primary", "wa-conf-provisioning", "agent-any"),
         "module-blacklist-provisioning",
+        "grub-cfg-root",  # /boot is not found under a name of another machine
     },
     "xfs": {
         "fstab-device-names",
