@@ -1,4 +1,4 @@
-"""Guests that no recipe made boot and report Ready: BIOS and LVM with waagent, UEFI and XFS with cloud-init."""
+"""Guests that no recipe made report Ready: BIOS and LVM with waagent, UEFI and XFS with cloud-init."""
 
 from pathlib import Path
 
