@@ -99,6 +99,10 @@ GUESTS = {
                 "etc/fstab": (
                     f"{ROOT_DEVICE} / ext4 errors=remount-ro 0 1\nUUID={BOOT_UUID} /boot ext4 defaults 0 2\n"
                 ),
+                # dracut activates no volume that it is not told of
+                "etc/default/grub.d/60-lvm.cfg": (
+                    f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX rd.lvm.lv={VG}/{LV}"\n'
+                ),
                 "etc/network/interfaces": (
                     "auto lo\niface lo inet loopback\n\nallow-hotplug eth0\niface eth0 inet dhcp\n"
                 ),
