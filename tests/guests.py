@@ -218,7 +218,7 @@ def shell_files() -> dict[str, bytes]:
     return {"/bin/sh": shell.read_bytes()} | {name: Path(name).read_bytes() for name in libraries}
 
 
-def in_uml(disk: Path, script: str) -> None:
+def in_uml(disk: Path, script: str, *, timeout: float = 120) -> None:
     """Run a shell script as root of a User Mode Linux: /dev/ubda is the disk, the host's files are read-only.
 
     /mnt and /run are empty and can be written. RuntimeError with the console's text when it fails.
@@ -231,7 +231,7 @@ def in_uml(disk: Path, script: str) -> None:
         os.pwrite(messages, f"{len(data):016d}".encode() + data, 0)
         argv = uml.command(fd, messages, Path(populate.__file__))
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, pass_fds=(fd, messages)
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, pass_fds=(fd, messages)
         )
         if os.pread(messages, 16, populate.STATUS_AT) != b"0" * 16:
             raise RuntimeError((done.stdout + done.stderr).decode(errors="replace"))

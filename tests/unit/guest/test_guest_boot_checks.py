@@ -392,3 +392,14 @@ def test_a_kernel_on_an_esp_that_fstab_leaves_out_is_there(guests: Any) -> None:
     found = bad(facts)
     assert "grub-cfg-root" not in found
     assert "initramfs-present" not in found
+
+
+def test_no_menu_is_made_when_boot_has_no_kernel(guests: Any) -> None:
+    check = next(check for check in CHECKS if check.id == "grub-cfg-root")
+    program = {"/usr/sbin/update-grub": "#!/bin/sh"}
+    with_kernel = guests.facts(program)
+    kernels = [f"/boot/{name}" for name in with_kernel.guest.list("/boot") if name.startswith("vmlinu")]
+    without = guests.facts({**program, **dict.fromkeys(kernels)})
+    assert check.fix is not None and kernels
+    assert list(check.fix(with_kernel)) == [Run(("update-grub",))]
+    assert list(check.fix(without)) == []

@@ -44,7 +44,12 @@ def _boot_entries(facts: Facts) -> Verdict:
 
 
 def _fix_boot_entries(facts: Facts) -> Iterator[Edit]:
-    """The guest's own program writes the menu of what is there."""
+    """The guest's own program writes the menu of what is there.
+
+    Without a kernel in /boot that is nothing: its file system is named wrongly in fstab, and not mounted.
+    """
+    if not any(name.startswith(("vmlinu", "linux", "Image")) for name in facts.guest.list("/boot")):
+        return
     if facts.guest.exists("/usr/sbin/update-grub"):
         yield Run(("update-grub",))
     elif facts.guest.is_file("/boot/grub2/grub.cfg"):
