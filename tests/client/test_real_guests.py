@@ -20,8 +20,8 @@ from tests.boot.road import BIN
 from tests.real_guests import ROOT_UUID, get_disk
 from vmstamp import disk
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
-from vmstamp.guest.fs import Files, open_root
-from vmstamp.guest.workshop import rework
+from vmstamp.guest.files.fs import Files, open_root
+from vmstamp.guest.workshop.rework import rework
 
 pytestmark = pytest.mark.timeout(1500)
 
