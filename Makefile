@@ -1,5 +1,5 @@
 # Each target is enough on a fresh Debian 12, Debian 13 or Ubuntu 24.04: it sets up what is missing first.
-.PHONY: setup peers demo test lint unit sdk sdk-source boot bench fuzz requirements clean
+.PHONY: setup peers demo test lint unit sdk sdk-source boot matrix bench fuzz requirements clean
 
 BIN := .venv/bin
 
@@ -15,7 +15,7 @@ peers:
 
 # Guests run in one process of their own at a time: two files of boot tests side by side.
 test: setup peers sdk-source lint
-	$(BIN)/pytest -n 2 --ignore=tests/boot
+	$(BIN)/pytest -n 2 --ignore=tests/boot --ignore=tests/matrix
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
 lint: setup
@@ -35,6 +35,10 @@ sdk-source: setup
 
 boot: setup
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
+
+# doctor and generalize on Debian guests on LVM, XFS and btrfs, which are built first (many minutes).
+matrix: setup
+	$(BIN)/pytest tests/matrix
 
 # Readers to measure against come from bench/requirements.txt.
 bench: setup peers
