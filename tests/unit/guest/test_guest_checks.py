@@ -32,6 +32,7 @@ NOT_APPLICABLE = {
             "ci-mounts-stage",
             "lvm-devices-file",
             "lvm-filter",
+            "lvm-root-activation",
             "net-dhcp-timeout",
             "net-nm-absent-old",
             "net-nm-sriov-unmanaged",

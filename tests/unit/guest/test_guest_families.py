@@ -32,7 +32,10 @@ MODULES = (
     *("pci/pci-hyperv", "net/mlx4_en", "net/mlx5_core", "net/mana", "md/dm-mod"),
 )
 DEP = "".join(f"kernel/{name}.ko.xz:\n" for name in MODULES)
-EARLY = tuple(f"usr/lib/modules/x/{name}.ko.xz" for name in MODULES)
+EARLY = (
+    *(f"usr/lib/modules/x/{name}.ko.xz" for name in MODULES),
+    "usr/lib/dracut/hooks/cmdline/30-parse-lvm.sh",
+)
 
 
 def rhel(guests: Any, **changes: Any) -> Facts:
@@ -132,6 +135,38 @@ def test_a_filter_inside_the_initramfs_is_found(guests: Any) -> None:
     fix = BY_ID["lvm-filter"].fix
     assert fix is not None
     assert list(fix(facts)) == [Run(("dracut", "--force", "--regenerate-all"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("rd.lvm.lv=rootvg/rootlv", "pass"),
+        ("rd.lvm.vg=rootvg", "pass"),
+        ("rd.auto", "pass"),
+        ("rd.auto=1 rd.lvm.lv=rootvg/rootlv", "pass"),
+        ("", "fail"),
+        ("rd.auto=0", "fail"),
+        ("rd.lvm.lv=rootvg/swaplv", "fail"),
+        ("rd.auto rd.lvm.vg=datavg", "fail"),
+        ("rd.lvm=0 rd.lvm.lv=rootvg/rootlv", "fail"),
+    ],
+)
+def test_dracut_is_told_of_the_roots_volume(guests: Any, words: str, status: str) -> None:
+    line = WORDS.replace("rd.lvm.lv=rootvg/rootlv", words)
+    entry = f"title Red Hat\nversion {RHEL}\nlinux /vmlinuz-{RHEL}\ninitrd /initramfs-{RHEL}.img\n"
+    facts = rhel(guests, **{ENTRY: f"{entry}options {line}\n"})
+    check = BY_ID["lvm-root-activation"]
+    assert judge(check, facts).status == status
+    assert "rd.lvm.lv=rootvg/rootlv" in written(check.id, facts).get(ENTRY, line if status == "pass" else "")
+    assert "rd.lvm=0" not in written(check.id, facts).get(ENTRY, "")
+
+
+def test_dracut_was_told_of_the_roots_volume_when_the_initramfs_was_made(guests: Any) -> None:
+    line = WORDS.replace("rd.lvm.lv=rootvg/rootlv", "")
+    inside = guests.cpio_of({"etc/cmdline.d/20-lvm.conf": b" rd.lvm.lv=rootvg/rootlv \n"}, *EARLY)
+    entry = f"title Red Hat\nversion {RHEL}\nlinux /vmlinuz-{RHEL}\ninitrd /initramfs-{RHEL}.img\n"
+    facts = rhel(guests, **{ENTRY: f"{entry}options {line}\n", f"/boot/initramfs-{RHEL}.img": inside})
+    assert judge(BY_ID["lvm-root-activation"], facts).status == "pass"
 
 
 def test_words_are_changed_in_the_environment_and_in_every_template(guests: Any) -> None:

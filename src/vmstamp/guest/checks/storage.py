@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from vmstamp.guest.boot.cmdline import change_command_lines, set_words
 from vmstamp.guest.checks import sources
 from vmstamp.guest.checks.kernel import regenerate_initramfs
 from vmstamp.guest.edits import Edit, Remove, Symlink, Write
@@ -337,6 +338,42 @@ def _fix_lvm_devices(facts: Facts) -> Iterator[Edit]:
         yield from regenerate_initramfs(facts.guest)
 
 
+def _dracut_activates(facts: Facts) -> bool:
+    """The root is a logical volume, and dracut's script in the initramfs decides which volumes there are."""
+    kernel = facts.boots.default if facts.files is not None and _root_is_logical(facts) else None
+    if kernel is None or kernel.entry is None or not kernel.initramfs_path:
+        return False
+    return any(name.endswith("parse-lvm.sh") for name in kernel.initramfs.names)
+
+
+def _root_activation(facts: Facts) -> Verdict:
+    kernel, root = facts.boots.default, facts.survey.root
+    assert kernel is not None and kernel.entry is not None and root is not None and root.logical is not None
+    words = list(kernel.entry.command_line.words)
+    for path, text in kernel.initramfs.texts.items():
+        if path.startswith("etc/cmdline.d/"):
+            words += text.split()
+    group, where = root.logical.group, kernel.entry.command_line.where
+    name = f"{group}/{root.logical.name}"
+    if "rd.lvm=0" in words:
+        return failed("rd.lvm=0: the initramfs activates no logical volume", where)
+    named = [word.split("=", 1)[1] for word in words if word.startswith(("rd.lvm.lv=", "rd.lvm.vg="))]
+    if name in named or group in named:
+        return passed(f"the initramfs activates {name}", where)
+    if named:
+        return failed(f"the initramfs activates {', '.join(named)}, but not {name} of the root", where)
+    if "rd.auto" in words or "rd.auto=1" in words:
+        return passed("rd.auto: the initramfs activates every logical volume", where)
+    return failed(f"neither rd.lvm.lv={name} nor rd.auto: the initramfs activates no logical volume", where)
+
+
+def _fix_root_activation(facts: Facts) -> Iterator[Edit]:
+    root = facts.survey.root
+    assert root is not None and root.logical is not None
+    word = f"rd.lvm.lv={root.logical.group}/{root.logical.name}"
+    yield from change_command_lines(facts.guest, set_words(word, drop=("rd.lvm=0",)))
+
+
 _DEVICE_IN_FILTER = re.compile(r"/(sd[a-z]|hd[a-z]|vd[a-z]|xvd[a-z]|nvme\d|disk/by-(?:id|path))")
 
 
@@ -552,6 +589,17 @@ CHECKS = (
         _lvm_filter,
         "remove filter and global_filter from lvm.conf, and make the initramfs anew",
         fix=_fix_lvm_filter,
+    ),
+    Check(
+        "lvm-root-activation",
+        "the initramfs activates the root's logical volume",
+        Severity.BOOT,
+        "the initramfs waits for the root, and ends in dracut's emergency shell",
+        "dracut.cmdline(7); dracut modules.d/90lvm/parse-lvm.sh",
+        _dracut_activates,
+        _root_activation,
+        "add rd.lvm.lv=GROUP/VOLUME to the kernel command line",
+        fix=_fix_root_activation,
     ),
     Check(
         "multipath-wwid",
