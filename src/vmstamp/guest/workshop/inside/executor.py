@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[3]))
+sys.path.append(str(Path(__file__).resolve().parents[4]))
 
 from vmstamp.guest.workshop.inside import chroot, devices, files, hive, kernel, labels
 
