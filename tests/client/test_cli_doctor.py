@@ -101,7 +101,8 @@ def test_a_managed_disk_is_looked_at_and_given_back(stamp: Stamp, sick: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [("disk:none", "none"), ("http://127.0.0.1:1/a/b/c.vhd?sig=x", "127.0.0.1")]
+    ("source", "said"),
+    [("disk:none", "group 'vmstamp'"), ("http://127.0.0.1:1/a/b/c.vhd?sig=x", "127.0.0.1")],
 )
 def test_what_is_not_there_ends_with_2(stamp: Stamp, source: str, said: str) -> None:
     done = stamp("doctor", source, "--json", status=2)
