@@ -60,7 +60,7 @@ PLAIN: trees.Tree = {
     "/etc/udev/rules.d/70-persistent-net.rules": 'ATTR{address}=="52:54:00:00:00:01", NAME="ens18"\n',
     **trees.SSH,
     "/etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\nKbdInteractiveAuthentication no\n",
-    "/etc/apt/sources.list": "deb cdrom:[Debian]/ bookworm main\ndeb https://deb.debian.org/debian x main\n",
+    "/etc/apt/sources.list": "deb cdrom:[Debian]/ bookworm main\ndeb https://mirror.example/debian x main\n",
     **trees.enabled("systemd-timesyncd.service", target="sysinit"),
 }
 

@@ -77,7 +77,7 @@ def os_release(identifier: str, version: str) -> Tree:
     }
 
 
-APT: Tree = {"/etc/apt/sources.list": "deb https://deb.debian.org/debian bookworm main\n"}
+APT: Tree = {"/etc/apt/sources.list": "deb https://mirror.example/debian bookworm main\n"}
 
 DEBIAN: Tree = {
     **os_release("debian", "12"),
