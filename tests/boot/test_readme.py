@@ -29,7 +29,7 @@ SHOWS = {
 def run_sdk_example(stamp: Stamp, names: list[str]) -> None:
     example = stamp.directory / "example.py"
     example.write_text(SDK_EXAMPLE)
-    done = stamp.shell(f"python {example}")
+    done = stamp.shell(f'eval "$(vmstamp env)"; python {example}')
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(names)
 
