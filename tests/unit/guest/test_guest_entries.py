@@ -252,7 +252,7 @@ def test_modules_and_what_they_need(make_files: Any) -> None:
     assert "ext4" in found
     assert "hv_x" in found
     assert "hv-x" not in found
-    assert found.needs("hv_x") == ("hv_y",)
+    assert found.loadable["hv_x"] == ("hv_y",)
     assert not find_modules(files, "7")
 
 

@@ -86,13 +86,8 @@ class NodeFile(io.RawIOBase):
         return len(data)
 
 
-def list_initramfs(node: Node) -> set[str]:
-    """The names in the initramfs file `node`. GuestError when it is damaged or packed in a way not read."""
-    return set(read_initramfs(node).names)
-
-
 def read_initramfs(node: Node) -> Initramfs:
-    """What is in the initramfs file `node`; errors as of list_initramfs."""
+    """What is in the initramfs file `node`. GuestError when it is damaged or packed in a way not read."""
     source = Pieces(io.BufferedReader(NodeFile(node), PIECE))
     found = _Found()
     try:

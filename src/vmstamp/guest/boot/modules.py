@@ -34,10 +34,6 @@ class Modules:
     def __bool__(self) -> bool:
         return bool(self.builtin or self.loadable)
 
-    def needs(self, name: str) -> tuple[str, ...]:
-        """The loadable modules that `name` needs, directly or not."""
-        return self.loadable.get(name, ())
-
 
 def module_name(path: str) -> str:
     """A module's name by its file: `_` for `-`, no directory, no suffix."""
