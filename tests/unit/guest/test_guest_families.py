@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmstamp.guest.checks import CHECKS, cmdline, kernel, partitions, storage
+from vmstamp.guest.checks import CHECKS, cmdline, kernel, lvm, partitions, storage
 from vmstamp.guest.checks import boot as boot_checks
 from vmstamp.guest.edits import Run, Write
 from vmstamp.guest.facts import Facts
@@ -16,7 +16,14 @@ from vmstamp.guest.files.lvm import LogicalVolume
 from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Check, Status, judge
 
-MINE = (*partitions.CHECKS, *boot_checks.CHECKS, *cmdline.CHECKS, *kernel.CHECKS, *storage.CHECKS)
+MINE = (
+    *partitions.CHECKS,
+    *boot_checks.CHECKS,
+    *cmdline.CHECKS,
+    *kernel.CHECKS,
+    *storage.CHECKS,
+    *lvm.CHECKS,
+)
 BY_ID: dict[str, Check] = {check.id: check for check in CHECKS}
 ROOT = "11111111-2222-3333-4444-555555555555"
 BOOT = "66666666-7777-8888-9999-aaaaaaaaaaaa"
