@@ -121,9 +121,7 @@ class Extents:
         return Extents((r.start // unit * unit, -(-r.end // unit) * unit) for r in self._ranges)
 
     def split(self, length: int) -> Iterator[Extent]:
-        """The ranges cut at multiples of `length` bytes, so that no piece crosses one."""
+        """The ranges in pieces of `length` bytes, the last of each range maybe shorter, ascending."""
         for start, end in self._ranges:
-            while start < end:
-                cut = min(end, (start // length + 1) * length)
-                yield Extent(start, cut)
-                start = cut
+            for cut in range(start, end, length):
+                yield Extent(cut, min(cut + length, end))

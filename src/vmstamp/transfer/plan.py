@@ -29,7 +29,7 @@ class Plan:
     footer: Extent
 
     def pieces(self, length: int = MAX_PUT_PAGE) -> Iterator[Extent]:
-        """The writes, cut at multiples of `length` bytes, ascending; the footer is not among them."""
+        """The writes in pieces of at most `length` bytes, ascending; the footer is not among them."""
         return self.writes.split(length)
 
 

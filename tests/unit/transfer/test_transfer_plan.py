@@ -28,9 +28,9 @@ def test_a_dirty_destination_is_cleared_where_the_disk_has_a_hole() -> None:
     assert plan.clears == Extents([(2 * MIB, 3 * MIB)])
 
 
-def test_pieces_never_cross_four_mebibytes() -> None:
+def test_pieces_are_four_mebibytes_at_most() -> None:
     plan = make_plan(Extents([(MIB, 10 * MIB)]), Extents(), SIZE)
-    assert list(plan.pieces()) == [(MIB, 4 * MIB), (4 * MIB, 8 * MIB), (8 * MIB, 10 * MIB)]
+    assert list(plan.pieces()) == [(MIB, 5 * MIB), (5 * MIB, 9 * MIB), (9 * MIB, 10 * MIB)]
 
 
 def test_data_that_touches_the_footer_is_not_merged_with_it() -> None:
