@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from vmstamp.blob import (
     auth,
@@ -28,6 +28,8 @@ from vmstamp.blob.locks import WouldWait
 from vmstamp.blob.request import Grant, Reply, Request
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
+
+T = TypeVar("T")
 
 SMALL_BODY: Final = 2**20  # bytes; documents of XML
 LARGE_BODY: Final = 16 * 2**20  # bytes; a list of all blocks
@@ -279,9 +281,18 @@ class Operations:
 
     def find_answer(self, request: Request, operation: Operation) -> Reply | None:
         """The answer of a quick operation, at once; None when it would have to wait for another."""
+        return self._at_once(self.answer, request, operation)
+
+    def find_authorized(self, request: Request, operation: Operation) -> Request | None:
+        """What `authorize` returns, at once; None when it would have to wait for another."""
+        return self._at_once(self.authorize, request, operation)
+
+    def _at_once(
+        self, function: Callable[[Request, Operation], T], request: Request, operation: Operation
+    ) -> T | None:
         try:
             with self._store.without_waiting():
-                return self.answer(request, operation)
+                return function(request, operation)
         except WouldWait:
             return None
 

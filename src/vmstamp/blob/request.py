@@ -166,7 +166,12 @@ def parse_range(name: str, value: str) -> tuple[int, int | None] | None:
 
 def http_time(time: datetime) -> str:
     """RFC 1123, as all of HTTP: whole seconds, GMT."""
-    return format_datetime(time.astimezone(UTC).replace(microsecond=0), usegmt=True)
+    return _http_second(time.replace(microsecond=0))
+
+
+@lru_cache(maxsize=64)  # requests of one second say the same
+def _http_second(time: datetime) -> str:
+    return format_datetime(time.astimezone(UTC), usegmt=True)
 
 
 def parse_http_time(name: str, text: str) -> datetime:
