@@ -1,6 +1,7 @@
 """Bodies as strangers send them: in crumbs, after a 100 Continue, one behind the other, or not whole."""
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.client.blob_service import BlobService, serving
+from vmstamp.blob import rest
 from vmstamp.blob.body import Body, crc64_text, md5_text
 from vmstamp.blob.content import write_all
 
@@ -119,3 +121,19 @@ def test_pieces_are_written_one_behind_the_other(tmp_path: Path) -> None:
         write_all(file.fileno(), 512, Body(pieces))
     assert path.read_bytes() == bytes(512) + DATA
     assert crc64_text(Body(pieces)) == crc64_text(DATA)
+
+
+def test_a_body_that_stalls_is_given_up_and_one_that_crawls_is_not(
+    service: BlobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest, "STALL", 1)
+    with connected(service) as connection:
+        connection.sendall(head(service, SIZE) + DATA[: SIZE // 2])
+        assert status(connection) == "HTTP/1.1 500 Internal Server Error"
+    with connected(service) as connection:
+        connection.sendall(head(service, SIZE))
+        for start in range(0, SIZE, SIZE // 16):
+            connection.sendall(DATA[start : start + SIZE // 16])
+            time.sleep(0.1)
+        assert status(connection) == "HTTP/1.1 201 Created"
+    assert written(service) == DATA + bytes(SIZE)

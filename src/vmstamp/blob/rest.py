@@ -299,9 +299,17 @@ async def _receive_all(receive: Receive, progress: Callable[[], None]) -> list[b
 async def _read_body(read: ReadBody, length: int) -> Body:
     """A body of exactly `length` bytes. Raises _Gone, 400 when it is shorter, 500 when it stalls."""
     now = asyncio.get_running_loop().time
+    extended = now()
+
+    def extend() -> None:
+        nonlocal extended
+        if now() - extended > STALL / 60:  # not at every piece: there are thousands a second
+            extended = now()
+            limit.reschedule(extended + STALL)
+
     try:
         async with asyncio.timeout(STALL) as limit:
-            pieces = await read(lambda: limit.reschedule(now() + STALL))
+            pieces = await read(extend)
     except TimeoutError:
         raise faults.fault("OperationTimedOut") from None
     if pieces is None:
