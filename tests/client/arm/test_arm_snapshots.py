@@ -131,7 +131,7 @@ def test_changes_between_incremental_snapshots_are_read_by_their_sas(arm: Any) -
     with at_a_door(arm.store) as door:
         urls = [grant(arm, name).replace(ENDPOINT, door) for name in ("snap1", "snap2")]
         with BlobClient.from_blob_url(urls[1]) as client:
-            ranges, cleared = client.get_managed_disk_page_range_diff(urls[0])
+            ranges, cleared = client.get_page_range_diff_for_managed_disk(urls[0])
             assert (ranges, cleared) == ([{"start": 8192, "end": 8703}], [])
             assert client.download_blob(8192, 7).readall() == b"changed"
         with BlobClient.from_blob_url(urls[0]) as client:
