@@ -76,8 +76,8 @@ class Accesses:
     def _keep(self, resource: Resource, **state: Any) -> None:
         with self._catalog.db.write():
             fresh = self._catalog.find(resource.id) or resource
-            shown = sizes(state.get("size", fresh.state["size"]))
-            self._catalog.save(fresh.with_state(**state).with_properties(**shown))
+            kept = fresh.with_state(**state)
+            self._catalog.save(kept.with_properties(**sizes(kept.state["size"])))
 
 
 def sizes(size: int) -> Json:

@@ -171,9 +171,17 @@ def changed_creation(name: str, given: Json, old: Json) -> AzureError | None:
     return None
 
 
-def sku(given: Json, default: str = "Standard_LRS") -> Json:
+def sku(put: Put) -> Json:
     """The SKU as it is shown. Raises InvalidRequestContent for one without a name."""
-    name: Any = given.get("name")
-    if given and name is None:
+    given: Any = put.body.get("sku")
+    if not given:
+        shown: Json = put.existing.document["sku"] if put.existing else _sku("Standard_LRS")
+        return shown
+    members = {name.lower(): value for name, value in given.items()} if isinstance(given, dict) else {}
+    if not isinstance(members.get("name"), str):
         raise invalid_content("Required property 'name' not found in JSON. Path 'sku'")
-    return {"name": name or default, "tier": str(name or default).split("_")[0]}
+    return _sku(members["name"])
+
+
+def _sku(name: str) -> Json:
+    return {"name": name, "tier": name.split("_")[0]}

@@ -52,8 +52,8 @@ SHAPE = {
     "managedByExtended": READ_ONLY,
     "properties": {
         "creationData": {
-            "createOption": Only("Empty", "Copy", "Import", "Upload"),
-            "imageReference": KEEP,  # shown of a disk that a VM was made with
+            "createOption": Only("Empty", "Copy", "Import", "Upload", "FromImage"),
+            "imageReference": KEEP,  # what a VM's disk was made of
             "logicalSectorSize": Only(512),
             "performancePlus": Only(False),
             "sourceResourceId": str,
@@ -141,12 +141,10 @@ class Disks:
         body = clean(put.body, SHAPE)
         properties = body.get("properties", {})
         if put.existing:
-            return self._update(put.existing, body, properties)
+            return self._update(put, put.existing, body, properties)
         creation = properties.get("creationData")
         if not creation or "createOption" not in creation:
             raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
-        if "imageReference" in creation:
-            raise unsupported("The property 'properties.creationData.imageReference'")
         size, state, taken = self._plan(put, creation, properties.get("diskSizeGB"))
         fixed = {
             **taken,
@@ -158,7 +156,7 @@ class Disks:
             "publicNetworkAccess": "Enabled",
             "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
         }
-        document = {**body, "sku": sku(body.get("sku", {})), "properties": fixed}
+        document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(new_place()), "size": size})
 
     def _plan(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json, Json]:
@@ -174,12 +172,14 @@ class Disks:
             case "Import":
                 source, size = import_source(put, creation, self._catalog, self._vhds)
                 return at_least(size, size_gib), {"source": source}, {}
+            case "FromImage":
+                raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
         found = copy_source(put, creation, self._catalog, self._now())
         creation |= {"sourceResourceId": str(found.id), "sourceUniqueId": found.properties["uniqueId"]}
         creation.pop("sourceUri", None)
         return at_least(found.state["size"], size_gib), {"copy of": str(found.id)}, inherited(found)
 
-    def _update(self, existing: Resource, body: Json, properties: Json) -> Change:
+    def _update(self, put: Put, existing: Resource, body: Json, properties: Json) -> Change:
         old = existing.properties
         given = properties.get("creationData", {})
         if refusal := changed_creation(existing.name, given, old["creationData"]):
@@ -187,7 +187,7 @@ class Disks:
         for name in ("osType", "hyperVGeneration"):
             if name in properties and properties[name] != old.get(name, properties[name]):
                 raise change_not_allowed(name)
-        wanted = properties.get("diskSizeGB", old["diskSizeGB"])
+        wanted: int = properties["diskSizeGB"] if "diskSizeGB" in properties else old["diskSizeGB"]
         check_size(wanted)
         size = int(existing.state["size"])
         if wanted < old["diskSizeGB"]:
@@ -205,8 +205,7 @@ class Disks:
                 )
             size = wanted * GIB
         kept = {**old, **properties, **sizes(size), "creationData": old["creationData"]}
-        kind = sku(body["sku"]) if body.get("sku") else existing.document["sku"]
-        document = {**existing.document, **body, "sku": kind, "properties": kept}
+        document = {**existing.document, **body, "sku": sku(put), "properties": kept}
         return Change(document, {**existing.state, "size": size})
 
     def apply(self, resource: Resource, work: Work) -> Resource:

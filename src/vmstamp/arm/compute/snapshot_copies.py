@@ -45,7 +45,8 @@ def _done(copy: Json, now: datetime) -> float:
     if not copy["length"]:
         return 1.0
     elapsed = (now - datetime.fromisoformat(copy["begun"])) / timedelta(seconds=1)
-    return min(1.0, max(0.0, elapsed * COPY_SPEED / copy["length"]))
+    done: float = elapsed * COPY_SPEED / copy["length"]
+    return min(1.0, max(0.0, done))
 
 
 def is_complete(resource: Resource, now: datetime) -> bool:

@@ -131,7 +131,7 @@ class Snapshots:
         body = clean(put.body, SHAPE)
         properties = body.get("properties", {})
         if put.existing:
-            return _update(put.existing, body, properties)
+            return _update(put, put.existing, body, properties)
         creation = properties.get("creationData")
         if not creation or "createOption" not in creation:
             raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
@@ -156,7 +156,7 @@ class Snapshots:
             "publicNetworkAccess": "Enabled",
             "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
         }
-        document = {**body, "sku": sku(body.get("sku", {})), "properties": fixed}
+        document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(ref), "size": size})
 
     def _plan(
@@ -338,7 +338,7 @@ def _family(source: Resource) -> str:
     return copies.family_of(source.properties["uniqueId"])
 
 
-def _update(existing: Resource, body: Json, properties: Json) -> Change:
+def _update(put: Put, existing: Resource, body: Json, properties: Json) -> Change:
     old = existing.properties
     if refusal := changed_creation(existing.name, properties.get("creationData", {}), old["creationData"]):
         raise refusal
@@ -355,5 +355,4 @@ def _update(existing: Resource, body: Json, properties: Json) -> Change:
     if properties.get("diskSizeGB", old["diskSizeGB"]) != old["diskSizeGB"]:
         raise unsupported("Changing the property 'properties.diskSizeGB' of a snapshot", target="diskSizeGB")
     kept = {**old, **properties, "creationData": old["creationData"]}
-    kind = sku(body["sku"]) if body.get("sku") else existing.document["sku"]
-    return Change({**existing.document, **body, "sku": kind, "properties": kept}, existing.state)
+    return Change({**existing.document, **body, "sku": sku(put), "properties": kept}, existing.state)
