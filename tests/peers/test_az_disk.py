@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobClient
 
+from tests.peers.front import forwarding
 from tests.peers.programs import PROGRAMS, find_peer
 from vmstamp.disk.footer import make_footer
 from vmstamp.run import Completed, run
@@ -83,7 +84,11 @@ def test_disks_and_snapshots_live_their_lives_by_az(shell: Shell) -> None:
     sas = shell.az("disk grant-access -g rg -n d1 --access-level Write --duration-in-seconds 600")[
         "accessSAS"
     ]
-    shell.run(f"azcopy copy '{file}' '{sas}' --blob-type PageBlob --from-to LocalBlob")
+    service, account, rest = sas.removeprefix("http://").split("/", 2)
+    with forwarding(service) as environment:
+        settings = " ".join(f"{name}='{value}'" for name, value in environment.items())
+        there = f"http://{account}.blob.localhost/{rest}"  # azcopy knows a managed disk by its host name
+        shell.run(f"{settings} azcopy copy '{file}' '{there}' --blob-type PageBlob")
     shell.az("disk revoke-access -g rg -n d1")
     shown = shell.az("disk show -g rg -n d1")
     assert (shown["diskState"], shown["diskSizeBytes"]) == ("Unattached", SIZE)

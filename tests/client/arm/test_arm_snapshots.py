@@ -18,6 +18,8 @@ from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
+from vmstamp.transfer.copy import copy
+from vmstamp.transfer.copy_source import CopySource
 
 MIB, GIB = 2**20, 2**30
 READ = {"access": "Read", "durationInSeconds": 60}
@@ -141,6 +143,24 @@ def test_changes_between_incremental_snapshots_are_read_by_their_sas(arm: Any) -
                 client.get_blob_properties()
         with BlobClient.from_blob_url(urls[1]) as client:
             client.get_blob_properties()
+
+
+def test_a_blob_that_is_a_copy_of_a_snapshot_takes_the_changes_of_the_next(arm: Any) -> None:
+    source = disk(arm)
+    snapshot(arm, "snap1", source, incremental=True)
+    write(arm, source, 8192, b"changed")
+    snapshot(arm, "snap2", source, incremental=True)
+    key = arm.store.get_account("account1").key1
+    with at_a_door(arm.store) as one, at_a_door(arm.store) as other:
+        sent = []
+        for name in ("snap1", "snap2"):
+            with (
+                BlobClient.from_blob_url(grant(arm, name).replace(ENDPOINT, one)) as taken,
+                BlobClient(f"{other}/account1", "vhds", "copy.vhd", credential=key) as target,
+            ):
+                sent.append(copy(CopySource(taken), target).since)
+    assert sent == ["", place(grant(arm, "snap1")).snapshot]
+    assert arm.store.read(BlobRef("account1", "vhds", "copy.vhd"), 8192, 7) == b"changed"
 
 
 def test_family_lives_as_long_as_one_of_its_snapshots(arm: Any) -> None:

@@ -5,7 +5,10 @@ REST: Disks, CreationData. Everything here decides and raises; nothing is made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from vmstamp.arm.catalog import Catalog
@@ -148,6 +151,16 @@ def at_least(size: int, size_gib: int | None) -> int:
             target="diskSizeGB",
         )
     return max(size, size_gib * GIB)
+
+
+@contextmanager
+def passing(file: Path | None) -> Iterator[Path | None]:
+    """A file that is gone at the end, if there is one and nobody adopted it."""
+    try:
+        yield file
+    finally:
+        if file is not None:
+            file.unlink(missing_ok=True)
 
 
 def inherited(source: Resource) -> Json:

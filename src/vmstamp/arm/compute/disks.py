@@ -22,6 +22,7 @@ from vmstamp.arm.compute.disk_sources import (
     copy_source,
     import_source,
     inherited,
+    passing,
     sku,
     upload_size,
 )
@@ -228,10 +229,10 @@ class Disks:
         source = self._catalog.find(id)
         if source is None:
             raise not_found(f"Disk {id} is not found.")
-        folded = self._settle(source)
-        self._vhds.copy(place(source.state["place"]), ref)
-        if folded is not None:
-            self._vhds.adopt(ref, folded)
+        with passing(self._settle(source)) as folded:
+            self._vhds.copy(place(source.state["place"]), ref)
+            if folded is not None:
+                self._vhds.adopt(ref, folded)
 
     def _tell_holder(self, disk: Resource) -> None:
         """The VM that holds a disk keeps its size too."""

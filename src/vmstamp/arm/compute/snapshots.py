@@ -27,6 +27,7 @@ from vmstamp.arm.compute.disk_sources import (
     copy_source,
     import_source,
     inherited,
+    passing,
     sku,
     upload_size,
 )
@@ -245,22 +246,20 @@ class Snapshots:
         if source is None:
             raise not_found(f"The source {resource.state['copy of']} is not found.")
         origin = place(source.state["place"])
-        folded = self._settle(source) if source.type == DISKS.lower() else None
-        begun = {}
         if "taken" in resource.state:
-            begun = {
-                "copy": copies.begin(self._now(), self._vhds.changed_length(origin, self._earlier(family)))
-            }
-        if not family:
-            self._vhds.copy(origin, ref)
-            if folded is not None:
-                self._vhds.adopt(ref, folded)
-            self._grow(resource)
-        elif folded is not None:
-            self._vhds.take_snapshot_of_file(folded, ref, family)
-        else:
-            self._vhds.take_snapshot(origin, ref, family)
-        return resource.with_state(**begun)
+            length = self._vhds.changed_length(origin, self._earlier(family))
+            resource = resource.with_state(copy=copies.begin(self._now(), length))
+        with passing(self._settle(source) if source.type == DISKS.lower() else None) as folded:
+            if family and folded is not None:
+                self._vhds.take_snapshot_of_file(folded, ref, family)
+            elif family:
+                self._vhds.take_snapshot(origin, ref, family)
+            else:
+                self._vhds.copy(origin, ref)
+                if folded is not None:
+                    self._vhds.adopt(ref, folded)
+                self._grow(resource)
+        return resource
 
     def _earlier(self, family: str) -> str:
         """The time of the newest source snapshot that the family has a copy of; '' for none."""
