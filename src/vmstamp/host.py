@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from vmstamp.machine.accelerator import Accelerator
 from vmstamp.machine.forward import Forward
 from vmstamp.machine.media import build_dvd
 from vmstamp.machine.network import IMDS, WIRESERVER, Network, NetworkSpec
-from vmstamp.machine.overlay import create_overlay, fold, written
+from vmstamp.machine.overlay import copy_sparse, create_overlay, fold, written
 from vmstamp.machine.qemu import Machine
 from vmstamp.machine.spec import DiskSpec, MachineSpec, NicSpec
 from vmstamp.paths import Home
@@ -262,15 +263,19 @@ class VmHost:
             vm.machine.kill()
 
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
-        """The disk's bytes now as a new sparse file in the machine's directory; None: nothing was written."""
+        """The disk's bytes now as a new sparse file in the machine's directory; None: nothing was written.
+
+        A VM that runs is held for the time in which its overlay is copied: as after a loss of power, the
+        bytes are those that its guest was told are written, and perhaps later ones.
+        """
         directory = self._home.machine(vm_id)
         overlay = directory / disk.overlay_name
-        if not overlay.exists() or not _lies_over(directory, disk) or not written(overlay):
+        if not overlay.exists() or not _lies_over(directory, disk):
             return None
-        folded = directory / f"{disk.overlay_name}.folded"
-        folded.unlink(missing_ok=True)
-        fold(overlay, disk.path, disk.size, folded)
-        return folded
+        vm = self._vms.get(vm_id)
+        if vm is not None and vm.machine is not None and vm.machine.running:
+            return _fold_beside(vm.machine, overlay, disk)
+        return _fold(overlay, disk, f"{disk.overlay_name}.folded")
 
     def remove(self, vm_id: str) -> None:
         """Stop the VM if it runs and delete its machine directory. No error when there is none."""
@@ -402,3 +407,23 @@ def _note_backing(directory: Path, disk: DiskPlan) -> None:
     beside = directory / "backing.json.new"
     beside.write_text(json.dumps({**_backings(directory), disk.overlay_name: str(disk.path)}))
     beside.replace(directory / "backing.json")
+
+
+def _fold_beside(machine: Machine, overlay: Path, disk: DiskPlan) -> Path | None:
+    """Fold a copy of the overlay of a running machine."""
+    copied = overlay.with_name(f"{overlay.name}.{uuid.uuid4().hex}")
+    try:
+        with machine.paused():
+            copy_sparse(overlay, copied)
+        return _fold(copied, disk, f"{copied.name}.folded")
+    finally:
+        copied.unlink(missing_ok=True)
+
+
+def _fold(overlay: Path, disk: DiskPlan, name: str) -> Path | None:
+    if not written(overlay):
+        return None
+    folded = overlay.with_name(name)
+    folded.unlink(missing_ok=True)
+    fold(overlay, disk.path, disk.size, folded)
+    return folded

@@ -14,6 +14,7 @@ import pytest
 from vmstamp.errors import MachineError
 from vmstamp.machine.leftovers import find_leftovers
 from vmstamp.machine.media import build_dvd
+from vmstamp.machine.overlay import copy_sparse, create_overlay, fold, written
 from vmstamp.machine.qemu import Machine
 from vmstamp.machine.spec import DiskSpec, MachineSpec
 from vmstamp.timeline import Stage, Timeline
@@ -23,6 +24,10 @@ pytestmark = [pytest.mark.boot, pytest.mark.timeout(120)]
 VM_ID = "7c1e5201-1234-2256-3333-444455556666"
 # Real mode, loaded at 0x7c00: writes the text at 0x7c1d up to its zero byte to COM1.
 WRITE_TEXT = bytes.fromhex("fc 31c0 8ed8 be1d7c baf803 ac 84c0 7403 ee ebf8")
+# Writes its own sector to the second one of the disk, then the text at 0x7c2a to COM1, and halts.
+WRITE_DISK = bytes.fromhex(
+    "31c0 8ed8 8ec0 bb007c b80103 b90200 ba8000 cd13 fc 31c0 8ed8 be2a7c baf803 ac 84c0 7403 ee ebf8 f4 ebfd"
+)
 HALT = bytes.fromhex("f4 ebfd").ljust(10, b"\x90")
 POWER_OFF = bytes.fromhex("ba0406 b80020 ef f4 ebfd").ljust(10, b"\x90")  # S5 by PIIX4's PM1a control
 
@@ -83,6 +88,27 @@ def test_what_the_kernel_says_is_marked_and_a_panic_is_known(
     assert ran.machine.panic == "Kernel panic - not syncing: no init"
     ran.machine.kill()
     assert ran.machine.serial_log.read_bytes() == text.encode()
+
+
+def test_what_a_running_guest_wrote_is_in_a_copy_of_its_overlay(
+    spec: MachineSpec, machines: list[Machine], tmp_path: Path
+) -> None:
+    sector = (WRITE_DISK + b"written\0").ljust(510, b"\0") + b"\x55\xaa"
+    backing, overlay = tmp_path / "backing", tmp_path / "os.qcow2"
+    backing.write_bytes(sector.ljust(1 << 20, b"\0"))
+    create_overlay(overlay, backing, 1 << 20)
+    machine = Machine.start(replace(spec, os_disk=DiskSpec(overlay, "qcow2")), Timeline(), lambda: None)
+    machines.append(machine)
+    while not spec.serial_log.exists() or "written" not in spec.serial_log.read_text():
+        assert not machine.wait(0.1)
+    with machine.paused():
+        copy_sparse(overlay, tmp_path / "copy")
+    assert written(tmp_path / "copy")
+    fold(tmp_path / "copy", backing, 1 << 20, tmp_path / "folded")
+    assert (tmp_path / "folded").read_bytes() == (sector + sector).ljust(1 << 20, b"\0")
+    with machine.paused():
+        pass
+    assert machine.running
 
 
 def test_an_earlier_boots_words_are_not_taken_for_this_ones(

@@ -85,6 +85,16 @@ def serving(root: Path, wrap: Callable[[ASGIApp], ASGIApp] = lambda served: serv
     store = BlobStore(database, root / "content")
     account = store.create_account(ACCOUNT)
     store.create_container(ACCOUNT, "vhds")
+    try:
+        with at_a_door(store, wrap) as url:
+            yield BlobService(f"{url}/{ACCOUNT}", account.key1, store, root)
+    finally:
+        database.close()
+
+
+@contextmanager
+def at_a_door(store: BlobStore, wrap: Callable[[ASGIApp], ASGIApp] = lambda served: served) -> Iterator[str]:
+    """Serve a store; the URL without a slash."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -100,11 +110,9 @@ def serving(root: Path, wrap: Callable[[ASGIApp], ASGIApp] = lambda served: serv
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        port = listener.getsockname()[1]
-        yield BlobService(f"http://127.0.0.1:{port}/{ACCOUNT}", account.key1, store, root)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(10)
         door.close()
         listener.close()
-        database.close()

@@ -9,7 +9,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import unquote
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,6 +36,46 @@ def proxy(store: BlobStore) -> Iterator[dict[str, str]]:
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+@contextmanager
+def forwarding(service: str) -> Iterator[dict[str, str]]:
+    """An HTTP proxy that asks one service, HOST:PORT, for every URL; the environment for its client."""
+
+    class Forward(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _forward(self) -> None:
+            parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            connection = HTTPConnection(service, timeout=60)
+            connection.request(self.command, f"{parts.path}?{parts.query}", body, dict(self.headers))
+            answer = connection.getresponse()
+            data = answer.read()
+            connection.close()
+            self.send_response_only(answer.status, answer.reason)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                    self.send_header(name, value)
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(data))
+            self.send_header("Content-Length", length or "0")
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward
+
+        def log_message(self, format: str, *words: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield {"HTTP_PROXY": f"http://127.0.0.1:{server.server_address[1]}", "NO_PROXY": ""}
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
 
 
 class _Proxied:

@@ -17,6 +17,7 @@ from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.snapshots import Snapshots
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
 from vmstamp.arm.compute.vm_disks import StorageProfiles
@@ -105,14 +106,15 @@ def build(
     def types(catalog: Catalog) -> list[ResourceType]:
         vhds = Vhds(store, blob_endpoint, clock)
         life = Life(catalog, vhds, host, Plans(catalog, vhds))
-        disks = Disks(catalog, vhds, life.fold_disk, clock)
+        disks = Disks(catalog, vhds, life.fold_disk, life.settle, clock)
         profiles = StorageProfiles(catalog, vhds, disks)
         captures = Captures(catalog, vhds, life)
         return [
             *network_types(catalog),
             StorageAccounts(catalog, store, blob_endpoint).type(),
             disks.type(),
-            Images(catalog, vhds, disks, life.fold_disk, life.fold_all).type(),
+            Snapshots(catalog, vhds, life.settle, clock).type(),
+            Images(catalog, vhds, disks, life.fold_disk, life.fold_all, clock).type(),
             VirtualMachines(catalog, profiles, life, captures).type(),
         ]
 

@@ -243,7 +243,17 @@ class Accounts:
 
     def clear_access_policies(self, account: str, container: str) -> None:
         """Remove all stored access policies: every SAS that rests on one is refused from now on."""
-        self.update_container(account, container, lambda found: replace(found, policies=()))
+        self.remove_access_policies(account, container, lambda policy: True)
+
+    def remove_access_policies(
+        self, account: str, container: str, gone: Callable[[AccessPolicy], bool]
+    ) -> None:
+        """Remove those stored access policies that `gone` chooses."""
+
+        def change(found: Container) -> Container:
+            return replace(found, policies=tuple(policy for policy in found.policies if not gone(policy)))
+
+        self.update_container(account, container, change)
 
     def delete_container(
         self, account: str, name: str, check: Callable[[Container], None] = lambda container: None

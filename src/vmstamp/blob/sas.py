@@ -102,9 +102,11 @@ def make_service_sas(
     start: datetime | None,
     expiry: datetime | None,
     policy: str | None,
+    snapshot: str = "",
 ) -> str:
-    """The query string of a new service SAS; `kind` is sr: "b" for a blob, "c" for a container."""
+    """The query string of a new service SAS; `kind` is sr: "b" blob, "bs" `snapshot` of it, "c" container."""
     query = {
+        "snapshot": snapshot,
         "sv": SIGNED_VERSION,
         "st": _time(start),
         "se": _time(expiry),

@@ -43,6 +43,7 @@ from pathlib import Path
 from vmstamp.blob import faults, lease, pages, sas, tables
 from vmstamp.blob.blobs import Check, Position, unchecked
 from vmstamp.blob.blocks import UNCOMMITTED_KEPT
+from vmstamp.blob.compare import changed
 from vmstamp.blob.content import data_ranges
 from vmstamp.blob.page_blobs import PAGE
 from vmstamp.blob.records import PAGE_BLOB, Account, Blob, BlobRef, Container, CopyState, blob_of
@@ -210,11 +211,36 @@ class BlobStore(Snapshots):
         with self._locks.exclusive(ref):
             return self._contents.path(self._seal(ref).content)
 
-    def replace_content(self, ref: BlobRef, path: Path) -> None:
+    def add_snapshot(self, source: BlobRef, snapshot: BlobRef, lineage: str) -> None:
+        """Make `snapshot`, a snapshot of a blob that is made with its first, of the bytes that `source` has.
+
+        The blob itself has the bytes of its newest one. Snapshots of one lineage can be compared: their
+        contents must follow from each other by writes, or by `replace_content` with `since`.
+        """
+        with self._exclusive_both(source.base, snapshot.base):
+            self._seal(source)
+            with self._space(), self._db.write() as connection:
+                origin = self._get(connection, source)
+                old = tables.find_blob(connection, snapshot.base)
+                base = replace(self._shared(origin, snapshot.base, ""), lineage=lineage)
+                unused = self._place(connection, old, base)
+                new = replace(base, ref=snapshot)
+                tables.put_blob(connection, new)
+            self._remove_files(unused)
+        self.flush(new)
+
+    def newest_snapshot(self, ref: BlobRef) -> Blob | None:
+        """The newest snapshot of a blob."""
+        with self._db.read() as connection:
+            found = tables.snapshots(connection, ref, deleted=False)
+        return found[-1] if found else None
+
+    def replace_content(self, ref: BlobRef, path: Path, since: Blob | None = None) -> None:
         """Give a blob the bytes of a sparse file, which is the store's from now on; its holes are zeros.
 
         The file's size becomes the blob's and must be a multiple of 512. `path` is gone afterwards; when
-        this raises, it is still there.
+        this raises, it is still there. All of it counts as written now; with `since`, a snapshot, only what
+        differs from that does: both are read for it.
         """
         content = uuid.uuid4().hex
         size = path.stat().st_size
@@ -222,16 +248,16 @@ class BlobStore(Snapshots):
             raise ValueError(f"{path}: its size of {size} bytes is not a multiple of {PAGE}")
         with self._locks.exclusive(ref), self._making(content):
             self._contents.adopt(path, content)
-            descriptor = self._contents.open(content)
-            try:
-                held = Extents(data_ranges(descriptor, size))
-            finally:
-                os.close(descriptor)
+            written, held = self._written(content, size, since)
             with self._db.write() as connection:
                 blob = self._get(connection, ref)
-                generation = blob.generation + 1
+                generation = max(blob.generation, since.generation if since else 0) + 1
                 tables.insert_content(connection, content, size, generation)
-                for start, end in held:
+                if since:
+                    pages.copy(connection, since.content, content)
+                    for start, end in Extents([(0, max(size, since.size))]).subtract(held):
+                        pages.remove(connection, content, start, end, generation)
+                for start, end in written:
                     pages.add(connection, content, start, end, generation)
                 new = replace(
                     blob, content=content, size=size, etag=self.new_etag(), last_modified=self.now()
@@ -239,6 +265,23 @@ class BlobStore(Snapshots):
                 unused = self._place(connection, blob, new)
         self._remove_files(unused)
         path.unlink(missing_ok=True)
+
+    def _written(self, content: str, size: int, since: Blob | None) -> tuple[Extents, Extents]:
+        """What of a content that has no page table yet differs from a snapshot, and what holds data."""
+        descriptor = self._contents.open(content)
+        try:
+            held = Extents(data_ranges(descriptor, size))
+            if since is None:
+                return held, held
+            with self.reader(since) as read:
+                found = changed(
+                    lambda offset, length: os.pread(descriptor, length, offset),
+                    lambda offset, length: _padded(read, since.size, offset, length),
+                    held,
+                )
+                return Extents(found), held
+        finally:
+            os.close(descriptor)
 
     def acquire_infinite_lease(self, ref: BlobRef, lease_id: str) -> None:
         """Raises 409 LeaseAlreadyPresent when somebody else holds one; taking one's own again is no error."""
@@ -264,11 +307,12 @@ class BlobStore(Snapshots):
         expiry: datetime | None,
         policy: str | None,
     ) -> str:
-        """The query string of a SAS for one blob, signed with key1."""
+        """The query string of a SAS for one blob or snapshot, signed with key1."""
         return sas.make_service_sas(
             self.get_account(ref.account).key1,
             f"/{ref.account}/{ref.container}/{ref.name}",
-            "b",
+            "bs" if ref.snapshot else "b",
+            snapshot=ref.snapshot,
             permissions=permissions,
             start=start,
             expiry=expiry,
@@ -284,3 +328,9 @@ class BlobStore(Snapshots):
                 return
             with self._locks.exclusive(second):
                 yield
+
+
+def _padded(read: Callable[[int, int], bytes], size: int, offset: int, length: int) -> bytes:
+    """Bytes of a blob of `size` bytes, with zeros behind its end."""
+    there = min(length, max(0, size - offset))
+    return (read(offset, there) if there else b"").ljust(length, b"\0")

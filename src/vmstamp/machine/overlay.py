@@ -82,6 +82,19 @@ def fold(overlay: Path, backing: Path, size: int, destination: Path) -> None:
             raise
 
 
+def copy_sparse(source: Path, destination: Path) -> None:
+    """Copy a file with its holes; `destination` is removed when that fails. Raises OSError."""
+    with source.open("rb") as original, destination.open("xb") as out:
+        try:
+            whole = os.fstat(original.fileno()).st_size
+            os.ftruncate(out.fileno(), whole)
+            for start, end in _data_extents(original.fileno(), whole):
+                _copy(original.fileno(), start, out.fileno(), start, end - start)
+        except BaseException:
+            destination.unlink()
+            raise
+
+
 def _own_clusters(overlay: Path) -> tuple[list[tuple[int, int, int]], list[Extent]]:
     """The overlay's own ranges: with data (start, end, offset in the overlay's file), and zeroed ones."""
     _check(overlay)

@@ -147,3 +147,30 @@ def test_bytes_that_a_guest_wrote_are_read_through_the_disk(arm: Any) -> None:
     assert "active shared access signature" in error.message
     arm.compute.disks.begin_revoke_access("rg", name).result()
     arm.compute.virtual_machines.begin_start("rg", "vm1").result()
+
+
+def test_copy_of_a_running_vms_disk_has_what_its_guest_wrote(arm: Any) -> None:
+    vm = arm.vm()
+    arm.host.write(arm.host.plans[vm.properties.vm_id][-1], None, 4096, b"from the guest")
+    source = vm.properties.storage_profile.os_disk.managed_disk.id
+    create(arm, "copy", createOption="Copy", sourceResourceId=source)
+    assert arm.power("vm1") == "PowerState/running"
+    read = {"access": "Read", "durationInSeconds": 60}
+    access = arm.compute.disks.begin_grant_access("rg", "copy", read).result()
+    assert bytes_of(arm, access.access_sas, 4096, 14) == b"from the guest"
+    assert not list(arm.host.directory.glob("folded-*"))
+
+
+def test_disk_of_a_deallocated_vm_grows_and_keeps_what_its_guest_wrote(arm: Any) -> None:
+    vm = arm.vm()
+    arm.host.write(arm.host.plans[vm.properties.vm_id][-1], None, 4096, b"from the guest")
+    name = vm.properties.storage_profile.os_disk.name
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    arm.compute.disks.begin_update("rg", name, {"properties": {"diskSizeGB": 3}}).result()
+    arm.compute.virtual_machines.begin_start("rg", "vm1").result()
+    disk = arm.host.plans[vm.properties.vm_id][-1].os_disk
+    assert disk.size == 3 * GIB
+    with disk.path.open("rb") as file:
+        assert file.read(4096 + 14)[4096:] == b"from the guest"
+    shown = arm.compute.virtual_machines.get("rg", "vm1").properties.storage_profile.os_disk
+    assert shown.disk_size_gb == 3

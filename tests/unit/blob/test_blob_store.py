@@ -180,6 +180,26 @@ def test_a_sparse_file_becomes_the_content(store: BlobStore, tmp_path: Path) -> 
     assert whole(store, A)[2**19 : 2**19 + 4096] == b"d" * 4096
 
 
+def test_what_a_sparse_file_changed_since_a_snapshot_is_known(store: BlobStore, tmp_path: Path) -> None:
+    store.resize(A, 2**20)
+    store.write_pages(A, 0, b"a" * 3 * PAGE)
+    store.write_pages(A, 2**19, b"b" * 4096)
+    first = B._replace(snapshot=store.new_snapshot())
+    store.add_snapshot(A, first, "family")
+    path = tmp_path / "folded"
+    with path.open("wb") as file:
+        file.truncate(2**20)
+        file.write((b"a" * 3 * PAGE).ljust(8192, b"c"))
+    store.replace_content(A, path, since=store.newest_snapshot(B))
+    second = B._replace(snapshot=store.new_snapshot())
+    store.add_snapshot(A, second, "family")
+    changes = list(store.changed_ranges(store.get_blob(*second), store.get_blob(*first), 0, 2**20))
+    assert changes == [(Extent(0, 8192), False), (Extent(2**19, 2**19 + 4096), True)]
+    assert list(store.changed_ranges(store.get_blob(*second), store.get_blob(*second), 0, 2**20)) == []
+    assert store.newest_snapshot(B) == store.get_blob(*second)
+    assert whole(store, B)[:8192] == (b"a" * 3 * PAGE).ljust(8192, b"c")
+
+
 def test_a_reader_never_gets_zeros_for_bytes_that_were_replaced(store: BlobStore) -> None:
     store.write_pages(A, 0, b"a" * PAGE)
     with store.reader(store.get_blob(*A)) as read:

@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
+from pathlib import Path
 
-from vmstamp.arm.catalog import Catalog, timestamp
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.disk_access import Accesses, active_access, check_direction, read_request, sizes
+from vmstamp.arm.compute.disk_sources import (
+    DISKS,
+    at_least,
+    changed_creation,
+    check_size,
+    copy_source,
+    import_source,
+    inherited,
+    passing,
+    sku,
+    upload_size,
+)
 from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
-from vmstamp.arm.compute.vhds import GIB, MIB, Vhds, new_place, place
-from vmstamp.arm.compute.vm_disk import LARGEST_GIB
+from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
+from vmstamp.arm.compute.vm_disk import with_disk_size
 from vmstamp.arm.faults import (
     change_not_allowed,
-    invalid_parameter,
     missing_parameter,
     not_allowed,
     not_found,
     unsupported,
 )
-from vmstamp.arm.links import linked_id
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.blob.records import BlobRef
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 
-NAME: Final = "Microsoft.Compute/disks"
-# uploadSizeBytes, footer included (REST: Disks, CreationData).
-SMALLEST_UPLOAD, LARGEST_UPLOAD = 20972032, 35183298347520
-LONGEST_ACCESS = 60 * 86400  # seconds
+NAME = DISKS
 
 SHAPE = {
     "location": str,
@@ -45,7 +54,7 @@ SHAPE = {
     "properties": {
         "creationData": {
             "createOption": Only("Empty", "Copy", "Import", "Upload", "FromImage"),
-            "imageReference": {"id": str, "lun": int},
+            "imageReference": KEEP,  # what a VM's disk was made of
             "logicalSectorSize": Only(512),
             "performancePlus": Only(False),
             "sourceResourceId": str,
@@ -87,18 +96,25 @@ SHAPE = {
 
 
 class Disks:
-    """The type. `fold` brings what a deallocated VM wrote into the VHD of a disk that it holds."""
+    """The type. `fold` brings what a deallocated VM wrote into the VHD of a disk that it holds.
+
+    `settle` does that too, but of a running VM's disk gives the bytes of this moment as a file (None: they
+    are those of the VHD).
+    """
 
     def __init__(
         self,
         catalog: Catalog,
         vhds: Vhds,
         fold: Callable[[Resource], None],
+        settle: Callable[[Resource], Path | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self._fold = fold
+        self._settle = settle
+        self._accesses = Accesses(catalog, vhds, now)
         self._now = now
 
     def type(self) -> ResourceType:
@@ -130,106 +146,51 @@ class Disks:
         creation = properties.get("creationData")
         if not creation or "createOption" not in creation:
             raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
-        unique = str(uuid.uuid4())
-        ref = new_place()
-        size, state = self._plan(put, creation, properties.get("diskSizeGB"))
+        size, state, taken = self._plan(put, creation, properties.get("diskSizeGB"))
         fixed = {
-            **state.pop("inherited", {}),
+            **taken,
             **properties,
-            "diskSizeBytes": size,
-            "diskSizeGB": max(1, -(-size // GIB)),
-            "uniqueId": unique,
+            **sizes(size),
+            "uniqueId": str(uuid.uuid4()),
             "timeCreated": self._catalog.now(),
             "networkAccessPolicy": "AllowAll",
             "publicNetworkAccess": "Enabled",
             "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
         }
-        sku = _sku(body.get("sku", {}))
-        return Change({**body, "sku": sku, "properties": fixed}, {**state, "place": list(ref), "size": size})
+        document = {**body, "sku": sku(put), "properties": fixed}
+        return Change(document, {**state, "place": list(new_place()), "size": size})
 
-    def _plan(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json]:
-        """The virtual size in bytes and the state that tells `apply` what to make."""
-        if size_gib is not None and not 1 <= size_gib <= LARGEST_GIB:
-            raise invalid_parameter(
-                f"The value '{size_gib}' of parameter 'disk.diskSizeGB' is out of range. The value must be "
-                f"between '1' and '{LARGEST_GIB}', inclusive.",
-                "disk.diskSizeGB",
-            )
+    def _plan(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json, Json]:
+        """The virtual size in bytes, the state that tells `apply` what to make, properties of the source."""
+        check_size(size_gib)
         match creation["createOption"]:
             case "Empty":
                 if size_gib is None:
                     raise missing_parameter("disk.diskSizeGB")
-                return size_gib * GIB, {}
+                return size_gib * GIB, {}, {}
             case "Upload":
-                return _upload_size(creation) - FOOTER_SIZE, {"upload": "ready"}
+                return upload_size(creation) - FOOTER_SIZE, {"upload": "ready"}, {}
             case "Import":
-                source = self._import_source(put, creation)
-                return self._at_least(self._vhds.check(place(source), put.id.name), size_gib), {
-                    "source": source
-                }
-            case "Copy":
-                disk = self._copy_source(put, creation)
-                inherited = {
-                    k: disk.properties[k] for k in ("osType", "hyperVGeneration") if k in disk.properties
-                }
-                state = {"copy of": str(disk.id), "inherited": inherited}
-                return self._at_least(disk.state["size"], size_gib), state
-        raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
-
-    def _at_least(self, size: int, size_gib: int | None) -> int:
-        if size_gib is None or size_gib * GIB == size:
-            return size
-        if size_gib * GIB < size:
-            raise not_allowed(
-                f"Disk with size smaller than its source is not allowed: the source has {size} bytes, "
-                f"requested were {size_gib * GIB}.",
-                target="diskSizeGB",
-            )
-        return size_gib * GIB
-
-    def _import_source(self, put: Put, creation: Json) -> list[str]:
-        url = creation.get("sourceUri")
-        if not url:
-            raise missing_parameter("disk.creationData.sourceUri")
-        ref = self._vhds.find_url(url)
-        account = self._account(ref.account) if ref else None
-        if ref is None or account is None or not self._vhds.exists(ref):
-            raise not_found_blob(url)
-        if account.location != put.location:
-            raise AzureError(
-                400,
-                "BadRequest",
-                f"The source blob {self._vhds.url(ref)} does not belong to the same region as the disk.",
-            )
-        if not self._vhds.is_page_blob(ref):
-            raise AzureError(400, "BadRequest", "Only blobs formatted as VHDs can be imported.")
-        return list(ref)
-
-    def _account(self, name: str) -> Resource | None:
-        found = self._catalog.select(type="Microsoft.Storage/storageAccounts")
-        return next((account for account in found if account.name == name), None)
-
-    def _copy_source(self, put: Put, creation: Json) -> Resource:
-        if not creation.get("sourceResourceId"):
-            raise missing_parameter("disk.creationData.sourceResourceId")
-        id = linked_id({"id": creation["sourceResourceId"]}, "properties.creationData.sourceResourceId", NAME)
-        disk = self._catalog.find(id)
-        if disk is None or disk.location != put.location:
-            raise not_found(f"Disk {id.name} is not found.")
-        if disk.state.get("upload", "done") != "done":
-            raise not_allowed(f"Disk {disk.name} is being uploaded and cannot be copied.")
-        if self.state_of(disk) == "Attached":
-            raise access_conflict(disk, self._holder(disk))
-        return disk
+                source, size = import_source(put, creation, self._catalog, self._vhds)
+                return at_least(size, size_gib), {"source": source}, {}
+            case "FromImage":
+                raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
+        found = copy_source(put, creation, self._catalog, self._now())
+        creation |= {"sourceResourceId": str(found.id), "sourceUniqueId": found.properties["uniqueId"]}
+        creation.pop("sourceUri", None)
+        return at_least(found.state["size"], size_gib), {"copy of": str(found.id)}, inherited(found)
 
     def _update(self, put: Put, existing: Resource, body: Json, properties: Json) -> Change:
         old = existing.properties
-        for name in ("creationData", "osType", "hyperVGeneration"):
+        given = properties.get("creationData", {})
+        if refusal := changed_creation(existing.name, given, old["creationData"]):
+            raise refusal
+        for name in ("osType", "hyperVGeneration"):
             if name in properties and properties[name] != old.get(name, properties[name]):
                 raise change_not_allowed(name)
-        kept = {**old, **properties}
-        size = int(existing.state["size"])
         wanted: int = properties["diskSizeGB"] if "diskSizeGB" in properties else old["diskSizeGB"]
+        check_size(wanted)
+        size = int(existing.state["size"])
         if wanted < old["diskSizeGB"]:
             raise not_allowed(
                 f"Disk downsizing is not supported. Current size {size} bytes, requested size "
@@ -237,35 +198,47 @@ class Disks:
                 target="diskSizeGB",
             )
         if wanted > old["diskSizeGB"]:
-            if self.state_of(existing) != "Unattached":
+            if (state := self.state_of(existing)) not in ("Unattached", "Reserved"):
                 raise not_allowed(
-                    f"Cannot resize disk {existing.name} while it is in state {self.state_of(existing)}; "
-                    "detach it from the VM, or end the access to it, first.",
+                    f"Cannot resize disk {existing.name} while it is in state {state}; "
+                    "deallocate its VM, or end the access to it, first.",
                     target="diskSizeGB",
                 )
             size = wanted * GIB
-        kept |= {"diskSizeGB": wanted, "diskSizeBytes": size}
-        sku = _sku(body.get("sku") or existing.document["sku"])
-        return Change(
-            {**existing.document, **body, "sku": sku, "properties": kept}, {**existing.state, "size": size}
-        )
+        kept = {**old, **properties, **sizes(size), "creationData": old["creationData"]}
+        document = {**existing.document, **body, "sku": sku(put), "properties": kept}
+        return Change(document, {**existing.state, "size": size})
 
     def apply(self, resource: Resource, work: Work) -> Resource:
         ref, state, unique = place(resource.state["place"]), resource.state, resource.properties["uniqueId"]
-        if "upload" in state:
+        if state.get("upload") == "ready":
             self._vhds.create_upload(ref, state["size"] + FOOTER_SIZE)
             return resource
         if "source" in state:
             self._vhds.copy(place(state["source"]), ref)
         elif "copy of" in state and not self._vhds.exists(ref):
-            source = self._catalog.find(state["copy of"])
-            if source is None:
-                raise not_found(f"Disk {state['copy of']} is not found.")
-            self._fold(source)
-            self._vhds.copy(place(source.state["place"]), ref)
+            self._copy(state["copy of"], ref)
         self._vhds.create_empty(ref, state["size"], unique)
-        self._vhds.grow(ref, state["size"], unique)
+        if self._vhds.size(ref) < state["size"]:
+            self._fold(resource)
+            self._vhds.grow(ref, state["size"], unique)
+            self._tell_holder(resource)
         return resource
+
+    def _copy(self, id: str, ref: BlobRef) -> None:
+        source = self._catalog.find(id)
+        if source is None:
+            raise not_found(f"Disk {id} is not found.")
+        with passing(self._settle(source)) as folded:
+            self._vhds.copy(place(source.state["place"]), ref)
+            if folded is not None:
+                self._vhds.adopt(ref, folded)
+
+    def _tell_holder(self, disk: Resource) -> None:
+        """The VM that holds a disk keeps its size too."""
+        with self._catalog.db.write():
+            if (vm := self._holder(disk)) is not None:
+                self._catalog.save(with_disk_size(vm, disk.id.key, disk.state["size"]), touch=False)
 
     # -- DELETE
 
@@ -273,7 +246,7 @@ class Disks:
         holder = self._holder(resource)
         if holder is not None:
             raise not_allowed(f"Disk {resource.name} is attached to VM {holder.id}.")
-        if self._access(resource):
+        if self._accesses.is_open(resource):
             raise active_access(resource, "deleting")
 
     def remove(self, resource: Resource, work: Work) -> None:
@@ -289,11 +262,11 @@ class Disks:
     def state_of(self, disk: Resource) -> str:
         upload = disk.state.get("upload", "done")
         if upload != "done":
-            return "ActiveUpload" if self._access(disk) else "ReadyToUpload"
+            return "ActiveUpload" if self._accesses.is_open(disk) else "ReadyToUpload"
         holder = self._holder(disk)
         if holder is not None and holder.state.get("power") != "deallocated":
             return "Attached"
-        if self._access(disk):
+        if self._accesses.is_open(disk):
             return "ActiveSAS"
         return "Reserved" if holder else "Unattached"
 
@@ -302,96 +275,22 @@ class Disks:
         users = self._catalog.referrers(disk.id, "disk")
         return self._catalog.find(users[0].source) if users else None
 
-    def _access(self, disk: Resource) -> bool:
-        """Whether a SAS of the disk is outstanding."""
-        return str(disk.state.get("access until", "")) > timestamp(self._now())
-
     # -- access to the bytes
 
     def check_begin_access(self, resource: Resource, request: Request) -> Json:
-        shape = {
-            "access": OneOf("Read", "Write", "None"),
-            "durationInSeconds": int,
-            "fileFormat": Only("VHD"),
-        }
-        shape["getSecureVMGuestStateSAS"] = Only(False)
-        body = clean(request.json, shape)
-        access, seconds = body.get("access", "None"), body.get("durationInSeconds")
-        if seconds is None:
-            raise missing_parameter("durationInSeconds")
-        if not 1 <= seconds <= LONGEST_ACCESS:
-            raise invalid_parameter(
-                f"The value '{seconds}' of parameter 'durationInSeconds' is out of range. The value must be "
-                f"between '1' and '{LONGEST_ACCESS}', inclusive.",
-                "durationInSeconds",
-            )
+        wanted = read_request(request)
         state = self.state_of(resource)
         if state == "Attached":
             raise access_conflict(resource, self._holder(resource))
-        uploading = state in ("ReadyToUpload", "ActiveUpload")
-        if access == "None" or (access == "Write") != uploading:
-            raise not_allowed(
-                f"Access '{access}' is not permitted because disk {resource.name} is in state {state}: "
-                "Write is for disks that are to be uploaded, Read for all others."
-            )
-        return {"write": uploading, "seconds": seconds}
+        return check_direction(wanted, resource, state)
 
     def begin_access(self, resource: Resource, work: Work) -> Json:
-        ref, write, seconds = place(resource.state["place"]), work.input["write"], int(work.input["seconds"])
-        if not write:
+        if not work.input["write"]:
             self._fold(resource)
-        until = timestamp(self._now() + timedelta(seconds=seconds))
-        policy = resource.state.get("policy") or str(uuid.uuid4())
-        with self._catalog.db.write():
-            url = self._vhds.open_access(ref, write, seconds, policy)
-            fresh = self._catalog.find(resource.id) or resource
-            self._catalog.save(fresh.with_state(**{"access until": until, "policy": policy}))
-        return {"accessSAS": url}
+        return self._accesses.open(resource, write=work.input["write"], seconds=int(work.input["seconds"]))
 
     def end_access(self, resource: Resource, work: Work) -> None:
-        ref = place(resource.state["place"])
-        self._vhds.close_access(ref)
-        uploaded = resource.state.get("upload") == "ready" and "access until" in resource.state
-        changes: Json = {"access until": "", "policy": ""}
-        try:
-            if uploaded:
-                changes |= {"size": self._vhds.check(ref, resource.name), "upload": "done"}
-        finally:
-            with self._catalog.db.write():
-                fresh = self._catalog.find(resource.id) or resource
-                size: int = changes["size"] if uploaded and "size" in changes else fresh.state["size"]
-                fixed = {"diskSizeBytes": size, "diskSizeGB": max(1, -(-size // GIB))}
-                self._catalog.save(fresh.with_state(**changes).with_properties(**fixed))
-
-
-def _sku(given: Json) -> Json:
-    name = given.get("name", "Standard_LRS")
-    return {"name": name, "tier": str(name).split("_")[0]}
-
-
-def _upload_size(creation: Json) -> int:
-    length = creation.get("uploadSizeBytes")
-    if length is None:
-        raise missing_parameter("disk.creationData.uploadSizeBytes")
-    if not SMALLEST_UPLOAD <= length <= LARGEST_UPLOAD:
-        raise invalid_parameter(
-            f"The value '{length}' of parameter 'disk.creationData.uploadSizeBytes' is out of range. The "
-            f"value must be between '{SMALLEST_UPLOAD}' and '{LARGEST_UPLOAD}', inclusive.",
-            "disk.creationData.uploadSizeBytes",
-        )
-    if (length - FOOTER_SIZE) % MIB:
-        raise AzureError(
-            400,
-            "BadRequest",
-            f"The upload size in bytes {length} - 512 bytes for the VHD footer ({length - FOOTER_SIZE} in "
-            "this case) must be a multiple of MiB.",
-        )
-    return int(length)
-
-
-def not_found_blob(url: str) -> AzureError:
-    bare = url.split("?", 1)[0]
-    return AzureError(404, "DiskBlobNotFound", f"Unable to find VHD blob with URI {bare}.")
+        self._accesses.close(resource)
 
 
 def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:
@@ -400,12 +299,4 @@ def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:
         409,
         "Conflict",
         f"Access not permitted because disk {disk.name} is currently attached to running VM{where}.",
-    )
-
-
-def active_access(disk: Resource, doing: str) -> AzureError:
-    """The refusal to attach, start or delete (`doing`) a disk while a SAS of it is outstanding."""
-    return not_allowed(
-        f"There is an active shared access signature outstanding for disk {disk.name}. Call EndGetAccess "
-        f"before {doing} the disk."
     )

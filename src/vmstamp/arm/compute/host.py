@@ -105,7 +105,8 @@ class Host(Protocol):
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
         """The disk's bytes now, footer included, as a new sparse file that the caller adopts.
 
-        None when nothing was written. The VM must not run. The overlay is left as it is.
+        None when nothing was written. The overlay is left as it is. A running VM goes on; the bytes are
+        those of one moment.
         """
         ...
 

@@ -7,10 +7,12 @@ the same time for any size, and the source may go afterwards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.compute.disk_sources import SNAPSHOTS, check_whole
 from vmstamp.arm.compute.naming import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.compute.vm_blob_disks import ACCOUNTS
@@ -38,6 +40,7 @@ DISK_SHAPE = {
     "caching": OneOf("None", "ReadOnly", "ReadWrite"),
     "diskSizeGB": int,
     "managedDisk": {"id": str, "resourceGroup": READ_ONLY},
+    "snapshot": {"id": str, "resourceGroup": READ_ONLY},
     "storageAccountType": KEEP,
 }
 
@@ -71,12 +74,14 @@ class Images:
         disks: managed.Disks,
         fold: Callable[[Resource], None],
         fold_all: Callable[[Resource], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self._disks = disks
         self._fold = fold
         self._fold_all = fold_all
+        self._now = now
 
     def type(self) -> ResourceType:
         return ResourceType(
@@ -160,11 +165,14 @@ class Images:
 
     def _source(self, put: Put, given: Json) -> tuple[Json, int]:
         """Where a disk of the image comes from, as its state keeps it, and its size in bytes."""
-        if ("blobUri" in given) == ("managedDisk" in given):
+        if sum(name in given for name in ("blobUri", "managedDisk", "snapshot")) != 1:
             raise invalid_parameter(
-                "Exactly one of blobUri and managedDisk must be given for a disk of an image.",
+                "Exactly one of blobUri, managedDisk and snapshot must be given for a disk of an image.",
                 "storageProfile",
             )
+        if "snapshot" in given:
+            snapshot = self._snapshot_source(put, given["snapshot"])
+            return {"source": snapshot.state["place"]}, int(snapshot.state["size"])
         if "managedDisk" in given:
             disk = self._managed_source(put, given["managedDisk"])
             return {"source": disk.state["place"], "disk": str(disk.id)}, int(disk.state["size"])
@@ -206,6 +214,14 @@ class Images:
                 "deallocated."
             )
         return disk
+
+    def _snapshot_source(self, put: Put, link: Json) -> Resource:
+        id = linked_id(link, "properties.storageProfile.disk.snapshot", SNAPSHOTS)
+        found = self._catalog.find(id)
+        if found is None or found.location != put.location or found.provisioning_state == "Deleting":
+            raise not_found(f"Snapshot {id.name} is not found.")
+        check_whole(found, self._now())
+        return found
 
     def apply(self, image: Resource, work: Work) -> Resource:
         """Share the sources' contents. Idempotent."""

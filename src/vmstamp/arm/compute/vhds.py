@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from vmstamp.blob.records import PAGE_BLOB, BlobRef
+from vmstamp.blob.records import PAGE_BLOB, AccessPolicy, BlobRef
 from vmstamp.blob.store import BlobStore
-from vmstamp.disk.footer import FOOTER_SIZE, make_footer, parse_footer
+from vmstamp.disk.footer import COOKIE, FOOTER_SIZE, make_footer, parse_footer
 from vmstamp.errors import AzureError, DiskError
 
 CONTAINER: Final = "disk"
@@ -29,6 +29,11 @@ GIB: Final = 2**30
 def new_place() -> BlobRef:
     """A name for a new managed disk; nothing is made yet."""
     return BlobRef(f"md-{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
+
+
+def family_place(family: str) -> BlobRef:
+    """The blob whose snapshots are the incremental snapshots of a family; `family` is a UUID."""
+    return BlobRef(f"md-{uuid.UUID(family).hex[:12]}", CONTAINER, BLOB)
 
 
 def place(state: list[str]) -> BlobRef:
@@ -84,14 +89,55 @@ class Vhds:
         self.store.write_pages(ref, size, footer)
         self.store.clear_pages(ref, old, FOOTER_SIZE)
 
-    def adopt(self, ref: BlobRef, path: Path) -> None:
-        """Take a sparse file as the VHD's new content; the file is the store's from now on."""
-        self.store.replace_content(ref, path)
+    def adopt(self, ref: BlobRef, path: Path, family: str = "") -> None:
+        """Take a sparse file as the VHD's new content; the file is the store's from now on.
+
+        `family` is the disk's incremental snapshots': the newest tells what was written since it.
+        """
+        since = self.store.newest_snapshot(family_place(family)) if family else None
+        self.store.replace_content(ref, path, since)
+
+    def new_snapshot_place(self, family: str) -> BlobRef:
+        """A name for a new incremental snapshot: a blob's snapshot in the hidden account of its family."""
+        return family_place(family)._replace(snapshot=self.store.new_snapshot())
+
+    def take_snapshot(self, source: BlobRef, target: BlobRef, family: str) -> None:
+        """An incremental snapshot with the bytes that the source has now, shared with it. Idempotent."""
+        if not self.exists(target):
+            self._make_room(target)
+            self.store.add_snapshot(source, target, family)
+
+    def changed_length(self, snapshot: BlobRef, since: str) -> int:
+        """The bytes that a snapshot holds that an earlier one, named by its time, has not; '' for none."""
+        blob = self.store.get_blob(*snapshot)
+        earlier = self.store.find_blob(*snapshot._replace(snapshot=since)) if since else None
+        if earlier is None:
+            return sum(extent.length for extent in self.store.content_ranges(blob))
+        changes = self.store.changed_ranges(blob, earlier, 0, blob.size)
+        return sum(extent.length for extent, cleared in changes if not cleared)
+
+    def take_snapshot_of_file(self, path: Path, target: BlobRef, family: str) -> None:
+        """As `take_snapshot`, of a sparse file that is the store's from now on."""
+        self._make_room(target)
+        passing = target._replace(name=f"{BLOB}-{uuid.uuid4().hex}", snapshot="")
+        self.store.create_page_blob(passing, path.stat().st_size)
+        try:
+            self.adopt(passing, path, family)
+            self.take_snapshot(passing, target, family)
+        finally:
+            self.store.delete_blob(*passing)
 
     def delete(self, ref: BlobRef) -> None:
-        """Delete a managed disk's VHD with its hidden account. Idempotent."""
-        if self.store.find_account(ref.account) is not None:
+        """Delete a managed disk's VHD with its hidden account; a family's goes with the last. Idempotent."""
+        if self.store.find_account(ref.account) is None:
+            return
+        if ref.snapshot and self.exists(ref):
+            self.store.delete_blob(*ref)
+        newest = self.store.newest_snapshot(ref.base) if ref.snapshot else None
+        if newest is None:
             self.store.delete_account(ref.account)
+        elif self.exists(ref.base):
+            self.store.share(newest.ref, ref.base, overwrite=True)
 
     def _make_room(self, ref: BlobRef) -> None:
         with _already("StorageAccountAlreadyTaken"):
@@ -116,6 +162,11 @@ class Vhds:
         """The virtual size: the blob without its footer."""
         return self.store.get_blob(*ref).size - FOOTER_SIZE
 
+    def has_cookie(self, ref: BlobRef) -> bool:
+        """Whether a blob ends with something that says that it is a VHD's footer."""
+        length = self.store.get_blob(*ref).size
+        return length >= FOOTER_SIZE and self.store.read(ref, length - FOOTER_SIZE, 8) == COOKIE
+
     def check(self, ref: BlobRef, disk: str) -> int:
         """The virtual size in bytes of a VHD that Azure takes. Raises AzureError with what is wrong."""
         length = self.store.get_blob(*ref).size
@@ -123,7 +174,7 @@ class Vhds:
         if length < MIB + FOOTER_SIZE:
             raise vhd_size_invalid(url, length - FOOTER_SIZE)
         data = self.store.read(ref, length - FOOTER_SIZE, FOOTER_SIZE)
-        if data[:8] != b"conectix":
+        if data[:8] != COOKIE:
             raise AzureError(
                 400,
                 "InvalidVhd",
@@ -173,13 +224,14 @@ class Vhds:
         """A SAS URL that rests on a stored access policy of this name, so that it can be revoked."""
         now = self._now()
         permissions, expiry = "rw" if write else "r", now + timedelta(seconds=seconds)
+        self.store.remove_access_policies(ref.account, ref.container, lambda old: _is_over(old, now))
         self.store.set_access_policy(ref.account, ref.container, policy, permissions, now, expiry)
         sas = self.store.sign_sas(ref, permissions="", start=None, expiry=None, policy=policy)
         return f"{self.url(ref)}?{sas}"
 
-    def close_access(self, ref: BlobRef) -> None:
-        """Revoke what `open_access` gave. Idempotent."""
-        self.store.clear_access_policies(ref.account, ref.container)
+    def close_access(self, ref: BlobRef, policy: str) -> None:
+        """Revoke what `open_access` gave under this name. Idempotent."""
+        self.store.remove_access_policies(ref.account, ref.container, lambda found: found.id == policy)
 
     def publish_log(self, name: str, vm_id: str, data: bytes, seconds: int) -> str:
         """Put a text into a block blob of the hidden diagnostics account; a URL that reads it for a while."""
@@ -211,6 +263,10 @@ def _already(code: str) -> Iterator[None]:
     except AzureError as error:
         if error.code != code:
             raise
+
+
+def _is_over(policy: AccessPolicy, now: datetime) -> bool:
+    return policy.expiry is not None and policy.expiry <= now
 
 
 def _log_container(vm_id: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from vmstamp.arm.compute.vhds import GIB, place
 from vmstamp.arm.faults import invalid_parameter
 from vmstamp.arm.shape import Json
+from vmstamp.arm.types import Resource
 from vmstamp.blob.records import BlobRef
 
 LARGEST_GIB: Final = 32767
@@ -51,6 +52,20 @@ def read_disks(state: Json) -> list[VmDisk]:
 
 def write_disks(disks: list[VmDisk]) -> list[Json]:
     return [asdict(disk) for disk in disks]
+
+
+def with_disk_size(vm: Resource, disk: str, size: int) -> Resource:
+    """A VM whose managed disk, by its id in lower case, has another size (bytes)."""
+    disks = [replace(d, size=size) if d.managed.lower() == disk else d for d in read_disks(vm.state)]
+    profile = vm.properties["storageProfile"]
+    known = {**profile, "osDisk": _resized(profile["osDisk"], disk, size)}
+    known["dataDisks"] = [_resized(shown, disk, size) for shown in profile["dataDisks"]]
+    return vm.with_state(disks=write_disks(disks)).with_properties(storageProfile=known)
+
+
+def _resized(shown: Json, disk: str, size: int) -> Json:
+    mine = shown.get("managedDisk", {}).get("id", "").lower() == disk
+    return {**shown, "diskSizeGB": -(-size // GIB)} if mine else shown
 
 
 def gib(size: Any) -> int:

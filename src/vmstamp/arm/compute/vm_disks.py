@@ -12,6 +12,7 @@ from typing import Final
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.compute.disk_access import active_access
 from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.compute.sizes import Size
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place
@@ -257,7 +258,7 @@ class StorageProfiles:
                 )
         state = self._managed.state_of(disk)
         if state == "ActiveSAS":
-            raise managed.active_access(disk, "attaching")
+            raise active_access(disk, "attaching")
         if state not in ("Unattached", "Attached", "Reserved"):
             raise not_allowed(
                 f"Disk '{disk.name}' cannot be attached: it is in state {state}.", target="managedDisk.id"

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.compute.disk_access import active_access
 from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.snapshot_copies import family_of
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_plan import Plans
@@ -117,13 +119,27 @@ class Life:
 
     def fold_disk(self, disk: Resource) -> None:
         """Bring what a VM wrote into the VHD of a managed disk that it holds; the VM must not run."""
+        for vm, held in self._holders(disk):
+            self._fold(vm, held)
+
+    def settle(self, disk: Resource) -> Path | None:
+        """As `fold_disk`; what a running VM has on its disk at this moment is given as a new file instead.
+
+        None: the bytes are those of the VHD. The file is the caller's.
+        """
+        for vm, held in self._holders(disk):
+            if self._vhds.exists(held.ref) and self.host.running(_vm_id(vm)):
+                return self.host.fold(_vm_id(vm), self._plans.disk(held))
+        self.fold_disk(disk)
+        return None
+
+    def _holders(self, disk: Resource) -> Iterator[tuple[Resource, VmDisk]]:
+        """The VMs that hold a managed disk, and what they keep of it."""
         for user in self._catalog.referrers(disk.id, "disk"):
             vm = self._catalog.find(user.source)
-            if vm is None:
-                continue
-            for held in read_disks(vm.state):
-                if held.managed.lower() == disk.id.key:
-                    self._fold(vm, held)
+            for held in read_disks(vm.state) if vm else ():
+                if vm and held.managed.lower() == disk.id.key:
+                    yield vm, held
 
     def fold_all(self, vm: Resource) -> None:
         """Bring all that a VM wrote into its VHDs; it must not run."""
@@ -137,7 +153,7 @@ class Life:
             raise not_allowed(f"The disk '{disk.name}' is in use by the running VM '{vm.name}'.")
         folded = self.host.fold(_vm_id(vm), self._plans.disk(disk))
         if folded is not None:
-            self._vhds.adopt(disk.ref, folded)
+            self._vhds.adopt(disk.ref, folded, family_of(disk.unique))
 
     # -- deleted
 
@@ -178,7 +194,7 @@ class Life:
         for disk in read_disks(vm.state):
             resource = self._catalog.find(disk.managed) if disk.managed else None
             if resource and str(resource.state.get("access until", "")) > self._catalog.now():
-                raise managed.active_access(resource, "starting the VM with")
+                raise active_access(resource, "starting the VM with")
         return {}
 
     def start(self, vm: Resource, work: Work) -> None:
