@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from vmstamp.arm.catalog import Catalog, timestamp
+from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
 from vmstamp.arm.compute.vhds import GIB, MIB, Vhds, new_place, place
 from vmstamp.arm.compute.vm_disk import LARGEST_GIB
@@ -46,6 +47,7 @@ SHAPE = {
         "creationData": {
             "createOption": Only("Empty", "Copy", "Import", "Upload", "FromImage"),
             "imageReference": {"id": str, "lun": int},
+            "galleryImageReference": {"id": str, "lun": int},
             "logicalSectorSize": Only(512),
             "performancePlus": Only(False),
             "sourceResourceId": str,
@@ -95,11 +97,13 @@ class Disks:
         vhds: Vhds,
         fold: Callable[[Resource], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        images: ImageReferences | None = None,
     ) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self._fold = fold
         self._now = now
+        self._images = images
 
     def type(self) -> ResourceType:
         return ResourceType(
@@ -174,7 +178,14 @@ class Disks:
                 }
                 state = {"copy of": str(disk.id), "inherited": inherited}
                 return self._at_least(disk.state["size"], size_gib), state
-        raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
+        if self._images is None:
+            raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
+        image, lun = self._images.for_disk(creation, put.location, put.id.subscription)
+        found = image.disks["os" if lun is None else str(lun)]
+        state = {"source": found["place"]}
+        if lun is None:
+            state["inherited"] = {"osType": image.os_type, "hyperVGeneration": f"V{image.generation}"}
+        return self._at_least(found["size"], size_gib), state
 
     def _at_least(self, size: int, size_gib: int | None) -> int:
         if size_gib is None or size_gib * GIB == size:
