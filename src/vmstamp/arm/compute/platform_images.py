@@ -229,6 +229,22 @@ class PlatformImages:
         return Reply(200, {"properties": _properties(image), **entry})
 
 
+def aliases(catalog: Catalog, buildable: Mapping[str, str]) -> Json:
+    """What az reads for `--image ALIAS` and `az vm image list`: an alias per recipe that is in the catalogue.
+
+    `debian-12` has the alias `Debian12`.
+    """
+    there = {":".join(image.id.names[2:5]).lower(): image.id for image in catalog.select(type=TYPE)}
+    found = {}
+    for urn, recipe in buildable.items():
+        if urn in there:
+            publisher, offer, sku = there[urn].names[2:5]
+            words = {"publisher": publisher, "offer": offer, "sku": sku}
+            alias = "".join(part.capitalize() for part in recipe.split("-"))
+            found[alias] = {**words, "version": "latest", "architecture": "x64"}
+    return {"outputs": {"aliases": {"type": "object", "value": {"Linux": found}}}}
+
+
 def _read_words(depth: int) -> tuple[str, ...]:
     """The path of a list: of publishers (0), of a publisher's offers (1), of an offer's SKUs (2)."""
     whole = ("locations", "{}", *READ_WORDS)
