@@ -89,7 +89,12 @@ def test_the_disks_of_a_vm_and_of_an_image_come_os_first_then_by_lun() -> None:
         "dataDisks": [{"lun": 5, "managedDisk": {"id": "/d5"}}, {"lun": 0, "managedDisk": {"id": "/d0"}}],
     }
     assert disks_of({"properties": {"storageProfile": profile}}) == [(None, "/os"), (0, "/d0"), (5, "/d5")]
-    assert vhds_of(image(1)) == ["http://h/a/vhds/os.vhd", "http://h/a/vhds/d1.vhd"]
+    data = [{"lun": 1, "blobUri": "http://h/a/vhds/d1.vhd"}]
+    of_blobs = {"osDisk": {"blobUri": "http://h/a/vhds/os.vhd"}, "dataDisks": data}
+    assert vhds_of({"properties": {"storageProfile": of_blobs}}) == [
+        "http://h/a/vhds/os.vhd",
+        "http://h/a/vhds/d1.vhd",
+    ]
 
 
 @pytest.mark.parametrize(
