@@ -209,8 +209,8 @@ ROWS: Final = (
         404,
         "PlatformImageNotFound",
         "The platform image 'Debian:debian-12:12-gen2:latest' is not available. Verify that all fields in "
-        "the storage profile are correct. For more details about storage profile information, please refer to "
-        "https://aka.ms/storageprofile...",
+        "the storage profile are correct. For more details about storage profile information, please refer "
+        "to https://aka.ms/storageprofile...",
         "imageReference",
     ),
     Row(
