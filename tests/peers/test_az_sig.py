@@ -39,8 +39,8 @@ class Shell:
         text = self.run(f"vmstamp az -- {words} -o json").text
         return json.loads(text) if text.strip() else None
 
-    def refused(self, words: str) -> str:
-        done = self.run(f"vmstamp az -- {words}", status=1)
+    def refused(self, words: str, *, status: int = 1) -> str:
+        done = self.run(f"vmstamp az -- {words}", status=status)
         return done.stderr.decode(errors="replace")
 
 
@@ -127,7 +127,7 @@ def test_a_gallery_lives_its_life(shell: Shell) -> None:
 
 def test_a_platform_image_is_found_and_taken_by_its_urn(shell: Shell) -> None:
     urn = "Debian:debian-12:12-gen2:latest"
-    assert "vmstamp image build debian-12" in shell.refused(f"{CREATE} -n vm1 --image {urn}")
+    assert "vmstamp image build debian-12" in shell.refused(f"{CREATE} -n vm1 --image {urn}", status=2)
     words = "publishers/Debian/offers/debian-12/skus/12-gen2/versions/0.20260131.754"
     given = {
         "properties": {"hyperVGeneration": "V2", "osDisk": {"osType": "Linux", "uri": blob_url(shell)}},

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
+from azure.mgmt.resource.deployments import DeploymentsMgmtClient
 
 MIB = 2**20
 
@@ -249,3 +250,51 @@ def test_version_under_way_shows_replicas_that_are_not_there(plane: Any, arm: An
         ("Completed", 100),
         ("Replicating", 0),
     ]
+
+
+def test_version_is_not_deleted_while_a_vm_is_provisioned_from_it(arm: Any) -> None:
+    definition = make_definition(arm)
+    make_version(arm, "1.0.0", arm.image().id)
+    body_of_vm = arm.vm_body(definition, arm.nic())
+    arm.host.held.clear()
+    poller = arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", body_of_vm)
+    delete = arm.compute.gallery_image_versions.begin_delete
+    error = error_of(lambda: delete("rg", "gallery1", "linux", "1.0.0"))
+    assert error.code == "OperationNotAllowed" and "'vm1'" in error.message
+    arm.host.held.set()
+    poller.result()
+    delete("rg", "gallery1", "linux", "1.0.0").result()
+
+
+def test_gallery_definition_and_version_come_of_one_template(arm: Any) -> None:
+    kind = {"apiVersion": "2024-03-03", "location": "westeurope"}
+    root = "Microsoft.Compute/galleries"
+    identifier = {"publisher": "me", "offer": "linux", "sku": "gen2"}
+    definition = {"osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2"}
+    source = {"storageProfile": {"source": {"id": arm.image().id}}}
+    resources = [
+        {**kind, "type": root, "name": "one", "properties": {}},
+        {
+            **kind,
+            "type": f"{root}/images",
+            "name": "one/linux",
+            "dependsOn": ["one"],
+            "properties": {**definition, "identifier": identifier},
+        },
+        {
+            **kind,
+            "type": f"{root}/images/versions",
+            "name": "one/linux/1.0.0",
+            "dependsOn": [f"[resourceId('{root}/images', 'one', 'linux')]"],
+            "properties": source,
+        },
+    ]
+    schema = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
+    template = {"$schema": schema, "contentVersion": "1.0.0.0", "resources": resources}
+    deploy = arm.client(DeploymentsMgmtClient).deployments.begin_create_or_update
+    deploy("rg", "one", {"properties": {"mode": "Incremental", "template": template}}).result()
+    listed = [one.name for one in arm.resources.resources.list_by_resource_group("rg")]
+    assert {"one", "one/linux", "one/linux/1.0.0"} <= set(listed)
+    nothing = {**template, "resources": []}
+    deploy("rg", "one", {"properties": {"mode": "Complete", "template": nothing}}).result()
+    assert list(arm.compute.galleries.list()) == []
