@@ -15,7 +15,7 @@ GALLERY: Final = f"{COMPUTE}/galleries/gallery1"
 DEFINITION: Final = f"{GALLERY}/images/linux"
 VERSION: Final = f"{DEFINITION}/versions/1.0.0"
 IDENTIFIER: Final = {"publisher": "me", "offer": "linux", "sku": "gen2"}
-KIND: Final = {
+KIND: Final[dict[str, Any]] = {
     "osType": "Linux",
     "osState": "Generalized",
     "hyperVGeneration": "V2",
