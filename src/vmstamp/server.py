@@ -27,7 +27,8 @@ from typing import Any, Literal
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
 from vmstamp import __version__, settings
@@ -86,7 +87,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         gc.set_threshold(20_000, 20, 20)
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
-            front = Starlette(routes=[*sign_in_routes(tokens, arm_base), Mount("/", arm)])
+            aliases = Route("/aliases.json", lambda request: JSONResponse(stamp.image_aliases()))
+            front = Starlette(routes=[*sign_in_routes(tokens, arm_base), aliases, Mount("/", arm)])
             hosts = {_authority(blob_socket), _authority(blob_tls_socket)}
             blob = blob_rest.app(stamp.blobs, hosts, tokens.verify)
             doors = [

@@ -78,4 +78,5 @@ def _metadata(base: str) -> dict[str, Any]:
         "resourceManager": base,
         "authentication": {"loginEndpoint": f"{base}/adfs", "audiences": [base], "tenant": "adfs"},
         "suffixes": {"storage": "core.localhost"},
+        "vmImageAliasDoc": f"{base}/aliases.json",
     }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, Final
 
+from vmstamp.arm.compute.platform_images import aliases
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.blob.store import BlobStore
@@ -15,8 +18,14 @@ from vmstamp.identity import Subscription
 from vmstamp.machine.accelerator import Accelerator, probe_accelerator
 from vmstamp.machine.leftovers import end_leftovers
 from vmstamp.paths import Home
+from vmstamp.recipes.catalogue import RECIPES
 
 log = logging.getLogger("vmstamp")
+
+# Which platform images can be built here, and by which recipe.
+BUILDABLE: Final[Mapping[str, str]] = {
+    f"{recipe.publisher}:{recipe.offer}:{recipe.sku}".lower(): recipe.name for recipe in RECIPES
+}
 
 
 class Stamp:
@@ -71,7 +80,7 @@ class Stamp:
             way_out=way_out,
         )
         settings = Settings(subscription.subscription, subscription.tenant)
-        control_plane = build(db, blobs, host, settings, blob_endpoint)
+        control_plane = build(db, blobs, host, settings, blob_endpoint, buildable=BUILDABLE)
         stamp = cls(db, blobs, fabric, host, control_plane, settings.default_location, accelerator)
         try:
             control_plane.recover()
@@ -79,6 +88,10 @@ class Stamp:
             stamp.close()
             raise
         return stamp
+
+    def image_aliases(self) -> dict[str, Any]:
+        """The document of aliases of platform images that az reads."""
+        return aliases(self.control_plane.engine.catalog, BUILDABLE)
 
     def close(self) -> None:
         """Stop the VMs by their power buttons, then everything else.

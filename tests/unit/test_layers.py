@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "transfer": {"disk"},
     "host": {"arm", "machine", "fabric"},
     "sign_in": set(),
-    "stamp": {"arm", "blob", "machine", "fabric", "host"},
+    "stamp": {"arm", "blob", "machine", "fabric", "host", "recipes"},
     "server": {"arm", "blob", "stamp", "sign_in"},
     "cli": {"disk", "guest", "transfer", "recipes"},
 }

@@ -8,15 +8,20 @@ plane.close()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.compute.calls import compute_calls
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
+from vmstamp.arm.compute.galleries import Galleries
+from vmstamp.arm.compute.gallery_sources import GallerySources
+from vmstamp.arm.compute.gallery_versions import GalleryVersions
 from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.platform_images import PlatformImages
 from vmstamp.arm.compute.snapshots import Snapshots
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
@@ -100,14 +105,22 @@ def build(
     *,
     clock: Clock = utc_now,
     workers: int = WORKERS,
+    buildable: Mapping[str, str] | None = None,
 ) -> ControlPlane:
-    """The control plane of a stamp. `blob_endpoint` is the path-style URL of the blob door, no slash."""
+    """The control plane of a stamp. `blob_endpoint` is the path-style URL of the blob door, no slash.
+
+    `buildable`: `publisher:offer:sku` in lower case -> the name by which `vmstamp image build` builds it.
+    """
 
     def types(catalog: Catalog) -> list[ResourceType]:
         vhds = Vhds(store, blob_endpoint, clock)
         life = Life(catalog, vhds, host, Plans(catalog, vhds))
-        disks = Disks(catalog, vhds, life.fold_disk, life.settle, clock)
-        profiles = StorageProfiles(catalog, vhds, disks)
+        references = ImageReferences(catalog, vhds, PlatformImages(catalog, vhds, buildable))
+        disks = Disks(catalog, vhds, references, life.fold_disk, life.settle, clock)
+        profiles = StorageProfiles(catalog, vhds, disks, references)
+        sources = GallerySources(
+            catalog, vhds, disks.state_of, lambda vm: host.running(vm.properties["vmId"])
+        )
         captures = Captures(catalog, vhds, life)
         return [
             *network_types(catalog),
@@ -115,12 +128,15 @@ def build(
             disks.type(),
             Snapshots(catalog, vhds, life.settle, clock).type(),
             Images(catalog, vhds, disks, life.fold_disk, life.fold_all, clock).type(),
+            *Galleries(catalog, clock).types(),
+            GalleryVersions(catalog, vhds, sources, life.fold_disk, life.fold_all, clock).type(),
             VirtualMachines(catalog, profiles, life, captures).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:
         accounts = StorageAccounts(engine.catalog, store, blob_endpoint)
-        return [*accounts.calls(engine), *compute_calls(engine)]
+        platform = PlatformImages(engine.catalog, Vhds(store, blob_endpoint, clock), buildable)
+        return [*accounts.calls(engine), *compute_calls(engine), *platform.calls(engine)]
 
     return ControlPlane(
         db,

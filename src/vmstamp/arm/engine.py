@@ -136,8 +136,8 @@ class Engine:
         return {**head, **document}
 
     def brief(self, resource: Resource) -> Json:
-        """A resource as lists over all types show it: without its properties."""
-        shown = self.show(resource)
+        """A resource as lists over all types show it: without its properties, with its parents' names."""
+        shown = {**self.show(resource), "name": "/".join(resource.id.names) or resource.name}
         return {name: value for name, value in shown.items() if name not in ("properties", "etag")}
 
     def get_resource(self, id: ResourceId) -> Resource:

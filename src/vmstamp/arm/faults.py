@@ -43,6 +43,26 @@ def parent_not_found(id: ResourceId) -> AzureError:
     )
 
 
+def nested_parent_not_found(parent: ResourceId) -> AzureError:
+    """The compute provider's answer to a request below a resource that is not there."""
+    return AzureError(
+        404,
+        "ParentResourceNotFound",
+        "Can not perform requested operation on nested resource. Parent resource "
+        f"'{'/'.join(parent.names)}' not found.",
+    )
+
+
+def nested_resources(id: ResourceId) -> AzureError:
+    """The refusal to delete a resource that has others below it."""
+    return AzureError(
+        409,
+        "CannotDeleteResource",
+        "Can not delete resource before nested resources are deleted.",
+        target=str(id),
+    )
+
+
 def not_found(message: str = "The entity was not found in this Azure location.") -> AzureError:
     return AzureError(404, "NotFound", message)
 

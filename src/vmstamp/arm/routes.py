@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from vmstamp.arm import faults
+from vmstamp.arm.compute.platform_images import TYPE as PLATFORM_IMAGES
 from vmstamp.arm.embedded import EmbeddedResources
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
@@ -28,12 +29,13 @@ API_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview|-alpha|-beta|-privateprevie
 OPERATION_SEGMENTS = {
     "operations": False,
     "diskoperations": False,
+    "capsoperations": False,
     "asyncoperations": False,
     "operationresults": True,
 }
 
 # Types that lists over all types leave out.
-UNLISTED = (GROUP_TYPE.key, "microsoft.resources/deployments")
+UNLISTED = (GROUP_TYPE.key, "microsoft.resources/deployments", PLATFORM_IMAGES.lower())
 
 Words = tuple[str, ...]
 
@@ -203,6 +205,11 @@ class Router:
                 self._engine.get_group(below)
             return self._engine.list_page(request, type=kind.key, group=below.group_key)
         kind = self._engine.get_type(below)
+        if nested := self._engine.types.get("/".join((below.type, last)).lower()):
+            self._engine.get_group(below)
+            if self._engine.catalog.find(below) is None:
+                raise faults.nested_parent_not_found(below)
+            return self._engine.list_page(request, type=nested.key, scope=str(below))
         embedded = {name.lower(): property for name, property in kind.embedded.items()}
         if last.lower() in embedded:
             return self._embedded.list_page(below, embedded[last.lower()])

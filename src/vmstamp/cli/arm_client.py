@@ -41,6 +41,8 @@ API_VERSIONS = {
     "microsoft.compute/virtualmachines": "2024-07-01",
     "microsoft.compute/images": "2024-07-01",
     "microsoft.compute/disks": "2024-03-02",
+    "microsoft.compute/galleries": "2024-03-03",
+    "microsoft.compute.admin": "2015-12-01-preview",
     "microsoft.network": "2024-05-01",
     "microsoft.storage": "2023-05-01",
     "microsoft.resources": "2024-03-01",

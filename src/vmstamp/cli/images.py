@@ -43,6 +43,25 @@ def image_id(arm: ArmClient, group: str, image: str) -> str:
     return image if image.startswith("/") else arm.resource_id(group, IMAGES, image)
 
 
+@dataclass(frozen=True)
+class VmSource:
+    """What a VM is made of: its imageReference, and the LUNs of the image's data disks."""
+
+    reference: Document
+    luns: tuple[int, ...] = ()
+
+
+def vm_source(arm: ArmClient, group: str, image: str) -> VmSource:
+    """An image by name or id, a gallery's image or version by id, or PUBLISHER:OFFER:SKU:VERSION."""
+    words = image.split(":")
+    if len(words) == 4 and not image.startswith("/"):
+        return VmSource(dict(zip(("publisher", "offer", "sku", "version"), words, strict=True)))
+    document = arm.get(image_id(arm, group, image))
+    profile = document["properties"].get("storageProfile", {})
+    disks = profile.get("dataDisks") or profile.get("dataDiskImages") or []
+    return VmSource({"id": document["id"]}, tuple(sorted(int(one["lun"]) for one in disks)))
+
+
 def refuse_existing(arm: ArmClient, request: ImageRequest) -> None:
     """Raise before anything is moved when the name is bad or taken."""
     check_name("image", request.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vmstamp.cli.arm_client import ArmClient, Document, wait
-from vmstamp.cli.images import image_id
+from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.names import check_name, computer_name
 from vmstamp.cli.network import Made, ensure_network, remains_of
 from vmstamp.cli.render import Reporter
@@ -137,13 +137,13 @@ def create_vm(arm: ArmClient, request: VmRequest, report: Reporter, *, no_wait: 
             f"VM {request.name} exists already in resource group {request.group}",
             hint=f"vmstamp vm delete {request.name}, or take another name",
         )
-    image = arm.get(image_id(arm, request.group, request.image))
+    source = vm_source(arm, request.group, request.image)
     made = Made()
     try:
         ensure_group(arm, request.group)
         nic = ensure_network(arm, request.group, request.name, made)
         made.ids.append(resource)
-        poller = arm.begin_put(resource, vm_body(arm.endpoint.location, request, image, nic))
+        poller = arm.begin_put(resource, vm_body(arm.endpoint.location, request, source, nic))
         if no_wait:
             return arm.get(resource)
         wait(poller, Watch(arm, resource, report).look)
@@ -160,19 +160,18 @@ def create_vm(arm: ArmClient, request: VmRequest, report: Reporter, *, no_wait: 
     return get_vm(arm, request.group, request.name)
 
 
-def vm_body(location: str, request: VmRequest, image: Document, nic: str) -> Document:
+def vm_body(location: str, request: VmRequest, source: VmSource, nic: str) -> Document:
     """The body of the VM's PUT, as Azure takes it. Disks and interface go when the VM goes."""
-    taken = {int(one["lun"]) for one in image["properties"]["storageProfile"].get("dataDisks", [])}
-    free = (lun for lun in range(64) if lun not in taken)
+    free = (lun for lun in range(64) if lun not in source.luns)
     new = [
         {"lun": lun, "createOption": "Empty", "diskSizeGB": size, "deleteOption": "Delete"}
         for size, lun in zip(request.data_disk_sizes, free, strict=False)
     ]
-    copied = [{"lun": lun, "createOption": "FromImage", "deleteOption": "Delete"} for lun in sorted(taken)]
+    copied = [{"lun": lun, "createOption": "FromImage", "deleteOption": "Delete"} for lun in source.luns]
     properties: Document = {
         "hardwareProfile": {"vmSize": request.size},
         "storageProfile": {
-            "imageReference": {"id": image["id"]},
+            "imageReference": source.reference,
             "osDisk": {"createOption": "FromImage", "caching": "ReadWrite", "deleteOption": "Delete"},
             "dataDisks": [*copied, *new],
         },

@@ -342,7 +342,8 @@ ENDPOINT = "http://127.0.0.1:10000"
 
 @pytest.fixture
 def plane(db: Database, store: BlobStore, host: FakeHost) -> ControlPlane:
-    return build(db, store, host, Settings(SUBSCRIPTION, TENANT, page_size=3), ENDPOINT)
+    settings = Settings(SUBSCRIPTION, TENANT, page_size=3)
+    return build(db, store, host, settings, ENDPOINT, buildable={"debian:debian-12:12-gen2": "debian-12"})
 
 
 @pytest.fixture

@@ -200,3 +200,31 @@ def test_group_that_is_being_deleted_takes_nothing_new(arm: Any) -> None:
     with pytest.raises(AzureError) as caught:
         arm.plane.handle(request("PUT", network, {"location": "westeurope"}))
     assert caught.value.code == "ResourceGroupBeingDeleted"
+
+
+def test_interrupted_replication_is_taken_up_again(arm: Any, restart: Any) -> None:
+    compute = f"{GROUP}/providers/Microsoft.Compute"
+    gallery = f"{compute}/galleries/one"
+    kind = {"osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2"}
+    identifier = {"publisher": "a", "offer": "b", "sku": "c"}
+    source = {"source": {"id": arm.image().id}}
+    regions = {"targetRegions": [{"name": "westeurope"}, {"name": "eastus"}]}
+    for path, properties in (
+        (gallery, {}),
+        (f"{gallery}/images/linux", {**kind, "identifier": identifier}),
+        (f"{gallery}/images/linux/versions/1.0.0", {"storageProfile": source, "publishingProfile": regions}),
+    ):
+        arm.plane.handle(request("PUT", path, {"location": "westeurope", "properties": properties}))
+        arm.plane.engine.operations.wait()
+    engine = arm.plane.engine
+    version = engine.catalog.find(path)
+    for replica in version.state["replicas"].values():
+        arm.store.delete_account(replica["os"][0])
+    with engine.db.write():
+        engine.catalog.save(version.with_properties(provisioningState="Creating"))
+        engine.operations.record(version.id, "put")
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        shown = plane.handle(request("GET", path, **{"$expand": "ReplicationStatus"})).body["properties"]
+        assert shown["provisioningState"] == "Succeeded"
+        assert shown["replicationStatus"]["aggregatedState"] == "Completed"

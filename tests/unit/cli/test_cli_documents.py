@@ -9,16 +9,15 @@ from vmstamp.cli.arm_client import api_version
 from vmstamp.cli.capture import disks_of
 from vmstamp.cli.demo import check_distinct
 from vmstamp.cli.generalize import require_generalized
-from vmstamp.cli.images import vhds_of
+from vmstamp.cli.images import VmSource, vhds_of
+from vmstamp.cli.platform_images import version_of
 from vmstamp.cli.trial import Login
 from vmstamp.cli.vms import VmRequest, is_generalized, status_of, timeline_of, timeline_rows, vm_body
 from vmstamp.errors import AzureError, VmstampError
 
 
-def image(*luns: int) -> dict[str, Any]:
-    data = [{"lun": lun, "blobUri": f"http://h/a/vhds/d{lun}.vhd"} for lun in luns]
-    profile = {"osDisk": {"blobUri": "http://h/a/vhds/os.vhd"}, "dataDisks": data}
-    return {"id": "/img", "properties": {"storageProfile": profile}}
+def image(*luns: int) -> VmSource:
+    return VmSource({"id": "/img"}, luns)
 
 
 def vm(*statuses: str, stages: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
@@ -47,6 +46,10 @@ def test_a_vm_gets_its_image_user_key_and_interface() -> None:
 def test_a_vm_of_a_specialized_image_gets_no_provisioning_data() -> None:
     body = vm_body("local", VmRequest("web", "g", "img", "", ""), image(), "/nic")
     assert "osProfile" not in body["properties"]
+
+
+def test_a_platform_image_has_its_version_of_the_minute_that_it_was_built_in() -> None:
+    assert version_of(datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)) == "0.20260131.754"
 
 
 def test_new_data_disks_take_the_luns_that_the_image_leaves_free() -> None:
@@ -86,7 +89,12 @@ def test_the_disks_of_a_vm_and_of_an_image_come_os_first_then_by_lun() -> None:
         "dataDisks": [{"lun": 5, "managedDisk": {"id": "/d5"}}, {"lun": 0, "managedDisk": {"id": "/d0"}}],
     }
     assert disks_of({"properties": {"storageProfile": profile}}) == [(None, "/os"), (0, "/d0"), (5, "/d5")]
-    assert vhds_of(image(1)) == ["http://h/a/vhds/os.vhd", "http://h/a/vhds/d1.vhd"]
+    data = [{"lun": 1, "blobUri": "http://h/a/vhds/d1.vhd"}]
+    of_blobs = {"osDisk": {"blobUri": "http://h/a/vhds/os.vhd"}, "dataDisks": data}
+    assert vhds_of({"properties": {"storageProfile": of_blobs}}) == [
+        "http://h/a/vhds/os.vhd",
+        "http://h/a/vhds/d1.vhd",
+    ]
 
 
 @pytest.mark.parametrize(

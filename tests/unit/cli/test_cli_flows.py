@@ -11,6 +11,7 @@ import pytest
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.endpoint import Endpoint
+from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.process import check_port
 from vmstamp.cli.render import Progress
@@ -107,6 +108,22 @@ def with_image(arm: MemoryArm) -> MemoryArm:
         arm.resource_id("g", "Microsoft.Compute/images", "img"), {"properties": {"storageProfile": profile}}
     )
     return arm
+
+
+def test_a_vm_is_made_of_an_image_a_version_of_a_gallery_or_a_urn() -> None:
+    arm = MemoryArm()
+    image = arm.resource_id("g", "Microsoft.Compute/images", "img")
+    version = arm.resource_id("g", "Microsoft.Compute/galleries", "one/images/linux/versions/1.0.0")
+    arm.put(image, {"properties": {"storageProfile": {"osDisk": {}, "dataDisks": [{"lun": 2}, {"lun": 0}]}}})
+    arm.put(version, {"properties": {"storageProfile": {"dataDiskImages": [{"lun": 1}]}}})
+    assert vm_source(arm, "g", "img") == VmSource({"id": image}, (0, 2))
+    assert vm_source(arm, "g", version) == VmSource({"id": version}, (1,))
+    assert vm_source(arm, "g", "Debian:debian-12:12-gen2:latest").reference == {
+        "publisher": "Debian",
+        "offer": "debian-12",
+        "sku": "12-gen2",
+        "version": "latest",
+    }
 
 
 def names(arm: MemoryArm) -> set[str]:

@@ -26,6 +26,7 @@ from vmstamp.arm.compute.disk_sources import (
     sku,
     upload_size,
 )
+from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.compute.vm_disk import with_disk_size
@@ -54,7 +55,8 @@ SHAPE = {
     "properties": {
         "creationData": {
             "createOption": Only("Empty", "Copy", "Import", "Upload", "FromImage"),
-            "imageReference": KEEP,  # what a VM's disk was made of
+            "imageReference": {"id": str, "lun": int},
+            "galleryImageReference": {"id": str, "lun": int},
             "logicalSectorSize": Only(512),
             "performancePlus": Only(False),
             "sourceResourceId": str,
@@ -106,6 +108,7 @@ class Disks:
         self,
         catalog: Catalog,
         vhds: Vhds,
+        images: ImageReferences,
         fold: Callable[[Resource], None],
         settle: Callable[[Resource], Path | None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -116,6 +119,7 @@ class Disks:
         self._settle = settle
         self._accesses = Accesses(catalog, vhds, now)
         self._now = now
+        self._images = images
 
     def type(self) -> ResourceType:
         return ResourceType(
@@ -174,11 +178,17 @@ class Disks:
                 source, size = import_source(put, creation, self._catalog, self._vhds)
                 return at_least(size, size_gib), {"source": source}, {}
             case "FromImage":
-                raise unsupported("The value 'FromImage' of property 'properties.creationData.createOption'")
+                return self._from_image(put, creation, size_gib)
         found = copy_source(put, creation, self._catalog, self._now())
         creation |= {"sourceResourceId": str(found.id), "sourceUniqueId": found.properties["uniqueId"]}
         creation.pop("sourceUri", None)
         return at_least(found.state["size"], size_gib), {"copy of": str(found.id)}, inherited(found)
+
+    def _from_image(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json, Json]:
+        image, lun = self._images.for_disk(creation, put.location, put.id.subscription)
+        found = image.disks["os" if lun is None else str(lun)]
+        os = {"osType": image.os_type, "hyperVGeneration": f"V{image.generation}"} if lun is None else {}
+        return at_least(found["size"], size_gib), {"source": found["place"]}, os
 
     def _update(self, put: Put, existing: Resource, body: Json, properties: Json) -> Change:
         old = existing.properties

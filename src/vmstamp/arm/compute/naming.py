@@ -22,6 +22,8 @@ DISK_STYLE: Final = AsyncStyle(
     segment="DiskOperations",
     creating="Updating",
 )
+# Galleries, their image definitions and versions.
+CAPS_STYLE: Final = AsyncStyle(segment="capsOperations", notification=True)
 
 
 def check_name(name: str, parameter: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.capture import Captures
+from vmstamp.arm.compute.image_references import used_images
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
 from vmstamp.arm.compute.sizes import DEFAULT, SIZES, Size, check_generation, get_size
 from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
@@ -283,8 +284,8 @@ def references(vm: Resource) -> Iterator[Reference]:
         else:
             yield Reference("blob", blob_key(disk.ref), str(vm.id))
             yield Reference("account", f"account:{disk.ref.account}", str(vm.id))
-    image: Any = vm.properties["storageProfile"].get("imageReference", {}).get("id")
-    if image:
+    reference: Any = vm.properties["storageProfile"].get("imageReference", {})
+    for image in used_images(reference, vm.id.subscription):
         yield Reference("image", image, str(vm.id))
 
 

@@ -37,7 +37,14 @@ SHAPE: Final = {
     "properties": {
         "hardwareProfile": {"vmSize": str},
         "storageProfile": {
-            "imageReference": {"id": str, "exactVersion": READ_ONLY},
+            "imageReference": {
+                "id": str,
+                "publisher": str,
+                "offer": str,
+                "sku": str,
+                "version": str,
+                "exactVersion": READ_ONLY,
+            },
             "osDisk": {**DISK_SHAPE, "osType": Only("Linux")},
             "dataDisks": [
                 {

@@ -13,6 +13,7 @@ from typing import Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
 from vmstamp.arm.compute.disk_access import active_access
+from vmstamp.arm.compute.image_references import ImageReferences, VmImage
 from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.compute.sizes import Size
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place
@@ -30,9 +31,8 @@ from vmstamp.arm.links import linked_id
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Put, Resource
 from vmstamp.errors import AzureError
-from vmstamp.resource_id import ResourceId, parse_resource_id
+from vmstamp.resource_id import parse_resource_id
 
-IMAGES: Final = "Microsoft.Compute/images"
 HIGHEST_LUN: Final = 63
 
 
@@ -49,20 +49,23 @@ class Storage:
 
 @dataclass(frozen=True)
 class _Source:
-    """What a VM is made of: an image's or a disk's generation, os state, and an image's VHDs by LUN."""
+    """What a VM is made of: an image's or a disk's generation, os state, and the image."""
 
     generation: int
     specialized: bool
-    image: Resource | None = None
+    image: VmImage | None = None
 
 
 class StorageProfiles:
     """Decides storage profiles. Reads the catalog and blobs, changes nothing."""
 
-    def __init__(self, catalog: Catalog, vhds: Vhds, disks: managed.Disks) -> None:
+    def __init__(
+        self, catalog: Catalog, vhds: Vhds, disks: managed.Disks, references: ImageReferences
+    ) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self._managed = disks
+        self._references = references
         self._blobs = BlobDisks(catalog, vhds)
 
     # -- a new VM
@@ -83,6 +86,8 @@ class StorageProfiles:
         used: set[str] = set()
         done = [self._disk(put, given, source, blob_based, used) for given in (os_disk, *data)]
         document = {**profile, "osDisk": done[0][0], "dataDisks": [shown for shown, _, _ in done[1:]]}
+        if source.image:
+            document["imageReference"] = source.image.reference
         companions = tuple(made for _, _, made in done if made)
         return Storage(
             document, [disk for _, disk, _ in done], companions, source.generation, source.specialized
@@ -110,37 +115,17 @@ class StorageProfiles:
                     "A blob based OS disk from a managed image is not supported.", target="imageReference"
                 )
             return _Source(1, False)
-        if not reference or "id" not in reference:
+        if not reference:
             raise missing_parameter("imageReference")
-        image = self._image(put, reference)
-        generation = 2 if image.properties.get("hyperVGeneration") == "V2" else 1
-        specialized = image.properties["storageProfile"]["osDisk"]["osState"] == "Specialized"
-        return _Source(generation, specialized, image)
-
-    def _image(self, put: Put, reference: Json) -> Resource:
-        try:
-            id = parse_resource_id(reference["id"])
-        except ValueError:
-            id = ResourceId("")
-        if id.type.lower() != IMAGES.lower():
-            raise unsupported(f"The image reference '{reference['id']}'", target="imageReference.id")
-        image = self._catalog.find(id)
-        if image is None or image.location != put.location or image.provisioning_state == "Deleting":
-            raise not_found(f"The Image '{id}' cannot be found in '{put.location}' region.")
-        if image.provisioning_state != "Succeeded":
-            raise not_allowed(
-                f"The Image '{image.name}' is in provisioning state {image.provisioning_state}."
-            )
-        if image.properties["storageProfile"]["osDisk"]["osType"] != "Linux":
-            raise unsupported("A virtual machine with operating system Windows", target="imageReference.id")
-        return image
+        image = self._references.resolve(reference, put.location, put.id.subscription)
+        return _Source(image.generation, image.specialized, image)
 
     @staticmethod
-    def _with_image_disks(data: list[Json], image: Resource | None) -> list[Json]:
+    def _with_image_disks(data: list[Json], image: VmImage | None) -> list[Json]:
         """The data disks that are asked for and, implicitly, those of the image that are not."""
         given = {disk.get("lun") for disk in data}
-        extra = image.properties["storageProfile"].get("dataDisks", []) if image else []
-        implied = [{"lun": d["lun"], "createOption": "FromImage"} for d in extra if d["lun"] not in given]
+        luns = image.luns if image else ()
+        implied = [{"lun": lun, "createOption": "FromImage"} for lun in luns if lun not in given]
         return [*data, *implied]
 
     # -- one disk
@@ -165,7 +150,7 @@ class StorageProfiles:
         made = None if given["createOption"] == "Attach" else self._companion(put, given, disk, source)
         return _shown(given, disk), disk, made
 
-    def _new_disk(self, put: Put, given: Json, image: Resource | None) -> VmDisk:
+    def _new_disk(self, put: Put, given: Json, image: VmImage | None) -> VmDisk:
         lun = given.get("lun")
         if given.get("managedDisk", {}).get("id"):
             kind = "osDisk" if lun is None else "dataDisk"
@@ -193,7 +178,7 @@ class StorageProfiles:
         delete = given.get("deleteOption", "Detach") == "Delete"
         return VmDisk(lun, name, list(new_place()), size, make, source, str(uuid.uuid4()), str(id), delete)
 
-    def _new_size(self, given: Json, image: Resource | None) -> tuple[int, list[str]]:
+    def _new_size(self, given: Json, image: VmImage | None) -> tuple[int, list[str]]:
         """The size of a new disk, and the VHD of the image that it is a copy of."""
         wanted = given.get("diskSizeGB")
         if given["createOption"] == "Empty":
@@ -201,7 +186,7 @@ class StorageProfiles:
                 raise missing_parameter("dataDisk.diskSizeGB")
             return gib(wanted), []
         key = "os" if given.get("lun") is None else str(given["lun"])
-        found = image.state["disks"].get(key) if image else None
+        found = image.disks.get(key) if image else None
         if found is None:
             raise invalid_parameter(
                 f"StorageProfile.dataDisks.lun {key} does not have required value(s) for image specified in "
@@ -222,9 +207,7 @@ class StorageProfiles:
         creation: Json = {"createOption": given["createOption"]}
         properties: Json = {}
         if source.image and disk.make == "copy":
-            creation["imageReference"] = {"id": str(source.image.id)}
-            if disk.lun is not None:
-                creation["imageReference"]["lun"] = disk.lun
+            creation = source.image.creation(disk.lun)
         if disk.lun is None:
             properties = {"osType": "Linux", "hyperVGeneration": f"V{source.generation}"}
         properties |= {
@@ -394,6 +377,7 @@ def _check_unchanged(old: Json, new: Json) -> None:
         raise unsupported(
             "Changing the property 'storageProfile.osDisk.diskSizeGB' through the VM (change the disk)"
         )
-    reference = new.get("imageReference", {}).get("id", "")
-    if reference and reference.lower() != old.get("imageReference", {}).get("id", "").lower():
-        raise change_not_allowed("imageReference")
+    reference = old.get("imageReference", {})
+    for name, value in new.get("imageReference", {}).items():
+        if value and value.lower() != reference.get(name, "").lower():
+            raise change_not_allowed("imageReference")

@@ -102,11 +102,18 @@ class Plans:
             custom_data=secrets.get("customData"),
             user_data=vm.state.get("user data"),
             nics=tuple(Nic(nic.mac, nic.address, nic.prefix, nic.public_address) for nic in nics),
-            image_reference=ImageReference(id=storage.get("imageReference", {}).get("id", "")),
+            image_reference=_image(storage.get("imageReference", {})),
             os_disk=_facts(storage["osDisk"], disks[0]),
             data_disks=tuple(_facts(shown[disk.lun], disk) for disk in disks[1:]),
             tags=vm.document.get("tags", {}),
         )
+
+
+def _image(reference: Json) -> ImageReference:
+    """The image as IMDS tells it: of four words the version that was taken, not `latest`."""
+    version = reference.get("exactVersion", "") if "publisher" in reference else ""
+    words = {name: reference.get(name, "") for name in ("publisher", "offer", "sku", "id")}
+    return ImageReference(**words, version=version)
 
 
 def _facts(shown: Json, disk: VmDisk) -> DiskFacts:

@@ -398,15 +398,19 @@ class Deployments:
                 raise AzureError(409, "DeploymentFailed", failure.message, target=str(id), details=[failure])
 
     def others(self, home: ResourceId, kept: Iterable[str]) -> list[ResourceId]:
-        """What a deployment in mode Complete deletes of a group: all but `kept`, ids in lower case."""
+        """What a deployment in mode Complete deletes of a group: all but `kept`, ids in lower case.
+
+        A child goes with its parent, unless its type's rank says that it must go before.
+        """
         stay = set(kept)
         found = [
             resource
             for resource in self._catalog.select(group=home.key)
             if resource.type != TYPE_NAME.lower() and resource.id.key not in stay
         ]
-        found = [r for r in found if r.id.parent.key not in {other.id.key for other in found}]
-        return [r.id for r in sorted(found, key=lambda r: (self._engine.types[r.type].delete_rank, r.id.key))]
+        rank = {r.id.key: self._engine.types[r.type].delete_rank for r in found}
+        found = [r for r in found if rank.get(r.id.parent.key, 99) > rank[r.id.key]]
+        return [r.id for r in sorted(found, key=lambda r: (rank[r.id.key], r.id.key))]
 
     def _end(self, id: ResourceId, error: AzureError | None) -> None:
         if error is None:

@@ -23,18 +23,35 @@ def image() -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The VHDX file to write."
 )
+@click.option(
+    "--publish/--no-publish",
+    default=None,
+    help="Put it into the running stamp as a platform image; so without -o.",
+)
+@group_option
 @json_option
-def build(recipe: str, output: Path | None, console: Console) -> None:
+def build(recipe: str, output: Path | None, publish: bool | None, group: str, console: Console) -> None:
     """Build a disk for Azure from a distribution's own packages, as a dynamic VHDX.
 
-    Built once and kept under the stamp's home. RECIPE: debian-12, debian-12-waagent, tiny.
+    Built once and kept under the stamp's home. When a stamp runs, it is put into its catalogue, from which
+    `az vm create --image PUBLISHER:OFFER:SKU:latest` takes it. RECIPE: debian-12, debian-12-waagent, tiny.
     """
+    from vmstamp.cli import platform_images
+    from vmstamp.cli.endpoint import find_endpoint
     from vmstamp.cli.recipes import built_disk
 
-    path = built_disk(settings.home(), recipe, console, output)
+    home = settings.home()
+    wanted = publish if publish is not None else output is None
+    runs = find_endpoint(home) is not None
+    path = built_disk(home, recipe, console, output)
     held = path.stat()
     document = {"recipe": recipe, "path": path, "size": held.st_size, "allocated": held.st_blocks * 512}
-    console.result(document, f"{path} ({bytes_text(held.st_size)})")
+    lines = [f"{path} ({bytes_text(held.st_size)})"]
+    if wanted and (runs or publish):
+        with arm_client() as arm:
+            document["urn"] = platform_images.publish(arm, group, recipe, path, console)
+        lines.append(f"platform image {document['urn']}")
+    console.result(document, lines)
 
 
 @image.command(

@@ -31,11 +31,12 @@ def vm() -> None:
     epilog=examples(
         "vmstamp vm create web --image debian-12",
         "vmstamp vm create web --image debian-12 --user me --ssh-key ~/.ssh/id_ed25519.pub",
+        "vmstamp vm create web --image Debian:debian-12:12-gen2:latest",
         "vmstamp vm create db --image debian-12 --data-disk-size 16 --no-wait",
     )
 )
 @click.argument("name")
-@click.option("--image", required=True, help="Name or id of an image.")
+@click.option("--image", required=True, help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.")
 @click.option("--user", default="azureuser", show_default=True, help="User to make.")
 @click.option("--ssh-key", type=FILE, help="Public key to log in with; the stamp's own by default.")
 @click.option("--specialized", is_flag=True, help="The image is specialized: give no provisioning data.")
