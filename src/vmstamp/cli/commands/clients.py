@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import examples, json_option
+from vmstamp.cli.options import examples, json_option, only_stamp
 from vmstamp.cli.render import Console
 
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -39,6 +39,7 @@ def _prepare() -> dict[str, str]:
     from vmstamp.cli import client_environment as clients
     from vmstamp.cli.endpoint import get_endpoint
 
+    only_stamp("env, az and azcopy", "Azure's own clients need no help there: az login, then az and azcopy")
     home = settings.home()
     endpoint = get_endpoint(home)
     clients.write_files(endpoint, home, os.environ)

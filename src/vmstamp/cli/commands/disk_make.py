@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmstamp.cli.commands.disk_look import FILE, moved_size
-from vmstamp.cli.options import answering, examples, follow_option, json_option
+from vmstamp.cli.options import answering, examples, follow_option, json_option, plan_option
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
 if TYPE_CHECKING:
@@ -122,9 +122,6 @@ def create(
         name, made_size = f"differencing {opened.format}", opened.size
     document = {"path": file, "format": opened.format, "subformat": "differencing", "parent": parent}
     console.result(document, f"{file}: {name}, {bytes_text(made_size)} virtual, of {parent}")
-
-
-plan_option = click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")
 
 
 @click.command(
