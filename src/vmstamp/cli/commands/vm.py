@@ -86,13 +86,15 @@ def create(
     from vmstamp.cli import keys, plans, vms
 
     key = keys.read_public_key(ssh_key) if ssh_key else None
+    if key is None and not plan:
+        key = keys.ensure_key(settings.home())
     with arm_client(read_only=plan) as arm:
         request = vms.VmRequest(
             name=name,
             group=group,
             image=image,
             user="" if specialized else user,
-            public_key=(key or keys.ensure_key(settings.home())).public,
+            public_key=key.public if key else "",
             size=size,
             data_disk_sizes=data_disk_size,
             custom_data=base64.b64encode(custom_data.read_bytes()).decode() if custom_data else "",
