@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.disk_make import overwrite_option, to_option
+from vmstamp.cli.commands.disk_make import overwrite_option, refuse_unknown_end, to_option
 from vmstamp.cli.options import (
     FAILED,
     answering,
@@ -175,6 +175,7 @@ def download(
     """
     from vmstamp.transfer.download import download as fetch
 
+    refuse_unknown_end(file, to)
     with (
         _open_source(blob, account_key) as source,
         console.transfer(f"download {file.name}", "received") as progress,
