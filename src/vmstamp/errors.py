@@ -6,6 +6,7 @@
      |- ProgramError             another program failed
      |   '- ProgramMissing       another program is not installed
      |- StampError               the stamp itself: not running, port taken, home unusable
+     |   '- CloudError           a cloud: it does not answer, nobody is signed in, no subscription
      |- MachineError             a virtual machine or its network failed
      |- TransferError            an upload or download could not be done
      '- AzureError               an answer in Azure's name: HTTP status, code and text as Azure has them
@@ -70,6 +71,10 @@ class ProgramMissing(VmstampError):
 
 class StampError(VmstampError):
     """The stamp itself: not running, a port taken, its home unusable."""
+
+
+class CloudError(StampError):
+    """A cloud as a whole: it does not answer, nobody is signed in to it, no subscription is named."""
 
 
 class MachineError(VmstampError):

@@ -54,6 +54,33 @@ BLOB_PORT = Setting(
 GROUP = Setting(
     "group", "VMSTAMP_GROUP", "--resource-group", "vmstamp", "resource group of images, VMs and networks"
 )
+CLOUD = Setting(
+    "cloud",
+    "VMSTAMP_CLOUD",
+    "--cloud",
+    "stamp",
+    "where commands act: stamp, azure, AzureUSGovernment, AzureChinaCloud",
+)
+CLOUD_ENDPOINT = Setting(
+    "cloud_endpoint",
+    "VMSTAMP_CLOUD_ENDPOINT",
+    "",
+    "",
+    "another URL of ARM for --cloud, such as a private one",
+)
+SUBSCRIPTION = Setting(
+    "subscription", "VMSTAMP_SUBSCRIPTION", "--subscription", "", "subscription; the only one there is"
+)
+LOCATION = Setting(
+    "location", "VMSTAMP_LOCATION", "--location", "", "region of what is made; that of the resource group"
+)
+ACCOUNT = Setting(
+    "account",
+    "VMSTAMP_STORAGE_ACCOUNT",
+    "",
+    "",
+    "storage account of uploads; a name derived from the subscription's id",
+)
 READY_TIMEOUT = Setting(
     "ready_timeout",
     "VMSTAMP_READY_TIMEOUT",
@@ -63,7 +90,19 @@ READY_TIMEOUT = Setting(
 )
 WAY_OUT = Setting("way_out", "VMSTAMP_WAY_OUT", "", "1", "1: VMs reach what this computer reaches; 0: not")
 
-SETTINGS = (HOME, ARM_PORT, BLOB_PORT, GROUP, READY_TIMEOUT, WAY_OUT)
+SETTINGS = (
+    HOME,
+    ARM_PORT,
+    BLOB_PORT,
+    CLOUD,
+    CLOUD_ENDPOINT,
+    SUBSCRIPTION,
+    GROUP,
+    LOCATION,
+    ACCOUNT,
+    READY_TIMEOUT,
+    WAY_OUT,
+)
 HIGHEST_PORT = 65535
 
 

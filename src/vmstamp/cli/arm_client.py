@@ -11,11 +11,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError as SdkError
-from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
 from azure.core.pipeline.policies import (
     ContentDecodePolicy,
     HeadersPolicy,
@@ -32,7 +38,8 @@ from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from vmstamp import __version__
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.errors import AzureError, StampError
+from vmstamp.cli.resources import Wanted
+from vmstamp.errors import AzureError, CloudError, StampError, VmstampError
 
 Document = dict[str, Any]
 
@@ -47,13 +54,36 @@ API_VERSIONS = {
     "microsoft.storage": "2023-05-01",
     "microsoft.resources": "2024-03-01",
 }
-POLL_INTERVAL = 1.0  # seconds, where the service sends no Retry-After
+SUBSCRIPTIONS = "/subscriptions"
+SUBSCRIPTIONS_VERSION = "2022-12-01"  # REST: Subscriptions - List
+PATIENCE = 10.0  # seconds of waiting after which it is said, and again
 
 
 class TokenCredential(Protocol):
     """What the pipeline needs of a credential; azure-identity's classes fit."""
 
     def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
+
+
+class ArmEndpoint(Protocol):
+    """ARM of one subscription: a stamp's (`endpoint.Endpoint`), or a cloud's (`cloud.CloudEndpoint`).
+
+    `ca` None: what this computer trusts. `interval`: seconds between two looks at an operation, where the
+    service sends no Retry-After. `location` empty: the region is that of the resource group.
+    """
+
+    @property
+    def cloud(self) -> str: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def subscription(self) -> str: ...
+    @property
+    def location(self) -> str: ...
+    @property
+    def ca(self) -> Path | None: ...
+    @property
+    def interval(self) -> float: ...
 
 
 class ClientCredential:
@@ -92,19 +122,39 @@ class ArmClient:
     and StampError when nothing answers.
     """
 
-    def __init__(self, endpoint: Endpoint, credential: TokenCredential | None = None) -> None:
+    say: Callable[[str], None] = staticmethod(lambda text: None)
+
+    def __init__(
+        self,
+        endpoint: ArmEndpoint,
+        credential: TokenCredential | None = None,
+        *,
+        scope: str = "",
+        say: Callable[[str], None] | None = None,
+        made: dict[str, Wanted] | None = None,
+        read_only: bool = False,
+    ) -> None:
         self.endpoint = endpoint
-        self._credential = credential or ClientCredential(endpoint)
+        self.made = {} if made is None else made
+        if say is not None:
+            self.say = say
+        self._read_only = read_only
+        if credential is None:
+            assert isinstance(endpoint, Endpoint)  # a cloud's credential is its user's
+            credential = ClientCredential(endpoint)
+        self._credential = credential
         policies = [
             RequestIdPolicy(),
             HeadersPolicy({"Accept": "application/json"}),
             UserAgentPolicy(base_user_agent=f"vmstamp/{__version__}"),
             RetryPolicy(retry_total=3, retry_backoff_factor=0.3),
-            ARMChallengeAuthenticationPolicy(self._credential, f"{endpoint.arm}/.default"),
+            ARMChallengeAuthenticationPolicy(self._credential, scope or f"{endpoint.arm}/.default"),
             ContentDecodePolicy(),
         ]
         self._client: ARMPipelineClient[HttpRequest, HttpResponse] = ARMPipelineClient(
-            endpoint.arm, policies=policies, connection_verify=str(endpoint.ca)
+            endpoint.arm,
+            policies=policies,
+            connection_verify=True if endpoint.ca is None else str(endpoint.ca),
         )
 
     def __enter__(self) -> ArmClient:
@@ -115,8 +165,8 @@ class ArmClient:
 
     def close(self) -> None:
         self._client.close()
-        if isinstance(self._credential, ClientCredential):
-            self._credential.close()
+        if close := getattr(self._credential, "close", None):
+            close()
 
     # --- ids
 
@@ -127,7 +177,25 @@ class ArmClient:
         """The id of a resource; `kind` is `Microsoft.X/types` or `Microsoft.X/types/NAME/children`."""
         return f"{self.group_id(group)}/providers/{kind}/{name}"
 
+    def region(self, group: str, wanted: str = "") -> str:
+        """The region for what is made in a group: the wanted one, the endpoint's own, else the group's.
+
+        Raises VmstampError when there is none of them.
+        """
+        if found := wanted or self.endpoint.location:
+            return found
+        if document := self.find(self.group_id(group)):
+            return str(document["location"])
+        raise VmstampError(
+            f"resource group {group} is not there yet, and no region is named for it",
+            hint="pass --location, such as --location westeurope, or set VMSTAMP_LOCATION",
+        )
+
     # --- plain requests
+
+    def subscriptions(self) -> Iterator[Document]:
+        """The subscriptions that who is signed in sees. REST: Subscriptions - List."""
+        return self.list(SUBSCRIPTIONS, **{"api-version": SUBSCRIPTIONS_VERSION})
 
     def get(self, resource: str, **query: str) -> Document:
         return _json(self._send("GET", resource, query=query))
@@ -160,7 +228,7 @@ class ArmClient:
         return self._begin("PUT", resource, body=body)
 
     def put(self, resource: str, body: Document) -> Document:
-        return wait(self.begin_put(resource, body))
+        return self.wait(self.begin_put(resource, body), f"making {_name(resource)}")
 
     def begin_delete(self, resource: str) -> LROPoller[Document]:
         return self._begin("DELETE", resource)
@@ -168,11 +236,13 @@ class ArmClient:
     def delete(self, resource: str) -> bool:
         """Delete a resource and wait; False when it was not there."""
         try:
-            wait(self.begin_delete(resource))
+            self.wait(self.begin_delete(resource), f"deleting {_name(resource)}")
         except AzureError as error:
-            if error.status == 404:
-                return False
-            raise
+            if error.status != 404:
+                raise
+            self.made.pop(resource, None)
+            return False
+        self.made.pop(resource, None)
         return True
 
     def begin_action(self, resource: str, action: str, body: Document | None = None) -> LROPoller[Document]:
@@ -180,7 +250,29 @@ class ArmClient:
 
     def act(self, resource: str, action: str, body: Document | None = None) -> Document:
         """A long-running action; its result, {} when it has none."""
-        return wait(self.begin_action(resource, action, body))
+        return self.wait(self.begin_action(resource, action, body), f"{action} {_name(resource)}")
+
+    def wait(
+        self, poller: LROPoller[Document], what: str = "", each: Callable[[], None] | None = None
+    ) -> Document:
+        """Wait for an operation's end and return its result.
+
+        `each` runs once an interval meanwhile; without it, a long wait says that it still goes on. A
+        KeyboardInterrupt gets through at once. Raises AzureError with the operation's own code.
+        """
+        started = told = time.monotonic()
+        try:
+            while not poller.done():
+                poller.wait(self.endpoint.interval if each else 0.2)
+                now = time.monotonic()
+                if each:
+                    each()
+                elif what and now - told >= PATIENCE:
+                    told = now
+                    self.say(f"still {what} ({now - started:.0f} s)")
+            return poller.result() or {}
+        except SdkError as error:
+            raise translate(error, self.endpoint) from error
 
     # --- the wire
 
@@ -194,6 +286,8 @@ class ArmClient:
         self, method: str, path: str, body: Document | None, query: Mapping[str, str] | None = None
     ) -> Any:
         absolute = path.startswith("http")
+        if self._read_only and method != "GET" and not path.endswith("/listKeys"):
+            raise AssertionError(f"a plan must not send {method} {path}")
         params = {} if absolute else {"api-version": api_version(path), **(query or {})}
         request = HttpRequest(
             method, path if absolute else self.endpoint.arm + path, params=params, json=body
@@ -201,16 +295,16 @@ class ArmClient:
         try:
             answer: Any = self._client.send_request(request, _return_pipeline_response=True)
         except SdkError as error:
-            raise translate(error, self.endpoint.arm) from error
+            raise translate(error, self.endpoint) from error
         if answer.http_response.status_code >= 400:
-            raise translate(_http_error(answer.http_response), self.endpoint.arm)
+            raise translate(_http_error(answer.http_response), self.endpoint)
         return answer
 
     def _begin(
         self, method: str, path: str, *, body: Document | None = None, final: str = "azure-async-operation"
     ) -> LROPoller[Document]:
         first = self._pipeline_response(method, path, body)
-        polling: Any = ARMPolling(POLL_INTERVAL, lro_options={"final-state-via": final})
+        polling: Any = ARMPolling(self.endpoint.interval, lro_options={"final-state-via": final})
         return LROPoller(self._client, first, lambda answer: _json(answer.http_response), polling)
 
 
@@ -223,19 +317,9 @@ def api_version(path: str) -> str:
     return API_VERSIONS.get(f"{namespace}/{kind}") or API_VERSIONS[namespace]
 
 
-def wait(poller: LROPoller[Document], each: Callable[[], None] | None = None) -> Document:
-    """Wait for an operation's end and return its result; `each` runs about once a second meanwhile.
-
-    A KeyboardInterrupt gets through at once. Raises AzureError with the operation's own code.
-    """
-    try:
-        while not poller.done():
-            poller.wait(POLL_INTERVAL if each else 0.2)
-            if each:
-                each()
-        return poller.result() or {}
-    except SdkError as error:
-        raise translate(error, "the stamp") from error
+def _name(resource: str) -> str:
+    """The type and name at an id's end: `networkInterfaces/web-nic`."""
+    return "/".join(resource.split("/")[-2:])
 
 
 def _json(response: HttpResponse) -> Document:
@@ -247,20 +331,55 @@ def _http_error(response: HttpResponse) -> HttpResponseError:
     return HttpResponseError(response=response, error_format=ARMErrorFormat)
 
 
-def translate(error: SdkError, where: str) -> AzureError | StampError:
-    """An SDK error as ours: AzureError with Azure's code and text, or StampError when nothing answered."""
+def translate(error: SdkError, endpoint: ArmEndpoint) -> AzureError | StampError:
+    """An SDK error as ours: AzureError with Azure's code and text; StampError when a stamp does not answer,
+    CloudError when a cloud does not, or nobody is signed in to it."""
+    at_stamp = isinstance(endpoint, Endpoint)
+    kind = StampError if at_stamp else CloudError
     if isinstance(error, ServiceRequestError | ServiceResponseError):
-        return StampError(
-            f"{where} does not answer: {error.message}",
-            hint="vmstamp status; its log is server.log in the home",
+        return kind(
+            f"{endpoint.arm} does not answer: {error.message}",
+            hint="vmstamp status; its log is server.log in the home"
+            if at_stamp
+            else "is there a way to it from here: proxy, firewall, VPN?",
+        )
+    if isinstance(error, ClientAuthenticationError) and error.response is None:
+        return kind(
+            f"nobody is signed in to {endpoint.arm} here: {_first_reason(str(error.message))}",
+            hint="az login, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
         )
     if not isinstance(error, HttpResponseError):
-        return StampError(f"{where}: {error.message}")
+        return kind(f"{endpoint.arm}: {error.message}")
     inner = error.error
     code = str(getattr(inner, "code", "") or "") or type(error).__name__
     message = str(getattr(inner, "message", "") or error.message)
     target = getattr(inner, "target", None)
     found = AzureError(error.status_code or 0, code, message, target=str(target) if target else None)
-    if "same region" in message:
-        found.hint = "vmstamp copy takes the blob to an account of that region; use that copy"
+    found.hint = _hint(code, message)
     return found
+
+
+def _first_reason(said: str) -> str:
+    """Of what the chain of credentials says, the first that tried and was refused, else the first line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    refused = [line for line in lines if "AADSTS" in line or "Authentication failed" in line]
+    return (refused or lines or ["no reason given"])[0]
+
+
+def _hint(code: str, message: str) -> str:
+    """What to do about an answer of ARM, '' where its text says it."""
+    if "same region" in message:
+        return "vmstamp copy takes the blob to an account of that region; use that copy"
+    return HINTS.get(code, "")
+
+
+HINTS = {
+    "AuthorizationFailed": "ask for a role there, such as Contributor; roles take minutes to count",
+    "LinkedAuthorizationFailed": "ask for a role on the resource that the message names",
+    "InvalidAuthenticationTokenTenant": "az login --tenant TENANT, the one that owns the subscription",
+    "SubscriptionNotFound": "pass --subscription: az account list shows them",
+    "StorageAccountAlreadyTaken": "set VMSTAMP_STORAGE_ACCOUNT to another name",
+    "SkuNotAvailable": "pass another --size or --location: az vm list-skus shows what there is",
+    "QuotaExceeded": "pass another --size or --location, or ask for quota in the portal",
+    "MissingSubscriptionRegistration": "az provider register --namespace NAMESPACE, the one that it names",
+}

@@ -24,7 +24,7 @@ from vmstamp.cli.render import Reporter, bytes_text
 from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account
 from vmstamp.cli.vms import get_vm, instance_view
 from vmstamp.errors import TransferError
-from vmstamp.transfer.blobs import explain, open_blob, parse_blob_url, without_sas
+from vmstamp.transfer.blobs import explain, parse_blob_url, without_sas
 
 COPY_TIMEOUT = 3600.0  # seconds
 COPY_POLL = 0.25
@@ -83,7 +83,7 @@ def capture(
         document = create_image(arm, request, copied[0].url, data)
     except BaseException:
         for one in copied:
-            drop(open_blob(one.url, key=store.key))
+            drop(store.open_url(one.url))
         raise
     report.say(f"image {image} is there, with {len(copied) - 1} data disk(s)")
     return Captured(document, tuple(copied))
@@ -121,7 +121,7 @@ def copy_disk(
     except SdkError as error:
         raise explain(error, "listing", store.endpoint) from error
     url = store.url(CONTAINER, captured_vhd_name(image, lun, day, taken))
-    with disk_access(arm, disk) as source, open_blob(url, key=store.key) as blob:
+    with disk_access(arm, disk) as source, store.open_url(url) as blob:
         try:
             state = str(
                 blob.start_copy_from_url(source, match_condition=MatchConditions.IfMissing)["copy_status"]

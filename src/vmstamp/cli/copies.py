@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +12,7 @@ from azure.storage.blob import BlobClient
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.managed_disks import DISKS, UPLOAD_SECONDS, disk_access, ensure_disk_for
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
+from vmstamp.cli.resources import Step
 from vmstamp.errors import TransferError
 from vmstamp.transfer.blobs import open_blob
 from vmstamp.transfer.copy import Copied, copy, plan_copy, plan_new_disk
@@ -89,8 +90,8 @@ def plan_document(plan: CopyPlan) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: CopyPlan) -> list[str]:
-    """A plan for people."""
+def plan_lines(plan: CopyPlan, costs: Sequence[Step] = ()) -> list[str]:
+    """A plan for people; `costs` are what of it Azure bills."""
     lines = [
         f"from {plan.source}",
         f"to   {plan.destination}",
@@ -103,6 +104,7 @@ def plan_lines(plan: CopyPlan) -> list[str]:
         lines.append(f"{step.requests:6} x  {step.what}{moved}")
     if plan.way == "put-page-from-url":
         lines.append("where the destination's service cannot reach the source, the pieces go through here")
+    lines += [f"Azure bills {one.what}: {one.cost}" for one in costs]
     return [*lines, "nothing was changed"]
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from vmstamp import settings
 from vmstamp.errors import StampError
 from vmstamp.paths import Home
 
@@ -36,6 +37,16 @@ class Endpoint:
 
     def __repr__(self) -> str:
         return f"<stamp at {self.arm}, pid {self.pid}>"
+
+    @property
+    def cloud(self) -> str:
+        """The name of this cloud, as --cloud has it."""
+        return settings.CLOUD.default
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks at an operation, where the service sends no Retry-After."""
+        return 1.0
 
 
 def parse_endpoint(document: dict[str, Any]) -> Endpoint:

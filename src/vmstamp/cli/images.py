@@ -10,9 +10,11 @@ from azure.storage.blob import BlobClient
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import blob_name, check_name
 from vmstamp.cli.render import Reporter
+from vmstamp.cli.resources import Cost, Wanted, make
 from vmstamp.cli.storage import destination, ensure_group, upload_disk
 from vmstamp.disk import Disk
 from vmstamp.errors import AzureError, VmstampError
+from vmstamp.transfer.blobs import without_sas
 from vmstamp.transfer.upload import Uploaded
 
 IMAGES = "Microsoft.Compute/images"
@@ -45,10 +47,11 @@ def image_id(arm: ArmClient, group: str, image: str) -> str:
 
 @dataclass(frozen=True)
 class VmSource:
-    """What a VM is made of: its imageReference, and the LUNs of the image's data disks."""
+    """What a VM is made of: its imageReference, the LUNs of the image's data disks, the image's region."""
 
     reference: Document
     luns: tuple[int, ...] = ()
+    location: str = ""
 
 
 def vm_source(arm: ArmClient, group: str, image: str) -> VmSource:
@@ -59,7 +62,8 @@ def vm_source(arm: ArmClient, group: str, image: str) -> VmSource:
     document = arm.get(image_id(arm, group, image))
     profile = document["properties"].get("storageProfile", {})
     disks = profile.get("dataDisks") or profile.get("dataDiskImages") or []
-    return VmSource({"id": document["id"]}, tuple(sorted(int(one["lun"]) for one in disks)))
+    luns = tuple(sorted(int(one["lun"]) for one in disks))
+    return VmSource({"id": document["id"]}, luns, str(document.get("location") or ""))
 
 
 def refuse_existing(arm: ArmClient, request: ImageRequest) -> None:
@@ -75,16 +79,21 @@ def refuse_existing(arm: ArmClient, request: ImageRequest) -> None:
 def create_image(arm: ArmClient, request: ImageRequest, url: str, data: tuple[DataVhd, ...] = ()) -> Document:
     """PUT the image of VHDs that lie in page blobs."""
     ensure_group(arm, request.group)
+    return make(arm, image_wanted(arm, request, url, data))
+
+
+def image_wanted(arm: ArmClient, request: ImageRequest, url: str, data: tuple[DataVhd, ...] = ()) -> Wanted:
+    """The image. Azure bills it as a snapshot of its disks."""
     profile: Document = {
         "osDisk": {"osType": "Linux", "osState": request.os_state, "blobUri": url, "caching": "ReadWrite"},
         "dataDisks": [{"lun": vhd.lun, "blobUri": vhd.url, "caching": "None"} for vhd in data],
     }
     body = {
-        "location": request.location or arm.endpoint.location,
+        "location": arm.region(request.group, request.location),
         "tags": dict(request.tags),
         "properties": {"hyperVGeneration": f"V{request.generation}", "storageProfile": profile},
     }
-    return arm.put(image_id(arm, request.group, request.name), body)
+    return Wanted("image", image_id(arm, request.group, request.name), body, Cost.STORAGE)
 
 
 @dataclass(frozen=True)
@@ -110,24 +119,27 @@ def create_image_of_disk(
     """Upload a disk and make an image of it; the blob goes again when the image cannot be made."""
     refuse_existing(arm, request)
     blob = destination(arm, request.group, blob_name(f"{request.name}.vhd"), account)
+    arm.made[without_sas(blob.url)] = Wanted("blob", without_sas(blob.url), cost=Cost.STORAGE)
     uploaded = upload_disk(source, blob, overwrite=overwrite, report=report)
     try:
         image = create_image(arm, request, uploaded.url)
     except BaseException:
-        drop(blob)
+        if drop(blob):
+            del arm.made[without_sas(blob.url)]
         raise
     report.say(f"image {request.name} is there (generation {request.generation}, {request.os_state.lower()})")
     return FileImage(image, uploaded)
 
 
-def drop(blob: BlobClient) -> None:
-    """Delete a blob that is not wanted any more; it may be gone already."""
+def drop(blob: BlobClient) -> bool:
+    """Delete a blob that is not wanted any more; False when that failed, as when it is gone already."""
     from azure.core.exceptions import AzureError as SdkError
 
     try:
         blob.delete_blob()
     except SdkError:
-        return
+        return False
+    return True
 
 
 def get_image(arm: ArmClient, group: str, name: str) -> Document:

@@ -22,7 +22,7 @@ from vmstamp.cli.commands import (
     transfer,
     vm,
 )
-from vmstamp.cli.options import Group, examples
+from vmstamp.cli.options import Group, examples, location_option, place_options
 
 
 @click.group(
@@ -36,12 +36,15 @@ from vmstamp.cli.options import Group, examples
         "vmstamp image create web --source disk.vhdx",
         "vmstamp vm create web-1 --image web",
         "vmstamp vm ssh web-1",
+        "vmstamp --cloud azure vm list              the same, on Azure",
     ),
 )
 @click.version_option(__version__, prog_name="vmstamp")
 @click.option(
     "--home", envvar=settings.HOME.variable, metavar="DIRECTORY", help="State of the stamp. [~/.vmstamp]"
 )
+@place_options
+@location_option
 def cli(home: str | None) -> None:
     """A local Azure for VM images.
 

@@ -11,9 +11,10 @@ from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.look import look_at
 from vmstamp.cli.names import check_name
 from vmstamp.cli.render import Reporter
+from vmstamp.cli.resources import Cost, Wanted, make
 from vmstamp.cli.storage import ensure_group, upload_text
 from vmstamp.disk import Disk, FixedVhd
-from vmstamp.errors import AzureError, VmstampError
+from vmstamp.errors import AzureError, StampError, VmstampError
 from vmstamp.transfer.blobs import open_blob
 from vmstamp.transfer.upload import Uploaded, upload_into
 
@@ -40,16 +41,29 @@ def disk_access(
     arm: ArmClient, disk: str, access: Literal["Read", "Write"] = "Read", seconds: int = SAS_SECONDS
 ) -> Iterator[str]:
     """A SAS URL of a managed disk, which is revoked at the end whatever happens."""
-    answer = arm.act(disk, "beginGetAccess", {"access": access, "durationInSeconds": seconds})
+    try:
+        answer = arm.act(disk, "beginGetAccess", {"access": access, "durationInSeconds": seconds})
+    except AzureError:
+        raise  # nothing was granted, and what others were granted is theirs
+    except BaseException:
+        _revoke(arm, disk)
+        raise
     try:
         yield str(answer["accessSAS"])
     except BaseException:
-        with suppress(
-            AzureError
-        ):  # an upload that is not whole is refused, and what went wrong is told already
-            arm.act(disk, "endGetAccess")
+        _revoke(arm, disk)
         raise
     arm.act(disk, "endGetAccess")
+
+
+def _revoke(arm: ArmClient, disk: str) -> None:
+    """Revoke what was granted; what went wrong is told already, this only when access may be open."""
+    try:
+        arm.act(disk, "endGetAccess")
+    except AzureError:  # an upload that is not whole is refused
+        return
+    except StampError as error:
+        arm.say(f"access to {disk} may still be open ({error.message}): az disk revoke-access --ids {disk}")
 
 
 def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: Reporter) -> DiskMade:
@@ -95,11 +109,22 @@ def check_disk_size(name: str, size: int) -> None:
         )
 
 
+def disk_wanted(arm: ArmClient, group: str, name: str, source: Disk) -> Wanted:
+    """The managed disk for an upload; the generation and the system are told when they are known."""
+    report = look_at(source).report
+    creation = {"createOption": "Upload", "uploadSizeBytes": FixedVhd(source).size}
+    properties: Document = {"creationData": creation}
+    if report.os is not None and report.generations:
+        properties |= {"osType": "Linux", "hyperVGeneration": f"V{max(report.generations)}"}
+    body = {"location": arm.region(group), "sku": {"name": "Standard_LRS"}, "properties": properties}
+    return Wanted("managed disk", arm.resource_id(group, DISKS, name), body, Cost.STORAGE)
+
+
 def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:
     found = arm.find(disk)
     if found is None:
         ensure_group(arm, group)
-        arm.put(disk, _body(arm, source, size))
+        make(arm, disk_wanted(arm, group, disk.rsplit("/", 1)[1], source))
         return
     properties = found["properties"]
     if properties["diskState"] not in TO_BE_UPLOADED:
@@ -115,16 +140,3 @@ def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int)
     if properties["diskState"] == "ActiveUpload":
         with suppress(AzureError):  # an upload that was ended is not whole, and its SAS may be anywhere
             arm.act(disk, "endGetAccess")
-
-
-def _body(arm: ArmClient, source: Disk, size: int) -> Document:
-    """What it is made with; the generation and the system are told when they are known."""
-    report = look_at(source).report
-    properties: Document = {"creationData": {"createOption": "Upload", "uploadSizeBytes": size}}
-    if report.os is not None and report.generations:
-        properties |= {"osType": "Linux", "hyperVGeneration": f"V{max(report.generations)}"}
-    return {
-        "location": arm.endpoint.location,
-        "sku": {"name": "Standard_LRS"},
-        "properties": properties,
-    }

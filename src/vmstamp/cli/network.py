@@ -6,10 +6,9 @@ and interface belong to one VM and go with it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import SUBNET, SUBNET_PREFIX, VNET, VNET_PREFIX, vm_names
+from vmstamp.cli.resources import Cost, Wanted, ensure, make
 
 VNETS = "Microsoft.Network/virtualNetworks"
 NICS = "Microsoft.Network/networkInterfaces"
@@ -18,39 +17,19 @@ SECURITY_GROUPS = "Microsoft.Network/networkSecurityGroups"
 SSH_PORT = 22
 
 
-@dataclass
-class Made:
-    """The ids that a flow made, in the order of making; what must be undone when it fails."""
+def network_wanted(arm: ArmClient, group: str, vm: str, region: str) -> tuple[Wanted, ...]:
+    """What a VM's network needs, in the order of making, the interface last.
 
-    ids: list[str] = field(default_factory=list)
-
-
-def _ensure(arm: ArmClient, resource: str, body: Document, made: Made) -> str:
-    """PUT a resource unless it is there; its id."""
-    if arm.find(resource) is None:
-        made.ids.append(resource)
-        arm.put(resource, {"location": arm.endpoint.location, **body})
-    return resource
-
-
-def ensure_network(arm: ArmClient, group: str, vm: str, made: Made) -> str:
-    """The id of the network interface for a VM, with everything that it needs."""
+    The group's virtual network is one of the VM's region; where it lies in another, one more has the
+    region's name.
+    """
     names = vm_names(vm)
     vnet = arm.resource_id(group, VNETS, VNET)
-    if arm.find(vnet) is None:
-        arm.put(vnet, {"location": arm.endpoint.location, "properties": _vnet_properties()})
-    address = _ensure(
-        arm,
-        arm.resource_id(group, ADDRESSES, names.address),
-        {"sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}},
-        made,
-    )
-    rules = _ensure(
-        arm,
-        arm.resource_id(group, SECURITY_GROUPS, names.security_group),
-        {"properties": {"securityRules": [_allow_ssh()]}},
-        made,
-    )
+    there = arm.find(vnet)
+    if there is not None and str(there["location"]).lower() != region.lower():
+        vnet = arm.resource_id(group, VNETS, f"{VNET}-{region}")
+    address = arm.resource_id(group, ADDRESSES, names.address)
+    rules = arm.resource_id(group, SECURITY_GROUPS, names.security_group)
     configuration = {
         "name": "ipconfig1",
         "properties": {
@@ -60,7 +39,31 @@ def ensure_network(arm: ArmClient, group: str, vm: str, made: Made) -> str:
         },
     }
     nic = {"ipConfigurations": [configuration], "networkSecurityGroup": {"id": rules}}
-    return _ensure(arm, arm.resource_id(group, NICS, names.nic), {"properties": nic}, made)
+    static = {"sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}}
+
+    def body(properties: Document) -> Document:
+        return {"location": region, "properties": properties}
+
+    return (
+        Wanted("virtual network", vnet, body(_vnet_properties())),
+        Wanted("public IP address", address, {"location": region, **static}, Cost.ADDRESS),
+        Wanted("network security group", rules, body({"securityRules": [_allow_ssh()]})),
+        Wanted("network interface", arm.resource_id(group, NICS, names.nic), body(nic)),
+    )
+
+
+def ensure_network(arm: ArmClient, wanted: tuple[Wanted, ...], made: list[str]) -> str:
+    """The id of the network interface, with everything that it needs; what is the VM's own goes to `made`.
+
+    The virtual network is the group's and stays, whatever becomes of the VM.
+    """
+    shared, *own = wanted
+    ensure(arm, shared)
+    for one in own:
+        if arm.find(one.id) is None:
+            made.append(one.id)
+            make(arm, one)
+    return own[-1].id
 
 
 def _vnet_properties() -> Document:

@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from vmstamp import settings
+from vmstamp.cli.cloud import NAMES, Chosen, find_cloud
 from vmstamp.cli.render import Console, to_json
 from vmstamp.errors import AzureError, VmstampError
 
 if TYPE_CHECKING:
     from vmstamp.cli.arm_client import ArmClient
+    from vmstamp.cli.resources import Wanted
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
 NO_ANSWER = 2  # of a command whose 1 is an answer
+PLACE, MADE = "vmstamp.place.", "vmstamp.made"  # what click's context keeps for a command
+LEFT = "vmstamp_left"  # at an error: lines about what was made, stays and costs
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,6 +51,29 @@ class Group(click.Group):
             sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Like click's; what was made in a cloud when a command failed is noted at the error."""
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except BaseException as error:
+            if not isinstance(error, SystemExit | click.exceptions.Exit | click.UsageError):
+                note_left(ctx, error)
+            raise
+
+
+def note_left(context: click.Context, error: BaseException) -> None:
+    """Note at an error what the command made in a cloud, which stays and costs."""
+    made: dict[str, Wanted] = context.meta.get(MADE, {})
+    cloud = context.meta.get(PLACE + settings.CLOUD.name) or settings.CLOUD.text()
+    if not made or cloud == settings.CLOUD.default:
+        return
+    from vmstamp.cli.resources import left_lines
+
+    left: list[str] = getattr(error, LEFT, [])
+    setattr(error, LEFT, [*left, *left_lines(made.values(), cloud)])
+
 
 class NoAnswer(Exception):
     """What went wrong in a command whose exit status 1 is an answer: it ends with NO_ANSWER."""
@@ -67,13 +94,15 @@ def answering() -> Iterator[None]:
 
 def end_of(error: BaseException, as_json: bool) -> int:
     """Show an exception as people or programs read it; the exit status."""
+    left = left_of(error)
     if isinstance(error, NoAnswer):
+        setattr(error.cause, LEFT, left)
         end_of(error.cause, as_json)
         return NO_ANSWER
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        show("Interrupted", "interrupted", note_of(error), as_json)
+        show("Interrupted", "interrupted", note_of(error), as_json, left)
         return INTERRUPTED
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "vmstamp"
@@ -83,10 +112,10 @@ def end_of(error: BaseException, as_json: bool) -> int:
         show("Failed", error.format_message(), "", as_json)
         return FAILED
     if isinstance(error, AzureError):
-        show(error.code, f"{error.code}: {error.message}", error.hint, as_json)
+        show(error.code, f"{error.code}: {error.message}", error.hint, as_json, left)
         return FAILED
     if isinstance(error, VmstampError):
-        show(type(error).__name__, error.message, error.hint, as_json)
+        show(type(error).__name__, error.message, error.hint, as_json, left)
         return FAILED
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output went away
@@ -94,7 +123,7 @@ def end_of(error: BaseException, as_json: bool) -> int:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         hint = "free some space, or set VMSTAMP_HOME to another file system" if error.errno == 28 else ""
-        show("OSError", f"{where}{error.strerror or error}", hint, as_json)
+        show("OSError", f"{where}{error.strerror or error}", hint, as_json, left)
         return FAILED
     if os.environ.get("VMSTAMP_DEBUG"):
         raise error
@@ -103,8 +132,18 @@ def end_of(error: BaseException, as_json: bool) -> int:
         f"a mistake in vmstamp itself: {type(error).__name__}: {error}",
         "run it again with VMSTAMP_DEBUG=1 and report what it prints",
         as_json,
+        left,
     )
     return FAILED
+
+
+def left_of(error: BaseException | None) -> list[str]:
+    """What was noted at an error, or at its cause, about what stays and costs."""
+    while error is not None:
+        if left := getattr(error, LEFT, []):
+            return list(left)
+        error = error.__cause__
+    return []
 
 
 def note_of(error: BaseException | None) -> str:
@@ -116,14 +155,17 @@ def note_of(error: BaseException | None) -> str:
     return ""
 
 
-def show(code: str, message: str, hint: str, as_json: bool) -> None:
-    """An error on standard error, in words or as {"error": {...}}."""
+def show(code: str, message: str, hint: str, as_json: bool, left: Sequence[str] = ()) -> None:
+    """An error on standard error, in words or as {"error": {...}}; `left`: what was made, stays and costs."""
     if as_json:
-        click.echo(to_json({"error": {"code": code, "message": message, "hint": hint or None}}), err=True)
+        found = {"code": code, "message": message, "hint": hint or None}
+        click.echo(to_json({"error": found | ({"left": left} if left else {})}), err=True)
         return
     click.echo(f"error: {message}", err=True)
     if hint:
         click.echo(f"hint: {hint}", err=True)
+    for line in left:
+        click.echo(line, err=True)
 
 
 def json_option(command: Command) -> Command:
@@ -149,8 +191,57 @@ follow_option = click.option(
 )
 
 
+def plan_option(command: Command) -> Command:
+    """`--plan`: steps and what they cost, and nothing is changed."""
+    return click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")(command)
+
+
+def _place(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Keep where a command acts; a command's own option wins over that of `vmstamp`."""
+    if value:
+        context.meta[f"{PLACE}{parameter.name}"] = value
+
+
+def cloud_option(command: Command) -> Command:
+    """`--cloud`: the stamp, or one of Azure's clouds."""
+    return click.option(
+        settings.CLOUD.flag,
+        type=click.Choice(NAMES, case_sensitive=False),
+        callback=_place,
+        expose_value=False,
+        help="Where to act: the stamp of this computer, or Azure. [stamp]",
+    )(command)
+
+
+def subscription_option(command: Command) -> Command:
+    """`--subscription`: an id or a name."""
+    return click.option(
+        settings.SUBSCRIPTION.flag,
+        metavar="ID|NAME",
+        callback=_place,
+        expose_value=False,
+        help="Subscription; the only one there is by default.",
+    )(command)
+
+
+def place_options(command: Command) -> Command:
+    """`--cloud` and `--subscription`, for the whole program or one command."""
+    return cloud_option(subscription_option(command))
+
+
+def location_option(command: Command) -> Command:
+    """`--location`: the region of what is made."""
+    return click.option(
+        settings.LOCATION.flag,
+        metavar="REGION",
+        callback=_place,
+        expose_value=False,
+        help="Region of what is made; that of the stamp, or of the resource group, by default.",
+    )(command)
+
+
 def group_option(command: Command) -> Command:
-    """`-g/--resource-group`, from the setting's environment variable or default."""
+    """`-g/--resource-group`, from the setting's environment variable or default; and the place options."""
     return click.option(
         "-g",
         "--resource-group",
@@ -159,14 +250,78 @@ def group_option(command: Command) -> Command:
         default=settings.GROUP.default,
         show_default=True,
         help="Resource group.",
-    )(command)
+    )(place_options(command))
+
+
+def chosen() -> Chosen:
+    """Where the command acts, by its options, those of `vmstamp`, and the settings."""
+    context = click.get_current_context(silent=True)
+    given = context.meta if context else {}
+
+    def text(setting: settings.Setting) -> str:
+        return str(given.get(PLACE + setting.name) or setting.text())
+
+    cloud = text(settings.CLOUD)
+    if cloud.lower() != settings.CLOUD.default:
+        cloud = find_cloud(cloud).name
+    return Chosen(
+        cloud.lower() if cloud.lower() == settings.CLOUD.default else cloud,
+        settings.CLOUD_ENDPOINT.text(),
+        text(settings.SUBSCRIPTION),
+        text(settings.LOCATION),
+    )
+
+
+def only_stamp(command: str, instead: str) -> None:
+    """Refuse a command that only a stamp has, in a cloud; `instead` is what to do there."""
+    where = chosen()
+    if not where.is_stamp:
+        raise VmstampError(f"vmstamp {command} is of a stamp only, not of {where.cloud}", hint=instead)
+
+
+def made_so_far() -> dict[str, Wanted]:
+    """What the command made so far, by id or URL; told when it fails in a cloud."""
+    context = click.get_current_context(silent=True)
+    found: dict[str, Wanted] = {} if context is None else context.meta.setdefault(MADE, {})
+    return found
 
 
 @contextlib.contextmanager
-def arm_client() -> Iterator[ArmClient]:
-    """ARM of the running stamp; StampError when none runs."""
-    from vmstamp.cli.arm_client import ArmClient
-    from vmstamp.cli.endpoint import get_endpoint
+def arm_client(*, read_only: bool = False) -> Iterator[ArmClient]:
+    """ARM where the command acts: of the running stamp, or of a cloud. The one place that makes its clients.
 
-    with ArmClient(get_endpoint(settings.home())) as arm:
+    `read_only`: for a plan, which sends nothing that changes anything. Raises StampError when no stamp runs,
+    CloudError when nobody is signed in or no subscription is meant.
+    """
+    from dataclasses import replace
+
+    from vmstamp.cli import cloud
+    from vmstamp.cli.arm_client import ArmClient
+
+    where, console = chosen(), _console()
+    say = console.say if console else None
+    if where.is_stamp:
+        with ArmClient(cloud.stamp_endpoint(where), say=say, made=made_so_far(), read_only=read_only) as arm:
+            yield arm
+        return
+    cloud.refuse_foreign_environment(where, dict(os.environ))
+    endpoint = cloud.cloud_endpoint(where)
+    with ArmClient(
+        endpoint,
+        cloud.sign_in(endpoint),
+        scope=endpoint.scope,
+        say=say,
+        made=made_so_far(),
+        read_only=read_only,
+    ) as arm:
+        if not cloud.is_id(endpoint.subscription):
+            named = cloud.choose_subscription(arm.subscriptions(), endpoint.subscription)
+            arm.endpoint = replace(endpoint, subscription=named)
         yield arm
+
+
+def _console() -> Console | None:
+    """The console of the command that runs."""
+    context = click.get_current_context(silent=True)
+    found = context.params.get("console") if context else None
+    return found if isinstance(found, Console) else None

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError as SdkError
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
+from vmstamp import settings
 from vmstamp.cli import names
-from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.cloud import authority_of
 from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
+from vmstamp.cli.resources import Wanted, ensure, make
 from vmstamp.disk import Disk
-from vmstamp.errors import TransferError
+from vmstamp.errors import AzureError, TransferError
 from vmstamp.transfer.blobs import (
     default_token,
     explain,
@@ -31,55 +35,93 @@ ACCOUNTS = "Microsoft.Storage/storageAccounts"
 
 @dataclass(frozen=True)
 class Account:
-    """A storage account: its Blob `endpoint` (no trailing slash) and one of its keys."""
+    """A storage account: its Blob `endpoint` (no trailing slash) and one of its keys, or a `token`."""
 
     id: str
     name: str
     endpoint: str
     key: str
+    token: TokenCredential | None = None
 
     def __repr__(self) -> str:
         return f"<storage account {self.name} at {self.endpoint}>"
 
     def open(self) -> BlobServiceClient:
-        return open_account(self.endpoint, self.name, self.key)
+        return open_account(self.endpoint, self.name, self.key, self.token)
+
+    def blob(self, container: str, name: str) -> BlobClient:
+        """A client of one blob; `name` may end in `?snapshot=TIME`."""
+        return self.open_url(self.url(container, name))
+
+    def open_url(self, url: str) -> BlobClient:
+        """A client of one of the account's blobs, by its URL."""
+        return open_blob(url, key=self.key or None, token=self.token)
 
     def url(self, container: str, name: str) -> str:
         return f"{self.endpoint}/{container}/{name}"
 
 
-def ensure_group(arm: ArmClient, group: str) -> None:
+def group_wanted(arm: ArmClient, group: str, location: str = "") -> Wanted:
+    """A resource group. Raises VmstampError when it is not there and no region is named for it."""
+    return Wanted("resource group", arm.group_id(group), {"location": arm.region(group, location)})
+
+
+def ensure_group(arm: ArmClient, group: str, location: str = "") -> None:
     """The resource group, made when it is not there."""
-    if arm.find(arm.group_id(group)) is None:
-        arm.put(arm.group_id(group), {"location": arm.endpoint.location})
+    ensure(arm, group_wanted(arm, group, location))
+
+
+def account_wanted(arm: ArmClient, group: str, name: str = "") -> Wanted:
+    """The account `name`; empty: that of the settings, else the subscription's derived one."""
+    name = name or own_account_name(arm)
+    body = {
+        "location": arm.region(group),
+        "kind": "StorageV2",
+        "sku": {"name": "Standard_LRS"},
+    }
+    return Wanted("storage account", arm.resource_id(group, ACCOUNTS, name), body)
+
+
+def own_account_name(arm: ArmClient) -> str:
+    """The storage account of uploads: that of the settings, else the subscription's derived one."""
+    return settings.ACCOUNT.text() or names.account_name(arm.endpoint.subscription)
 
 
 def ensure_account(arm: ArmClient, group: str, name: str = "") -> Account:
-    """The account `name` (empty: the subscription's derived one) wherever it lies, made when absent."""
-    name = name or names.account_name(arm.endpoint.subscription)
-    found = find_account(arm, name)
+    """The account `name` (empty: `own_account_name`) wherever it lies, made when absent."""
+    found = find_account(arm, name or own_account_name(arm))
     if found is not None:
         return found
     ensure_group(arm, group)
-    body = {"location": arm.endpoint.location, "kind": "StorageV2", "sku": {"name": "Standard_LRS"}}
-    return _account(arm, arm.put(arm.resource_id(group, ACCOUNTS, name), body))
+    return _account(arm, make(arm, account_wanted(arm, group, name)))
 
 
 def find_account(arm: ArmClient, name: str) -> Account | None:
     """The account of that name in any group of the subscription."""
+    found = find_account_document(arm, name)
+    return None if found is None else _account(arm, found)
+
+
+def find_account_document(arm: ArmClient, name: str) -> Document | None:
+    """What ARM says of the account of that name, in any group of the subscription."""
     collection = f"/subscriptions/{arm.endpoint.subscription}/providers/{ACCOUNTS}"
-    for document in arm.list(collection):
-        if document["name"] == name:
-            return _account(arm, document)
-    return None
+    return next((one for one in arm.list(collection) if one["name"] == name), None)
 
 
-def _account(arm: ArmClient, document: dict[str, object]) -> Account:
+def _account(arm: ArmClient, document: Document) -> Account:
+    """An account with its key; by who is signed in where keys are not allowed, or not shown to them."""
     properties = document["properties"]
-    assert isinstance(properties, dict)
-    keys = arm.post(str(document["id"]), "listKeys")["keys"]
     endpoint = str(properties["primaryEndpoints"]["blob"]).rstrip("/")
-    return Account(str(document["id"]), str(document["name"]), endpoint, str(keys[0]["value"]))
+    key = ""
+    if properties.get("allowSharedKeyAccess") is not False:
+        try:
+            key = str(arm.post(str(document["id"]), "listKeys")["keys"][0]["value"])
+        except AzureError as error:
+            if error.code != "AuthorizationFailed":
+                raise
+    by_token = not key and endpoint.startswith("https:")
+    token = default_token(authority_of(endpoint)) if by_token else None
+    return Account(str(document["id"]), str(document["name"]), endpoint, key, token)
 
 
 def ensure_container(account: Account, container: str) -> None:
@@ -103,7 +145,7 @@ def open_url(url: str, key: str | None = None) -> BlobClient | None:
     if key:
         return open_blob(url, key=key)
     if is_azure(url):
-        return open_blob(url, token=default_token())
+        return open_blob(url, token=default_token(authority_of(url)))
     return None
 
 
@@ -124,13 +166,16 @@ def open_named(arm: ArmClient, url: str) -> BlobClient:
     address = parse_blob_url(url)
     account = find_account(arm, address.account)
     if account is None or urlsplit(account.endpoint).hostname != urlsplit(url).hostname:
+        if is_azure(url):
+            return open_blob(url, token=default_token(authority_of(url)))
         raise TransferError(
-            f"{without_sas(url)}: no key: this stamp has no storage account {address.account} there",
+            f"{without_sas(url)}: no key: there is no storage account {address.account} in this "
+            f"subscription ({arm.endpoint.cloud})",
             hint="append a SAS to the URL, or pass --account-key",
         )
     query = urlsplit(url).query
     here = account.url(address.container, address.name) + (f"?{query}" if query else "")
-    return open_blob(here, key=account.key)
+    return account.open_url(here)
 
 
 def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "") -> BlobClient:
@@ -149,7 +194,7 @@ def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "")
     container, _, name = wanted.rpartition("/")
     account = ensure_account(arm, group, account_name)
     ensure_container(account, container or CONTAINER)
-    return open_blob(account.url(container or CONTAINER, name), key=account.key)
+    return account.blob(container or CONTAINER, name)
 
 
 def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
@@ -161,12 +206,13 @@ def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
         return open_named(arm, wanted)
     path, mark, snapshot = wanted.partition("?snapshot=")
     container, _, name = path.rpartition("/")
-    account = find_account(arm, names.account_name(arm.endpoint.subscription))
+    own = own_account_name(arm)
+    account = find_account(arm, own)
     if account is None:
         raise TransferError(
-            f"{wanted}: the stamp has no storage account yet", hint="vmstamp upload makes it; or name a URL"
+            f"{wanted}: there is no storage account {own} yet", hint="vmstamp upload makes it; or name a URL"
         )
-    return open_blob(account.url(container or CONTAINER, name) + mark + snapshot, key=account.key)
+    return account.blob(container or CONTAINER, name + mark + snapshot)
 
 
 def upload_disk(

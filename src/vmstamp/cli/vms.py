@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from vmstamp.cli.arm_client import ArmClient, Document, wait
+from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.names import check_name, computer_name
-from vmstamp.cli.network import Made, ensure_network, remains_of
+from vmstamp.cli.network import ensure_network, network_wanted, remains_of
 from vmstamp.cli.render import Reporter
+from vmstamp.cli.resources import Cost, Wanted, tagged
 from vmstamp.cli.storage import ensure_group
 from vmstamp.errors import AzureError, MachineError, StampError, VmstampError
 
@@ -109,8 +111,13 @@ def timeline_of(vm: Document) -> list[Stage]:
 
 
 def _stage(status: Document) -> Stage:
-    at = datetime.fromisoformat(str(status["time"]).replace("Z", "+00:00"))
+    at = _time(str(status["time"]))
     return Stage(str(status["displayStatus"]), at, str(status.get("message") or ""))
+
+
+def _time(text: str) -> datetime:
+    """Azure writes up to seven digits of a second; datetime reads six of them."""
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
 
 
 def timeline_rows(stages: list[Stage]) -> list[list[str]]:
@@ -130,34 +137,54 @@ def create_vm(arm: ArmClient, request: VmRequest, report: Reporter, *, no_wait: 
     A VM that the service refused leaves nothing; one that came up but never got Ready stays, to be looked
     at. On Ctrl-C what was made is deleted. Raises AzureError with Azure's code.
     """
-    check_name("VM", request.name)
     resource = vm_id(arm, request.group, request.name)
-    if arm.find(resource):
-        raise VmstampError(
-            f"VM {request.name} exists already in resource group {request.group}",
-            hint=f"vmstamp vm delete {request.name}, or take another name",
-        )
-    source = vm_source(arm, request.group, request.image)
-    made = Made()
+    source = source_for(arm, request)
+    region = region_of(arm, request, source)
+    made: list[str] = []
     try:
-        ensure_group(arm, request.group)
-        nic = ensure_network(arm, request.group, request.name, made)
-        made.ids.append(resource)
-        poller = arm.begin_put(resource, vm_body(arm.endpoint.location, request, source, nic))
+        ensure_group(arm, request.group, region)
+        nic = ensure_network(arm, network_wanted(arm, request.group, request.name, region), made)
+        wanted = vm_wanted(arm, request, source, nic)
+        made.append(resource)
+        arm.made[resource] = wanted
+        poller = arm.begin_put(resource, tagged(wanted.body))
         if no_wait:
             return arm.get(resource)
-        wait(poller, Watch(arm, resource, report).look)
+        arm.wait(poller, each=Watch(arm, resource, report).look)
     except KeyboardInterrupt:
         report.say(f"interrupted: deleting VM {request.name} and what was made for it")
-        undo(arm, made.ids)
+        undo(arm, made, report.say)
         raise
     except AzureError as error:
         if arm.find(resource) is None:
-            undo(arm, made.ids)
+            undo(arm, made, report.say)
         elif not error.hint:
             error.hint = f"look at its console: vmstamp vm log {request.name}; vmstamp vm show {request.name}"
         raise
     return get_vm(arm, request.group, request.name)
+
+
+def source_for(arm: ArmClient, request: VmRequest) -> VmSource:
+    """What a VM that is to be made is made of. Raises before anything is made: a bad name, or one that is
+    taken, an image that is not there."""
+    check_name("VM", request.name)
+    if arm.find(vm_id(arm, request.group, request.name)):
+        raise VmstampError(
+            f"VM {request.name} exists already in resource group {request.group}",
+            hint=f"vmstamp vm delete {request.name}, or take another name",
+        )
+    return vm_source(arm, request.group, request.image)
+
+
+def region_of(arm: ArmClient, request: VmRequest, source: VmSource) -> str:
+    """The region of a VM: the one that was asked for, else that of its image, else the group's."""
+    return request.location or source.location or arm.region(request.group)
+
+
+def vm_wanted(arm: ArmClient, request: VmRequest, source: VmSource, nic: str) -> Wanted:
+    """The VM; its disks, which its PUT makes, are billed by GiB-month besides."""
+    body = vm_body(region_of(arm, request, source), request, source, nic)
+    return Wanted("VM", vm_id(arm, request.group, request.name), body, Cost.COMPUTE)
 
 
 def vm_body(location: str, request: VmRequest, source: VmSource, nic: str) -> Document:
@@ -182,7 +209,7 @@ def vm_body(location: str, request: VmRequest, source: VmSource, nic: str) -> Do
     }
     if request.user:
         properties["osProfile"] = _os_profile(request)
-    return {"location": request.location or location, "properties": properties}
+    return {"location": location, "properties": properties}
 
 
 def _os_profile(request: VmRequest) -> Document:
@@ -202,7 +229,7 @@ def _os_profile(request: VmRequest) -> Document:
 
 
 class Watch:
-    """Says each new stage of one VM's timeline once."""
+    """Says each new stage of one VM's timeline once; where there is none, as on Azure, each new status."""
 
     def __init__(self, arm: ArmClient, resource: str, report: Reporter) -> None:
         self._arm = arm
@@ -214,10 +241,36 @@ class Watch:
     def look(self) -> None:
         """Read the instance view and say what is new; a VM that is not there yet says nothing."""
         vm = self._arm.find(self._resource, **{"$expand": "instanceView"})
-        for stage in timeline_of(vm) if vm else ():
-            if stage.name not in self._told:
-                self._told.add(stage.name)
-                self._report.say(f"{self._name}: {stage.name}{f' ({stage.detail})' if stage.detail else ''}")
+        if vm is None:
+            return
+        for stage in timeline_of(vm):
+            self._say(stage.name, f" ({stage.detail})" if stage.detail else "")
+        if not timeline_of(vm):
+            for word in statuses_of(vm):
+                self._say(word)
+
+    def _say(self, what: str, detail: str = "") -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._report.say(f"{self._name}: {what}{detail}")
+
+
+def statuses_of(vm: Document) -> list[str]:
+    """What an instance view says in words: the VM's own statuses, and those of its agent."""
+    view = instance_view(vm)
+    own = [str(one.get("displayStatus") or one["code"]) for one in view.get("statuses", ())]
+    agent = (view.get("vmAgent") or {}).get("statuses", ())
+    return own + [f"agent {one.get('displayStatus') or one['code']}" for one in agent]
+
+
+def ready_at(vm: Document) -> datetime | None:
+    """When the guest was Ready: by the timeline, else by what its agent says of itself; None: it is not."""
+    if stage := find_stage(vm, "ready"):
+        return stage.at
+    for status in (instance_view(vm).get("vmAgent") or {}).get("statuses", ()):
+        if status.get("displayStatus") == "Ready" and status.get("time"):
+            return _time(str(status["time"]))
+    return None
 
 
 def undo(arm: ArmClient, ids: Iterable[str], say: Callable[[str], None] = lambda text: None) -> list[str]:

@@ -71,11 +71,12 @@ def parse_blob_url(url: str) -> BlobAddress:
     return BlobAddress(endpoint, account, rest[0], "/".join(rest[1:]))
 
 
-def open_account(endpoint: str, account: str, key: str) -> BlobServiceClient:
-    """A client of one storage account, by its key (either one). Nothing is sent yet."""
-    return BlobServiceClient(
-        endpoint, credential=AzureNamedKeyCredential(account, key), **_options(endpoint, Pace())
-    )
+def open_account(
+    endpoint: str, account: str, key: str, token: TokenCredential | None = None
+) -> BlobServiceClient:
+    """A client of one storage account, by its key (either one), else by a token. Nothing is sent yet."""
+    named = AzureNamedKeyCredential(account, key) if key else None
+    return BlobServiceClient(endpoint, credential=named or token, **_options(endpoint, Pace()))
 
 
 def open_blob(
@@ -110,10 +111,11 @@ def has_sas(url: str) -> bool:
     return "sig" in parse_qs(urlsplit(url).query)
 
 
-def default_token() -> TokenCredential:
+def default_token(authority: str = "") -> TokenCredential:
     """azure-identity's DefaultAzureCredential: environment, workload or managed identity, az, azd, ...
 
-    Imported when it is needed: it is heavy, and an extra. Raises TransferError when it is not installed.
+    `authority` is that of the cloud (empty: AZURE_AUTHORITY_HOST, else Azure's public one). Imported when it
+    is needed: it is heavy, and an extra. Raises TransferError when it is not installed.
     """
     try:
         from azure.identity import DefaultAzureCredential
@@ -122,7 +124,7 @@ def default_token() -> TokenCredential:
             "signing in to Azure needs azure-identity, which is not installed",
             hint="pip install 'vmstamp[azure]'; or append a SAS to the URL, or pass --account-key",
         ) from error
-    return DefaultAzureCredential()
+    return DefaultAzureCredential(**({"authority": authority} if authority else {}))
 
 
 def explain(error: AzureError, doing: str, url: str) -> TransferError:

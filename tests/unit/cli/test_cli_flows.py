@@ -60,6 +60,7 @@ class MemoryArm(ArmClient):
 
     def __init__(self, **fail: BaseException) -> None:
         self.endpoint = ENDPOINT
+        self.made = {}
         self.resources: dict[str, Document] = {}
         self.deleted: list[str] = []
         self.actions: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import examples, json_option
+from vmstamp.cli.options import examples, json_option, only_stamp
 from vmstamp.cli.render import Console
 
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -30,8 +30,13 @@ def env(undo: bool, console: Console) -> None:
         lines = list(clients.undoing(os.environ))
         console.result({"unset": clients.NAMES if lines else []}, lines)
         return
+    _refuse_cloud("env")
     found = _prepare()
     console.result(found, list(clients.setting(found, settings.home(), os.environ)))
+
+
+def _refuse_cloud(command: str) -> None:
+    only_stamp(command, "Azure's own clients need no help there: az login, then az and azcopy")
 
 
 def _prepare() -> dict[str, str]:
@@ -73,5 +78,6 @@ def azcopy(context: click.Context, words: tuple[str, ...]) -> None:
 def _call(program: str, words: tuple[str, ...]) -> int:
     from vmstamp.run import call, find_program
 
+    _refuse_cloud(program)
     found = Path(find_program(program))
     return call([found, *words], env=_prepare())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.disk_make import plan_option
-from vmstamp.cli.commands.transfer import key_option, open_blob_named, open_destination
-from vmstamp.cli.options import arm_client, examples, group_option, json_option
+from vmstamp.cli.commands.transfer import key_option, note_blob, open_blob_named, open_destination
+from vmstamp.cli.options import arm_client, examples, group_option, json_option, location_option, plan_option
 from vmstamp.cli.render import Console
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ DISK = "disk:"
         "vmstamp copy 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' web.vhd",
         "vmstamp copy disk:data-1 backup/data-1.vhd",
         "vmstamp copy backup/data-1.vhd disk:data-2",
+        "vmstamp --cloud azure copy web.vhd backup/web.vhd --plan",
     )
 )
 @click.argument("source")
 @click.argument("destination")
 @click.option("--overwrite", is_flag=True, help="Replace the destination when it exists.")
 @plan_option
+@location_option
 @click.option("--source-key", help="Key of the account that SOURCE names.")
 @key_option
 @group_option
@@ -56,22 +58,29 @@ def copy(
 
     A copy that was ended is continued by the same command; until it is whole it has no VHD footer.
     """
-    from vmstamp.cli import copies
+    from vmstamp.cli import copies, plans
 
     to_disk = destination.removeprefix(DISK) if destination.startswith(DISK) else ""
     if to_disk and overwrite:
         raise click.UsageError("a managed disk that is there is not replaced: no --overwrite")
     with ExitStack() as opened:
+        if plan and source.startswith(DISK):
+            arm = opened.enter_context(arm_client(read_only=True))
+            plans.tell(plans.of_disk_copy(arm, group, source.removeprefix(DISK), destination), console)
+            return
         found = _open_source(source, source_key, group, opened)
         if plan:
             target = None if to_disk else _look_at(destination, account_key, group, opened)
             planned = copies.make_plan(found, target, destination, overwrite)
-            console.result(copies.plan_document(planned), copies.plan_lines(planned))
+            costs = plans.of_copy(planned, to_disk, target, found)
+            document = copies.plan_document(planned) | {"costs": [asdict(one) for one in costs]}
+            console.result(document, copies.plan_lines(planned, costs))
             return
         if to_disk:
             done = copies.copy_to_disk(opened.enter_context(arm_client()), group, to_disk, found, console)
         else:
             blob = opened.enter_context(open_destination(destination, account_key, group))
+            note_blob(blob)
             done = copies.run_copy(found, blob, console, overwrite=overwrite)
     console.result(done, copies.copied_text(done))
 

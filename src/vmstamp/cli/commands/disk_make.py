@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmstamp.cli.commands.disk_look import FILE, moved_size
-from vmstamp.cli.options import answering, examples, follow_option, json_option
+from vmstamp.cli.options import answering, examples, follow_option, json_option, plan_option
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def convert(
     from vmstamp.cli.sources import open_source
 
     refuse_dash(source, destination)
+    refuse_unknown_end(destination, to)
     with open_source(source, console, follow=follow) as opened:
         if size is not None and size < opened.size:
             raise click.UsageError(
@@ -113,6 +114,7 @@ def create(
     if (size is None) == (parent is None):
         raise click.UsageError("either --size or --parent says how large the disk is")
     if parent is None:
+        refuse_unknown_end(file, to)
         write(MemoryDisk(size or 0, {}), file, to, None, overwrite, console)
         return
     if to or overwrite:
@@ -122,9 +124,6 @@ def create(
         name, made_size = f"differencing {opened.format}", opened.size
     document = {"path": file, "format": opened.format, "subformat": "differencing", "parent": parent}
     console.result(document, f"{file}: {name}, {bytes_text(made_size)} virtual, of {parent}")
-
-
-plan_option = click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")
 
 
 @click.command(
@@ -249,6 +248,17 @@ def check(
         lines.append(f"mend a copy: vmstamp disk check --repair {file}")
     console.result(document, lines)
     context.exit({"sound": 0, "repairable": 1, "broken": 2}[after.state])
+
+
+def refuse_unknown_end(path: Path, to: str | None) -> None:
+    """A name whose end chooses no format is wrong usage, unless --to does."""
+    from vmstamp.disk.convert import SUFFIXES
+
+    if to is None and path.suffix.lower() not in SUFFIXES:
+        ends = ", ".join(SUFFIXES)
+        raise click.UsageError(
+            f"{path}: its name does not tell a format; end it in one of {ends}, or pass --to"
+        )
 
 
 def refuse_dash(*paths: Path) -> None:

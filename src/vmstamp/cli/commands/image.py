@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import Group, arm_client, examples, follow_option, group_option, json_option
+from vmstamp.cli.options import (
+    Group,
+    arm_client,
+    examples,
+    follow_option,
+    group_option,
+    json_option,
+    location_option,
+    plan_option,
+)
 from vmstamp.cli.render import Console, bytes_text, table
 
 
@@ -58,6 +67,7 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     epilog=examples(
         "vmstamp image create web --source disk.vhdx",
         "vmstamp image create web --source http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd --generation 2",
+        "vmstamp --cloud azure image create web --source disk.vhdx --location westeurope --plan",
     )
 )
 @click.argument("name")
@@ -73,7 +83,8 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     help="Whether the machine's identity was removed from it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the blob of an earlier upload.")
-@click.option("--location", default="", help="Region; the stamp's own by default.")
+@plan_option
+@location_option
 @follow_option
 @group_option
 @json_option
@@ -83,26 +94,33 @@ def create(
     generation: int | None,
     os_state: str,
     overwrite: bool,
-    location: str,
+    plan: bool,
     follow: bool,
     group: str,
     console: Console,
 ) -> None:
     """Make an image of a disk file (inspected and uploaded first) or of a VHD's blob."""
-    from vmstamp.cli import images, look
+    from vmstamp.cli import images, look, plans
     from vmstamp.cli.sources import open_source
 
     def request(number: int) -> images.ImageRequest:
-        return images.ImageRequest(name, group, number, os_state.capitalize(), location)
+        return images.ImageRequest(name, group, number, os_state.capitalize())
 
     if "://" in source:
-        with arm_client() as arm:
+        with arm_client(read_only=plan) as arm:
             images.refuse_existing(arm, request(generation or 2))
+            if plan:
+                plans.tell(plans.of_image(arm, request(generation or 2), source), console)
+                return
             made = images.create_image(arm, request(generation or 2), source)
         console.result(made, f"image {name} is there")
         return
-    with open_source(Path(source), console, follow=follow) as opened, arm_client() as arm:
+    with open_source(Path(source), console, follow=follow) as opened, arm_client(read_only=plan) as arm:
         number = look.choose_generation(look.look_bootable(opened).report, generation)
+        if plan:
+            images.refuse_existing(arm, request(number))
+            plans.tell(plans.of_image_of_disk(arm, request(number), opened), console)
+            return
         done = images.create_image_of_disk(arm, request(number), opened, overwrite=overwrite, report=console)
     console.result(done.to_json(), done.uploaded.url)
 

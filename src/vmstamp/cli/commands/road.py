@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import FAILED, examples, follow_option, json_option
+from vmstamp.cli.options import FAILED, examples, follow_option, json_option, only_stamp
 from vmstamp.cli.render import Console
 
 
@@ -44,6 +44,7 @@ def try_(
     """
     from vmstamp.cli.trial import TrialRequest, outcome_lines, try_disk
 
+    only_stamp("try", "vmstamp image create NAME --source FILE, then vmstamp vm create: both take --plan")
     outcome = try_disk(settings.home(), TrialRequest(file, user, generation, size, keep, follow), console)
     console.result(outcome.to_json(), outcome_lines(outcome))
     context.exit(0 if outcome.ok else FAILED)
@@ -60,5 +61,6 @@ def demo(keep: bool, console: Console) -> None:
     """
     from vmstamp.cli import demo as story
 
+    only_stamp("demo", "vmstamp image create, vm create, vm generalize and vm capture are its steps")
     done = story.demo(settings.home(), console, keep=keep)
     console.result(done.to_json(), story.summary(done))

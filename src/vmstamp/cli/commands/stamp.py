@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import NOT_RUNNING, examples, json_option
+from vmstamp.cli.options import (
+    NOT_RUNNING,
+    arm_client,
+    chosen,
+    examples,
+    json_option,
+    only_stamp,
+    place_options,
+)
 from vmstamp.cli.render import Console, seconds_text, table
 
 if TYPE_CHECKING:
+    from vmstamp.cli.arm_client import ArmClient
     from vmstamp.cli.endpoint import Endpoint
+
+LEAVE_AWAY = "Azure runs already: nothing is to be started; leave --cloud and VMSTAMP_CLOUD away for a stamp"
 
 
 @click.command(epilog=examples("vmstamp up", "vmstamp up --arm-port 0 --blob-port 0", "vmstamp up --json"))
@@ -31,6 +42,7 @@ def up(arm_port: int | None, blob_port: int | None, console: Console) -> None:
     from vmstamp.cli import process
     from vmstamp.cli.trial import accelerator_text
 
+    only_stamp("up", LEAVE_AWAY)
     given = {settings.ARM_PORT.variable: arm_port, settings.BLOB_PORT.variable: blob_port}
     ports = {name: port for name, port in given.items() if port is not None}
     endpoint, started = process.start(settings.home(), ports)
@@ -74,18 +86,26 @@ def down(console: Console) -> None:
     """Stop the stamp and its VMs; its state stays for the next `vmstamp up`."""
     from vmstamp.cli import process
 
+    only_stamp("down", "vmstamp vm stop NAME deallocates a VM, vmstamp vm delete NAME deletes it")
     stopped = process.stop(settings.home(), console)
     text = "the stamp is stopped" if stopped else "the stamp was not running"
     console.result({"stopped": stopped is not None, "pid": stopped.pid if stopped else None}, text)
 
 
-@click.command(epilog=examples("vmstamp status", "vmstamp status --json"))
+@click.command(epilog=examples("vmstamp status", "vmstamp status --json", "vmstamp status --cloud azure"))
+@place_options
 @json_option
 @click.pass_context
 def status(context: click.Context, console: Console) -> None:
-    """Show the stamp: process, endpoints, accelerator and VMs. Exit status 3 when it is not running."""
+    """Show the stamp: process, endpoints, accelerator and VMs. Exit status 3 when it is not running.
+
+    Of a cloud: its endpoint, the subscription and its VMs.
+    """
     from vmstamp.cli.endpoint import find_endpoint
 
+    if not chosen().is_stamp:
+        _cloud_status(console)
+        return
     home = settings.home()
     endpoint = find_endpoint(home)
     if endpoint is None:
@@ -95,28 +115,50 @@ def status(context: click.Context, console: Console) -> None:
         context.exit(NOT_RUNNING)
     from vmstamp.cli.arm_client import ArmClient
     from vmstamp.cli.trial import accelerator_text
-    from vmstamp.cli.vms import all_vms, status_of
 
     with ArmClient(endpoint) as arm:
-        vms = [
-            {
-                "name": vm["name"],
-                "resource_group": vm["id"].split("/")[4],
-                "power": status_of(vm, "PowerState"),
-            }
-            for vm in all_vms(arm)
-        ]
+        vms = _vms(arm)
     uptime = (datetime.now(UTC) - endpoint.started).total_seconds()
-    rows = [[str(vm["name"]), str(vm["resource_group"]), str(vm["power"])] for vm in vms]
     console.result(
         {**endpoint_document(endpoint), "uptime_seconds": round(uptime, 1), "vms": vms},
         [
             f"the stamp runs (pid {endpoint.pid}, up {seconds_text(uptime)}, vmstamp {endpoint.version})",
             *endpoint_lines(endpoint),
             accelerator_text(endpoint),
-            *(["", *table(("VM", "RESOURCE GROUP", "POWER"), rows)] if rows else ["no virtual machines"]),
+            *_vm_lines(vms),
         ],
     )
+
+
+def _cloud_status(console: Console) -> None:
+    with arm_client() as arm:
+        vms = _vms(arm)
+        where = {
+            "cloud": arm.endpoint.cloud,
+            "arm": arm.endpoint.arm,
+            "subscription": arm.endpoint.subscription,
+        }
+    lines = [f"{where['cloud']}", *(f"  {word:12}  {where[word]}" for word in ("arm", "subscription"))]
+    console.result({**where, "vms": vms}, [*lines, *_vm_lines(vms)])
+
+
+def _vms(arm: ArmClient) -> list[dict[str, str]]:
+    """Every VM of the subscription, in short."""
+    from vmstamp.cli.vms import all_vms, status_of
+
+    return [
+        {
+            "name": str(vm["name"]),
+            "resource_group": str(vm["id"]).split("/")[4],
+            "power": status_of(vm, "PowerState"),
+        }
+        for vm in all_vms(arm)
+    ]
+
+
+def _vm_lines(vms: list[dict[str, str]]) -> list[str]:
+    rows = [list(vm.values()) for vm in vms]
+    return ["", *table(("VM", "RESOURCE GROUP", "POWER"), rows)] if rows else ["no virtual machines"]
 
 
 @click.command(

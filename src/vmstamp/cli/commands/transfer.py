@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.disk_make import overwrite_option, to_option
+from vmstamp.cli.commands.disk_make import overwrite_option, refuse_unknown_end, to_option
 from vmstamp.cli.options import (
     FAILED,
     answering,
@@ -18,6 +18,10 @@ from vmstamp.cli.options import (
     follow_option,
     group_option,
     json_option,
+    location_option,
+    made_so_far,
+    place_options,
+    plan_option,
 )
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
 
@@ -42,6 +46,7 @@ key_option = click.option(
         "vmstamp upload disk.qcow2 http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd",
         "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
         "vmstamp upload data.vhdx --as disk data-1",
+        "vmstamp upload disk.vhdx --cloud azure --location westeurope --plan",
     )
 )
 @click.argument("file", type=FILE)
@@ -57,6 +62,8 @@ key_option = click.option(
     metavar="disk NAME",
     help="Make a managed disk: create, grant, upload, revoke.",
 )
+@plan_option
+@location_option
 @key_option
 @follow_option
 @group_option
@@ -67,6 +74,7 @@ def upload(
     overwrite: bool,
     resume: bool,
     made: tuple[str, str] | None,
+    plan: bool,
     account_key: str | None,
     follow: bool,
     group: str,
@@ -88,23 +96,47 @@ def upload(
     if made is not None:
         if destination or overwrite or account_key:
             raise click.UsageError("--as disk NAME says where it goes: no destination, key or --overwrite")
-        _upload_as_disk(file, made[1], follow, group, console)
+        _upload_as_disk(file, made[1], plan, follow, group, console)
         return
     named = destination and not destination.endswith("/")
     wanted = destination if named else destination + blob_name(file.name)
+    if plan:
+        from vmstamp.cli import plans
+
+        with open_source(file, console, follow=follow) as source:
+            if "://" in wanted:
+                plans.tell(plans.of_upload_to(wanted, source), console)
+                return
+            with arm_client(read_only=True) as arm:
+                plans.tell(plans.of_upload(arm, group, wanted, source), console)
+        return
     with (
         open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
         open_destination(wanted, account_key, group) as blob,
     ):
+        note_blob(blob)
         done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
     console.result(asdict(done), done.url)
 
 
-def _upload_as_disk(file: Path, name: str, follow: bool, group: str, console: Console) -> None:
+def note_blob(blob: BlobClient) -> None:
+    """Count a blob that is written as made: it stays and costs when the command fails."""
+    from vmstamp.cli.resources import Cost, Wanted
+    from vmstamp.transfer.blobs import without_sas
+
+    url = without_sas(blob.url)
+    made_so_far()[url] = Wanted("blob", url, cost=Cost.STORAGE)
+
+
+def _upload_as_disk(file: Path, name: str, plan: bool, follow: bool, group: str, console: Console) -> None:
+    from vmstamp.cli import plans
     from vmstamp.cli.managed_disks import create_disk_of
     from vmstamp.cli.sources import open_source
 
-    with open_source(file, console, follow=follow) as source, arm_client() as arm:
+    with open_source(file, console, follow=follow) as source, arm_client(read_only=plan) as arm:
+        if plan:
+            plans.tell(plans.of_disk(arm, group, name, source), console)
+            return
         done = create_disk_of(arm, group, name, source, console)
     console.result(done.to_json(), f"disk {name} is there: {done.disk['id']}")
 
@@ -122,6 +154,7 @@ def _upload_as_disk(file: Path, name: str, follow: bool, group: str, console: Co
 @overwrite_option
 @click.option("--resume/--no-resume", default=True, help="Continue a download that was ended (default).")
 @key_option
+@place_options
 @json_option
 def download(
     blob: str,
@@ -142,6 +175,7 @@ def download(
     """
     from vmstamp.transfer.download import download as fetch
 
+    refuse_unknown_end(file, to)
     with (
         _open_source(blob, account_key) as source,
         console.transfer(f"download {file.name}", "received") as progress,
@@ -166,6 +200,7 @@ def download(
 @click.argument("blob")
 @key_option
 @follow_option
+@place_options
 @json_option
 @click.pass_context
 def verify(

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import FAILED, Group, arm_client, examples, group_option, json_option
+from vmstamp.cli.options import (
+    FAILED,
+    Group,
+    arm_client,
+    chosen,
+    examples,
+    group_option,
+    json_option,
+    location_option,
+    plan_option,
+)
 from vmstamp.cli.render import Console, table
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ def vm() -> None:
         "vmstamp vm create web --image debian-12 --user me --ssh-key ~/.ssh/id_ed25519.pub",
         "vmstamp vm create web --image Debian:debian-12:12-gen2:latest",
         "vmstamp vm create db --image debian-12 --data-disk-size 16 --no-wait",
+        "vmstamp --cloud azure vm create web --image debian-12 --plan",
     )
 )
 @click.argument("name")
@@ -49,7 +60,8 @@ def vm() -> None:
     help="A new empty data disk.",
 )
 @click.option("--custom-data", type=FILE, help="A file for cloud-init: cloud-config, script, ...")
-@click.option("--location", default="", help="Region; the stamp's own by default.")
+@plan_option
+@location_option
 @click.option("--no-wait", is_flag=True, help="Do not wait until the agent reports Ready.")
 @group_option
 @json_option
@@ -62,7 +74,7 @@ def create(
     size: str,
     data_disk_size: tuple[int, ...],
     custom_data: Path | None,
-    location: str,
+    plan: bool,
     no_wait: bool,
     group: str,
     console: Console,
@@ -72,21 +84,26 @@ def create(
     Made along with it, by derived names: NAME-nic, NAME-ip, NAME-nsg (SSH is let in) and the group's
     virtual network vmstamp-vnet.
     """
-    from vmstamp.cli import keys, vms
+    from vmstamp.cli import keys, plans, vms
 
     key = keys.read_public_key(ssh_key) if ssh_key else None
-    with arm_client() as arm:
+    if key is None and not plan:
+        key = keys.ensure_key(settings.home())
+    with arm_client(read_only=plan) as arm:
         request = vms.VmRequest(
             name=name,
             group=group,
             image=image,
             user="" if specialized else user,
-            public_key=(key or keys.ensure_key(settings.home())).public,
+            public_key=key.public if key else "",
             size=size,
             data_disk_sizes=data_disk_size,
             custom_data=base64.b64encode(custom_data.read_bytes()).decode() if custom_data else "",
-            location=location,
+            location=chosen().location,
         )
+        if plan:
+            plans.tell(plans.of_vm(arm, request), console)
+            return
         made = vms.create_vm(arm, request, console, no_wait=no_wait)
         lines = [f"VM {name} is being created: vmstamp vm show {name}"] if no_wait else vm_lines(arm, made)
     console.result(made, lines)
@@ -97,10 +114,10 @@ def vm_lines(arm: ArmClient, vm: dict[str, Any]) -> list[str]:
     from vmstamp.cli import network, trial, vms
 
     stages = vms.timeline_of(vm)
-    ready = vms.find_stage(vm, "ready")
+    ready = vms.ready_at(vm)
     properties = vm["properties"]
     generalized = ", generalized" if vms.is_generalized(vm) else ""
-    reported = f"{trial.ready_reporter(vm)} at {ready.at:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
+    reported = f"{trial.ready_reporter(vm)} at {ready:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
     return [
         f"{vm['name']}",
         f"  id            {vm['id']}",

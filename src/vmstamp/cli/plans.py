@@ -1,0 +1,208 @@
+"""What a command would make, in which order, and which class of cost each has: `--plan`. Nothing is changed.
+
+A plan reads ARM and Blob only (ARM's listKeys among it, which is a POST and changes nothing); the values are
+those that the command itself makes things of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from azure.core.exceptions import AzureError as SdkError
+from azure.storage.blob import BlobClient
+
+from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.images import ImageRequest, image_wanted
+from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
+from vmstamp.cli.names import CONTAINER, blob_name, check_name
+from vmstamp.cli.network import network_wanted
+from vmstamp.cli.render import Console, bytes_text, table
+from vmstamp.cli.resources import Cost, Step, Wanted, step_of
+from vmstamp.cli.storage import account_wanted, find_account, group_wanted, own_account_name
+from vmstamp.cli.vms import VmRequest, source_for, region_of, vm_wanted
+from vmstamp.disk import Disk, FixedVhd
+from vmstamp.transfer.blobs import explain, without_sas
+from vmstamp.transfer.copy_plan import CopyPlan
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The steps of a command, in order, and where they would be done."""
+
+    cloud: str
+    subscription: str
+    steps: tuple[Step, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        costs = sorted({step.cost for step in self.steps if step.cost is not Cost.FREE})
+        return {
+            "plan": True,
+            "cloud": self.cloud,
+            "subscription": self.subscription,
+            "steps": [asdict(step) for step in self.steps],
+            "costs": costs,
+        }
+
+    def lines(self) -> list[str]:
+        """For people. A stamp bills nothing; the classes are Azure's all the same."""
+        rows = [
+            [str(number), step.action, step.what, str(step.cost), step.detail]
+            for number, step in enumerate(self.steps, 1)
+        ]
+        where = f"in {self.cloud}, subscription {self.subscription}" if self.subscription else "at that URL"
+        return [where, *table(("", "ACTION", "WHAT", "COST ON AZURE", ""), rows), "nothing was changed"]
+
+
+def tell(planned: Planned, console: Console) -> None:
+    """Print a plan, with --json as one document."""
+    console.result(planned.to_json(), planned.lines())
+
+
+def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
+    """`vm create`. Raises what `create_vm` would: a bad name, a VM that is there, an image that is not."""
+    source = source_for(arm, request)
+    region = region_of(arm, request, source)
+    network = network_wanted(arm, request.group, request.name, region)
+    wanted = vm_wanted(arm, request, source, network[-1].id)
+    new = [
+        Step("make", f"data disk on LUN {one['lun']}", Cost.STORAGE, detail=_data_disk_text(one))
+        for one in wanted.body["properties"]["storageProfile"]["dataDisks"]
+    ]
+    return _planned(
+        arm,
+        step_of(arm, group_wanted(arm, request.group, region)),
+        *(step_of(arm, one) for one in network),
+        Step("make", f"VM {request.name}", Cost.COMPUTE, wanted.id, f"{request.size} in {region}"),
+        Step("make", f"OS disk of VM {request.name}", Cost.STORAGE, detail=f"of image {request.image}"),
+        *new,
+        Step("wait", "until its agent reports Ready"),
+    )
+
+
+def _data_disk_text(disk: dict[str, Any]) -> str:
+    return f"{disk['diskSizeGB']} GiB, empty" if "diskSizeGB" in disk else "of the image"
+
+
+def of_image(arm: ArmClient, request: ImageRequest, url: str) -> Planned:
+    """`image create` of a blob."""
+    return _planned(arm, _group(arm, request.group), _image(arm, request, url))
+
+
+def of_image_of_disk(arm: ArmClient, request: ImageRequest, source: Disk) -> Planned:
+    """`image create` of a disk file: its upload, then the image."""
+    name = blob_name(f"{request.name}.vhd")
+    upload = _upload(arm, request.group, name, source)
+    return _planned(arm, *upload, _image(arm, request, upload[-1].id))
+
+
+def of_upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> Planned:
+    """`upload` to CONTAINER/BLOB or a name of the own account."""
+    return _planned(arm, *_upload(arm, group, wanted, source))
+
+
+def of_upload_to(url: str, source: Disk) -> Planned:
+    """`upload` to a URL, whose account is there."""
+    where = without_sas(url)
+    step = Step("upload", f"blob {where}", Cost.STORAGE, where, _size_text(source))
+    return Planned("", "", (step,))
+
+
+def of_disk(arm: ArmClient, group: str, name: str, source: Disk) -> Planned:
+    """`upload --as disk NAME`. Raises what `ensure_disk_for` would, but for a disk that is there already."""
+    check_disk_size(check_name("disk", name), FixedVhd(source).size)
+    wanted = disk_wanted(arm, group, name, source)
+    size = f"{-(-FixedVhd(source).size // GIB)} GiB, Standard_LRS"
+    return _planned(
+        arm,
+        _group(arm, group),
+        step_of(arm, wanted, size),
+        *_by_access("Write", name, wanted.id, Step("upload", f"its content, {_size_text(source)}")),
+    )
+
+
+def of_disk_copy(arm: ArmClient, group: str, name: str, destination: str) -> Planned:
+    """`copy disk:NAME DESTINATION`: by a SAS that is granted and revoked, so its ranges are not read here."""
+    disk = arm.resource_id(group, DISKS, name)
+    size = int(arm.get(disk)["properties"]["diskSizeBytes"])
+    copy = Step("copy", f"to {without_sas(destination)}", Cost.STORAGE, detail=f"at most {bytes_text(size)}")
+    return _planned(arm, *_by_access("Read", name, disk, copy))
+
+
+def of_copy(plan: CopyPlan, to_disk: str, blob: BlobClient | None, source: BlobClient) -> list[Step]:
+    """What of a copy Azure bills; the regions are not known of URLs alone."""
+    where = f"disk {to_disk}" if blob is None else f"blob {without_sas(blob.url)}"
+    found = [Step("make", where, Cost.STORAGE, detail=bytes_text(plan.ranges.length))]
+    if blob is None or blob.account_name != source.account_name:
+        moved = f"up to {bytes_text(plan.ranges.length)} where the two lie in different regions"
+        found.append(Step("move", moved, Cost.EGRESS))
+    return found
+
+
+def _planned(arm: ArmClient, *steps: Step) -> Planned:
+    return Planned(arm.endpoint.cloud, arm.endpoint.subscription, steps)
+
+
+def _group(arm: ArmClient, group: str) -> Step:
+    wanted = group_wanted(arm, group)
+    return step_of(arm, wanted, str(wanted.body["location"]))
+
+
+def _image(arm: ArmClient, request: ImageRequest, url: str) -> Step:
+    wanted = image_wanted(arm, request, url)
+    detail = f"generation {request.generation}, {request.os_state.lower()}, in {wanted.body['location']}"
+    return Step("make", f"image {request.name}", Cost.STORAGE, wanted.id, detail)
+
+
+def _by_access(access: str, name: str, disk: str, between: Step) -> tuple[Step, Step, Step]:
+    """A step by a SAS of a managed disk."""
+    return (
+        Step("grant", f"{access} access to disk {name}, by a SAS", id=disk),
+        between,
+        Step("revoke", f"the access to disk {name}, whatever happens", id=disk),
+    )
+
+
+def _upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> tuple[Step, ...]:
+    """Group, account, container and blob of an upload; the blob's step is the last and has its URL."""
+    container, _, name = wanted.rpartition("/")
+    container = container or CONTAINER
+    own = own_account_name(arm)
+    account = find_account(arm, own)
+    if account is None:
+        made = account_wanted(arm, group)
+        return (
+            _group(arm, group),
+            Step("make", f"storage account {own}", Cost.FREE, made.id, f"Standard_LRS in {_region(made)}"),
+            Step("make", f"container {container}"),
+            Step("upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", _size_text(source)),
+        )
+    blob = account.blob(container, name)
+    try:
+        with account.open() as service:
+            has_container = service.get_container_client(container).exists()
+        has_blob = has_container and blob.exists()
+    except SdkError as error:
+        raise explain(error, "looking at", blob.url) from error
+    finally:
+        blob.close()
+    there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
+    detail = _size_text(source) + there
+    return (
+        Step("use", f"storage account {own}", id=account.id),
+        Step("use" if has_container else "make", f"container {container}"),
+        Step("upload", f"blob {name}", Cost.STORAGE, account.url(container, name), detail),
+    )
+
+
+def _region(wanted: Wanted) -> str:
+    return str(wanted.body["location"])
+
+
+def _size_text(source: Disk) -> str:
+    """How much of a disk would be sent."""
+    vhd = FixedVhd(source)
+    data = sum(extent.length for extent in vhd.extents())
+    return f"{bytes_text(data)} of {bytes_text(vhd.size)}"
