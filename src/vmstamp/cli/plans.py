@@ -20,7 +20,7 @@ from vmstamp.cli.network import network_wanted
 from vmstamp.cli.render import Console, bytes_text, table
 from vmstamp.cli.resources import Cost, Step, Wanted, step_of
 from vmstamp.cli.storage import account_wanted, find_account, group_wanted, own_account_name
-from vmstamp.cli.vms import VmRequest, source_for, region_of, vm_wanted
+from vmstamp.cli.vms import VmRequest, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.transfer.blobs import explain, without_sas
 from vmstamp.transfer.copy_plan import CopyPlan

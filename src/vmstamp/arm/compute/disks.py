@@ -35,7 +35,6 @@ from vmstamp.arm.faults import (
     missing_parameter,
     not_allowed,
     not_found,
-    unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
