@@ -425,8 +425,8 @@ def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:
     arm.vm()
     error = error_of(lambda: arm.compute.virtual_machines.begin_redeploy("rg", "vm1"))
     assert error.code == "NotSupportedByStamp" and "'redeploy'" in error.message
-    error = error_of(lambda: list(arm.compute.snapshots.list()))
-    assert error.code == "InvalidResourceType" and "'snapshots'" in error.message
+    error = error_of(lambda: list(arm.compute.dedicated_host_groups.list_by_subscription()))
+    assert error.code == "InvalidResourceType" and "'hostGroups'" in error.message
     error = error_of(lambda: arm.compute.virtual_machines.instance_view("rg", "nothing"))
     assert error.message == "The entity was not found in this Azure location."
 
