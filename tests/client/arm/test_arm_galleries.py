@@ -121,6 +121,7 @@ def test_replicas_come_and_go_with_the_target_regions(arm: Any) -> None:
         ("West Europe", "Completed", 100),
         ("East US", "Completed", 100),
     }
+    before = arm.plane.engine.catalog.find(get_version(arm, "1.0.0").id).state["replicas"]
     update = arm.compute.gallery_image_versions.begin_update
     changed = {"properties": {"publishingProfile": regions("westeurope", "japaneast")}}
     after = update("rg", "gallery1", "linux", "1.0.0", changed).result()
@@ -130,7 +131,21 @@ def test_replicas_come_and_go_with_the_target_regions(arm: Any) -> None:
     ]
     status = get_version(arm, "1.0.0", expand="ReplicationStatus").properties.replication_status
     assert {one.region for one in status.summary} == {"West Europe", "Japan East"}
+    assert arm.store.find_account(before["eastus"]["os"][0]) is None
+    assert arm.store.find_account(before["westeurope"]["os"][0]) is not None
     assert status.aggregated_state == "Completed"
+
+
+def test_what_versions_do_not_rest_on_may_change(arm: Any) -> None:
+    make_definition(arm, description="old")
+    update = arm.compute.gallery_images.begin_update
+    changed = update("rg", "gallery1", "linux", {"properties": {"description": "new"}}).result()
+    assert changed.properties.description == "new"
+    assert changed.properties.identifier.sku == "linux"
+    whole = arm.compute.gallery_images.get("rg", "gallery1", "linux")
+    whole.tags = {"a": "b"}
+    put = arm.compute.gallery_images.begin_create_or_update
+    assert put("rg", "gallery1", "linux", whole).result().tags == {"a": "b"}
 
 
 def test_source_is_immutable_and_an_update_that_repeats_it_is_taken(arm: Any) -> None:

@@ -185,8 +185,8 @@ class PlatformImages:
             if any(vm and vm.provisioning_state == "Creating" for vm in users):
                 raise not_allowed(f"A virtual machine is being created of '{_urn(image.id)}'.")
             self._catalog.delete(image.id)
-        for disk in image.state["disks"].values():
-            self._vhds.delete(place(disk["place"]))
+            for disk in image.state["disks"].values():
+                self._vhds.delete(place(disk["place"]))
         return Reply(200)
 
     # -- Azure's reads
