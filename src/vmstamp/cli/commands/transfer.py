@@ -14,6 +14,7 @@ from vmstamp.cli.options import (
     FAILED,
     answering,
     arm_client,
+    chosen,
     examples,
     follow_option,
     group_option,
@@ -245,7 +246,7 @@ def open_blob_named(wanted: str, key: str | None) -> BlobClient:
     """A blob that is there; a URL with a SAS or key, or of Azure, needs no running stamp."""
     from vmstamp.cli import storage
 
-    if "://" in wanted and (client := storage.open_url(wanted, key)) is not None:
+    if (client := _open_url(wanted, key)) is not None:
         return client
     with arm_client() as arm:
         return storage.open_existing(arm, wanted)
@@ -255,7 +256,17 @@ def open_destination(destination: str, key: str | None, group: str) -> BlobClien
     """The destination's client; a URL with a SAS or key, or of Azure, needs no running stamp."""
     from vmstamp.cli import storage
 
-    if "://" in destination and (client := storage.open_url(destination, key)) is not None:
+    if (client := _open_url(destination, key)) is not None:
         return client
     with arm_client() as arm:
         return storage.destination(arm, group, destination)
+
+
+def _open_url(wanted: str, key: str | None) -> BlobClient | None:
+    """A client for a URL that needs no ARM; in a cloud, ARM knows the keys of the subscription's accounts."""
+    from vmstamp.cli import storage
+    from vmstamp.transfer.blobs import has_sas
+
+    if "://" not in wanted or not (key or has_sas(wanted) or chosen().is_stamp):
+        return None
+    return storage.open_url(wanted, key)
