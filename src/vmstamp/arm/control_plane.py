@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.compute.availability_sets import AvailabilitySets
 from vmstamp.arm.compute.calls import compute_calls
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
@@ -19,6 +20,7 @@ from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.images import Images
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
+from vmstamp.arm.compute.vm_convert import Conversions
 from vmstamp.arm.compute.vm_disks import StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.compute.vm_plan import Plans
@@ -113,7 +115,8 @@ def build(
             StorageAccounts(catalog, store, blob_endpoint).type(),
             disks.type(),
             Images(catalog, vhds, disks, life.fold_disk, life.fold_all).type(),
-            VirtualMachines(catalog, profiles, life, captures).type(),
+            AvailabilitySets(catalog).type(),
+            VirtualMachines(catalog, profiles, life, captures, Conversions(catalog, vhds, life)).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:

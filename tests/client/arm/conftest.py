@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -263,6 +264,8 @@ class FakeHost:
         self.held = threading.Event()
         self.held.set()
         self.started = threading.Event()
+        self.may_fold = threading.Event()
+        self.may_fold.set()
 
     def start(self, plan: VmPlan) -> None:
         self.plans.setdefault(plan.vm_id, []).append(plan)
@@ -289,7 +292,17 @@ class FakeHost:
         disk = next(d for d in (plan.os_disk, *plan.data_disks) if d.lun == lun)
         self.written.setdefault((plan.vm_id, disk.overlay_name), {})[offset] = data
 
+    @contextmanager
+    def folding(self) -> Iterator[None]:
+        """Every fold takes as long as the block."""
+        self.may_fold.clear()
+        try:
+            yield
+        finally:
+            self.may_fold.set()
+
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
+        self.may_fold.wait(20)
         key = (vm_id, disk.overlay_name)
         if self.backing.get(key) != disk.path or key not in self.written:
             return None

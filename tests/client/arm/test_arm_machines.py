@@ -242,7 +242,7 @@ def test_vm_of_an_image_of_another_region_is_refused(arm: Any) -> None:
         ),
         ({"osProfile": None}, "InvalidParameter", "Required parameter 'osProfile' is missing (null)."),
         ({"priority": "Spot"}, "NotSupportedByStamp", "priority"),
-        ({"availabilitySet": {"id": "/x"}}, "NotSupportedByStamp", "availabilitySet"),
+        ({"proximityPlacementGroup": {"id": "/x"}}, "NotSupportedByStamp", "proximityPlacementGroup"),
         ({"networkProfile": {"networkInterfaces": []}}, "InvalidParameter", "networkInterfaces"),
     ],
 )

@@ -43,6 +43,7 @@ def instance_view(vm: Resource, host: Host) -> Json:
         "bootDiagnostics": {},
         "statuses": statuses(vm, host),
     }
+    view |= vm.state.get("domains", {})
     view |= _guest(agent)
     if events := host.timeline(vm.properties["vmId"]):
         view["extensions"] = [timeline_extension(events)]
