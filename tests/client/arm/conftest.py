@@ -332,6 +332,9 @@ class FakeHost:
         at = datetime(2024, 1, 1, tzinfo=UTC)
         return AgentStatus((HealthReport(at, "Ready", "cloud-init/24.4"),)) if vm_id in self.plans else None
 
+    def screenshot(self, vm_id: str) -> bytes | None:
+        return b"BM a picture" if vm_id in self.up else None
+
     def serial_log(self, vm_id: str) -> Path:
         path = self.directory / f"serial-{vm_id}.log"
         path.write_text("Linux version 6.1\nlogin: ")

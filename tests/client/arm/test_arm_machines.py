@@ -419,6 +419,20 @@ def test_serial_log_is_a_blob_to_be_read(arm: Any) -> None:
         data.serial_console_log_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/").split("/", 2)
     )
     assert arm.store.read(BlobRef(account, container, name), 0, 13) == b"Linux version"
+    picture = data.console_screenshot_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/")
+    assert picture.endswith(".screenshot.bmp")
+    assert arm.store.read(BlobRef(*picture.split("/", 2)), 0, 2) == b"BM"
+    arm.compute.virtual_machines.begin_power_off("rg", "vm1").result()
+    again = arm.compute.virtual_machines.retrieve_boot_diagnostics_data(
+        "rg", "vm1", sas_uri_expiration_time_in_minutes=1
+    )
+    assert again.console_screenshot_blob_uri is None and again.serial_console_log_blob_uri
+    error = error_of(
+        lambda: arm.compute.virtual_machines.retrieve_boot_diagnostics_data(
+            "rg", "vm1", sas_uri_expiration_time_in_minutes=1441
+        )
+    )
+    assert error.target == "sasUriExpirationTimeInMinutes"
 
 
 def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:

@@ -89,7 +89,13 @@ class VirtualMachines:
                 Action("convertToManagedDisks", self._conversions.run, check=self._conversions.check),
                 Action("reimage", never, check=check_reimage),
                 Action("performMaintenance", never, check=check_maintenance),
-                Action("retrieveBootDiagnosticsData", life.boot_diagnostics, synchronous=True, beside=True),
+                Action(
+                    "retrieveBootDiagnosticsData",
+                    life.boot_diagnostics,
+                    check=life.check_boot_diagnostics,
+                    synchronous=True,
+                    beside=True,
+                ),
                 Action(
                     "instanceView",
                     lambda vm, work: instance_view(vm, life.host),

@@ -61,12 +61,13 @@ def statuses(vm: Resource, host: Host) -> list[Json]:
 
 def _provisioning(vm: Resource) -> Json:
     state, failure = vm.provisioning_state, vm.state.get("failure")
+    at = str(vm.state.get("settled", vm.created))
     if state == "Failed" and failure:
         code = f"ProvisioningState/failed/{failure['code']}"
-        return {**_status(code, "Provisioning failed", "Error"), "message": failure["message"]}
+        return {**_status(code, "Provisioning failed", "Error", at), "message": failure["message"]}
     level = "Error" if state == "Failed" else "Info"
     words = {"Succeeded": "Provisioning succeeded", "Failed": "Provisioning failed"}
-    return _status(f"ProvisioningState/{state.lower()}", words.get(state, state), level)
+    return _status(f"ProvisioningState/{state.lower()}", words.get(state, state), level, at)
 
 
 def _status(code: str, display: str, level: str = "Info", at: str = "") -> Json:
