@@ -156,7 +156,6 @@ def test_a_vm_becomes_ready_and_its_writes_outlive_it(
     assert read_banner("127.64.201.1") == "SSH-2.0-vmstamp_tiny first"
     picture = host.screenshot(plan.vm_id)
     assert picture is not None and picture[:2] == b"BM" and len(picture) > 640 * 350 * 3
-    assert len(set(picture[54:])) > 1, "the firmware has written to the screen"
     host.start(plan)  # runs already: no second one
     host.stop(plan.vm_id, graceful=True)
     assert not host.running(plan.vm_id) and host.screenshot(plan.vm_id) is None

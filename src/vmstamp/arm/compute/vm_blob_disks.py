@@ -37,7 +37,7 @@ class BlobDisks:
         name = name or target.name.rsplit("/", 1)[-1].removesuffix(".vhd")
         disk = VmDisk(lun, name, list(target), 0, "attach", [], str(uuid.uuid4()), "", False)
         if given["createOption"] == "Attach":
-            self._check_attachable(target, name)
+            self._check_attachable(put, target, name)
             return replace(disk, size=self._vhds.check(target, name))
         empty = given["createOption"] == "Empty"
         self._check_new(target, name, f"{kind}.vhd.uri", empty=empty)
@@ -54,20 +54,21 @@ class BlobDisks:
         url = self._vhds.url(target)
         if not target.name.lower().endswith(".vhd"):
             raise invalid_parameter(f"Blob name in URL {url} must end with '.vhd' extension.", parameter)
-        owner = next(iter(self._catalog.referrers(blob_key(target), "blob")), None)
-        if owner and owner.source.key != put.id.key:
-            raise AzureError(
-                409,
-                "DiskBlobAlreadyInUseByAnotherDisk",
-                f"Blob {url} is already in use by another disk belonging to VM '{owner.source.name}'. You "
-                "can examine the blob metadata for the disk reference information.",
-            )
         if url.lower() in used:
             raise invalid_parameter(f"A disk named '{name}' already uses the same VHD URL {url}.", parameter)
         used.add(url.lower())
         return target
 
-    def _check_attachable(self, target: BlobRef, name: str) -> None:
+    def _check_attachable(self, put: Put, target: BlobRef, name: str) -> None:
+        owner = next(iter(self._catalog.referrers(blob_key(target), "blob")), None)
+        if owner and owner.source.key != put.id.key:
+            raise AzureError(
+                409,
+                "DiskBlobAlreadyInUseByAnotherDisk",
+                f"Blob {self._vhds.url(target)} is already in use by another disk belonging to VM "
+                f"'{owner.source.name}'. You can examine the blob metadata for the disk reference "
+                "information.",
+            )
         self._check_page_blob(target, name, "DiskBlobNotFound", "IncorrectDiskBlobType")
         if self._vhds.is_leased(target):
             raise AzureError(
