@@ -18,6 +18,7 @@ from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.turns import Turns, places
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
 from vmstamp.arm.compute.vm_convert import Conversions
@@ -106,7 +107,7 @@ def build(
 
     def types(catalog: Catalog) -> list[ResourceType]:
         vhds = Vhds(store, blob_endpoint, clock)
-        life = Life(catalog, vhds, host, Plans(catalog, vhds))
+        life = Life(catalog, vhds, host, Plans(catalog, vhds), Turns(places()))
         disks = Disks(catalog, vhds, life.fold_disk, clock)
         profiles = StorageProfiles(catalog, vhds, disks)
         captures = Captures(catalog, vhds, life)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.arm.compute.turns import places
 from vmstamp.blob.store import BlobRef
 
 MIB, GIB = 2**20, 2**30
@@ -459,3 +461,30 @@ def test_group_with_a_running_vm_is_deleted_whole(arm: Any) -> None:
     arm.resources.resource_groups.begin_delete("rg").result(30)
     assert arm.host.up == set()
     assert arm.store.find_account("account1") is None
+
+
+def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: Any) -> None:
+    image, machines = arm.image(), arm.compute.virtual_machines
+    bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 2)]
+    arm.host.held.clear()
+    pollers = []
+    for number, body in enumerate(bodies):
+        pollers.append(machines.begin_create_or_update("rg", f"vm{number}", body))
+        wait_until(lambda number=number: len(arm.host.up) == min(number + 1, places()))
+    last = f"vm{places() + 1}"
+    wait_until(lambda: machines.instance_view("rg", last).statuses[0].message is not None)
+    status = machines.instance_view("rg", last).statuses[0]
+    assert status.code == "ProvisioningState/creating"
+    assert status.message.startswith("Waits for its turn: ")
+    assert machines.instance_view("rg", "vm0").statuses[0].message is None
+    machines.begin_delete("rg", last).result()
+    assert error_of(pollers[-1].result).code == "OperationPreempted"
+    arm.host.held.set()
+    assert [p.result().properties.provisioning_state for p in pollers[:-1]] == ["Succeeded"] * (places() + 1)
+
+
+def wait_until(holds: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -78,7 +78,10 @@ class VirtualMachines:
             etag_in_body=True,
             preemptible=True,
             delete_rank=1,
-            reads={"instanceView": lambda vm: instance_view(vm, life.host), "vmSizes": lambda vm: vm_sizes()},
+            reads={
+                "instanceView": lambda vm: instance_view(vm, life.host, life.turns),
+                "vmSizes": lambda vm: vm_sizes(),
+            },
             actions=(
                 Action("start", life.start, check=life.check_start),
                 Action("restart", life.restart, check=life.check_restart),
@@ -98,7 +101,7 @@ class VirtualMachines:
                 ),
                 Action(
                     "instanceView",
-                    lambda vm, work: instance_view(vm, life.host),
+                    lambda vm, work: instance_view(vm, life.host, life.turns),
                     synchronous=True,
                     beside=True,
                 ),
@@ -112,7 +115,7 @@ class VirtualMachines:
             raise unsupported(f"The value '{expand}' of query parameter '$expand'")
         shown = vm
         if expand.lower() == "instanceview":
-            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host))
+            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host, self._life.turns))
         if expand.lower() == "userdata" and vm.state.get("user data"):
             shown = shown.with_properties(userData=vm.state["user data"])
         return shown.document

@@ -17,6 +17,7 @@ from typing import Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import disks as managed
 from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_plan import Plans
@@ -36,11 +37,12 @@ LARGEST_LOG: Final = 16 * 2**20  # bytes of a serial log that are handed out: it
 class Life:
     """What can be done with virtual machines. Every method but the checks runs on an operation thread."""
 
-    def __init__(self, catalog: Catalog, vhds: Vhds, host: Host, plans: Plans) -> None:
+    def __init__(self, catalog: Catalog, vhds: Vhds, host: Host, plans: Plans, turns: Turns) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self.host = host
         self._plans = plans
+        self.turns = turns
 
     # -- made and changed
 
@@ -56,10 +58,15 @@ class Life:
         return self._keep(vm, resized=False, again=False, dropped=[], settled=self._catalog.now())
 
     def _begin(self, vm: Resource, work: Work) -> None:
-        """The first boot: with provisioning data if it takes them, until the agent reports."""
+        """The first boot, when it is this VM's turn."""
+        with self.turns.turn(_vm_id(vm), work.cancelled) as came:
+            if not came:
+                raise Preempted("the VM's creation was preempted")
+            self._provision(vm, work)
+
+    def _provision(self, vm: Resource, work: Work) -> None:
+        """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
-        if work.cancelled():
-            raise Preempted("the VM's creation was preempted")
         self._keep(vm, power="stopped", failure=None)
         with self._failures(vm):
             self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
