@@ -248,6 +248,10 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+class Killed(BaseException):
+    """Ends an operation's thread as kill -9 ends the server: nothing more is written."""
+
+
 class FakeHost:
     """A host whose guests boot at once. What a guest writes is kept, and folded like an overlay.
 
@@ -264,10 +268,17 @@ class FakeHost:
         self.held = threading.Event()
         self.held.set()
         self.started = threading.Event()
+        self.dies = ("", "")  # before or after which method the server is killed, once
         self.may_fold = threading.Event()
         self.may_fold.set()
 
+    def reach(self, *step: str) -> None:
+        if step == self.dies:
+            self.dies = ("", "")
+            raise Killed
+
     def start(self, plan: VmPlan) -> None:
+        self.reach("before", "start")
         self.plans.setdefault(plan.vm_id, []).append(plan)
         for disk in (plan.os_disk, *plan.data_disks):
             assert disk.path.stat().st_size == disk.size + 512
@@ -277,15 +288,19 @@ class FakeHost:
                 self.written.pop(key, None)
         self.up.add(plan.vm_id)
         self.started.set()
+        self.reach("after", "start")
 
     def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
         while not self.held.wait(0.02):
             if cancelled():
                 return Outcome(False, "Cancelled", "cancelled")
+        self.reach("after", "wait_ready")
         return self.outcome
 
     def stop(self, vm_id: str, *, graceful: bool) -> None:
+        self.reach("before", "stop")
         self.up.discard(vm_id)
+        self.reach("after", "stop")
 
     def write(self, plan: VmPlan, lun: int | None, offset: int, data: bytes) -> None:
         """What the guest would do."""
@@ -303,6 +318,7 @@ class FakeHost:
 
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
         self.may_fold.wait(20)
+        self.reach("before", "fold")
         key = (vm_id, disk.overlay_name)
         if self.backing.get(key) != disk.path or key not in self.written:
             return None
@@ -315,10 +331,12 @@ class FakeHost:
         return folded
 
     def remove(self, vm_id: str) -> None:
+        self.reach("before", "remove")
         self.up.discard(vm_id)
         for key in [key for key in self.backing if key[0] == vm_id]:
             del self.backing[key]
             self.written.pop(key, None)
+        self.reach("after", "remove")
 
     def running(self, vm_id: str) -> bool:
         return vm_id in self.up
