@@ -26,6 +26,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         shell.run("vmstamp down")
 
 
+def said(shell: Shell, words: str) -> str:
+    """What az says of a command, whatever its exit status."""
+    return shell.run(f"vmstamp az -- {words} 2>&1 || true").text
+
+
 def power(shell: Shell, name: str) -> str:
     shown = shell.az(f"vm get-instance-view -g vmstamp -n {name}")
     return str(shown["instanceView"]["statuses"][-1]["code"])
@@ -45,9 +50,8 @@ def test_a_vm_lives_by_az(shell: Shell) -> None:
 
     shell.az(f"vm stop {group} -n web --skip-shutdown")
     assert power(shell, "web") == "PowerState/stopped"
-    said = shell.refused(f"vm restart {group} -n web")
-    assert "requires the VM to be running" in said
-    shell.az(f"vm update {group} -n web --set tags.role=front")
+    assert "requires the VM to be running" in said(shell, f"vm restart {group} -n web")
+    shell.az(f'vm update {group} -n web --set tags=\'{{"role":"front"}}\'')
     shell.az(f"vm resize {group} -n web --size Standard_B1ms")
     shell.az(f"vm disk attach {group} --vm-name web --name more --new --size-gb 1")
     shown = shell.az(f"vm show {group} -n web")
@@ -61,8 +65,8 @@ def test_a_vm_lives_by_az(shell: Shell) -> None:
 
     shell.az(f"vm start {group} -n web")
     assert power(shell, "web") == "PowerState/running"
-    for words in ("redeploy", "reapply", "perform-maintenance", "simulate-eviction"):
-        assert shell.refused(f"vm {words} {group} -n web")
+    for words in ("redeploy", "reapply", "simulate-eviction"):
+        assert "is not supported by this stamp" in said(shell, f"vm {words} {group} -n web"), words
     shell.az(f"vm stop {group} -n web --skip-shutdown")
     shell.az(f"vm deallocate {group} -n web")
     assert power(shell, "web") == "PowerState/deallocated"
@@ -98,4 +102,4 @@ def test_an_availability_set_by_az(shell: Shell) -> None:
     assert shell.az("vm availability-set list-sizes -g vmstamp -n pair")
     shell.az("vm availability-set delete -g vmstamp -n pair")
     assert shell.az("vm availability-set list -g vmstamp") == []
-    assert "proximityPlacementGroups" in shell.refused("ppg create -g vmstamp -n near -l local")
+    assert "proximityPlacementGroups" in said(shell, "ppg create -g vmstamp -n near -l local")
