@@ -85,6 +85,18 @@ def test_what_the_kernel_says_is_marked_and_a_panic_is_known(
     assert ran.machine.serial_log.read_bytes() == text.encode()
 
 
+def test_the_screen_shows_what_the_firmware_wrote(spec: MachineSpec, machines: list[Machine]) -> None:
+    ran = start(spec, machines, "up\r\n")
+    while not spec.serial_log.exists() or b"up" not in spec.serial_log.read_bytes():
+        assert not ran.machine.wait(0.1)
+    picture = ran.machine.screen()
+    assert picture[:2] == b"BM" and len(set(picture[54:])) > 1
+    assert not (spec.directory / "screen.ppm").exists()
+    ran.machine.kill()
+    with pytest.raises(MachineError, match="does not run"):
+        ran.machine.screen()
+
+
 def test_an_earlier_boots_words_are_not_taken_for_this_ones(
     spec: MachineSpec, machines: list[Machine]
 ) -> None:
