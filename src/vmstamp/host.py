@@ -318,6 +318,18 @@ class VmHost:
         status = self._fabric.agent(vm_id)
         return status if status.reports or status.heartbeat else None
 
+    def screenshot(self, vm_id: str) -> bytes | None:
+        """What the VM's screen shows, as a BMP; None when it does not run."""
+        vm = self._vms.get(vm_id)
+        if vm is None or vm.machine is None or not vm.machine.running:
+            return None
+        try:
+            return vm.machine.screen()
+        except MachineError:
+            if vm.machine.running:
+                raise
+            return None
+
     def serial_log(self, vm_id: str) -> Path:
         return self._home.machine(vm_id) / "serial.log"
 

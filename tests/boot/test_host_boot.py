@@ -154,9 +154,11 @@ def test_a_vm_becomes_ready_and_its_writes_outlive_it(
     assert "tiny: ovf-env.xml for host first, user azureuser" in serial
     assert "tiny: boot 1 of machine" in serial
     assert read_banner("127.64.201.1") == "SSH-2.0-vmstamp_tiny first"
+    picture = host.screenshot(plan.vm_id)
+    assert picture is not None and picture[:2] == b"BM" and len(picture) > 640 * 350 * 3
     host.start(plan)  # runs already: no second one
     host.stop(plan.vm_id, graceful=True)
-    assert not host.running(plan.vm_id)
+    assert not host.running(plan.vm_id) and host.screenshot(plan.vm_id) is None
     assert "tiny: power button" in wait_for("tiny: power button", host, plan)
     assert find_leftovers(home.machines, home.networks) == [], "a network without VMs is closed"
 

@@ -111,6 +111,18 @@ def test_what_a_running_guest_wrote_is_in_a_copy_of_its_overlay(
     assert machine.running
 
 
+def test_the_screen_shows_what_the_firmware_wrote(spec: MachineSpec, machines: list[Machine]) -> None:
+    ran = start(spec, machines, "up\r\n")
+    while not spec.serial_log.exists() or b"up" not in spec.serial_log.read_bytes():
+        assert not ran.machine.wait(0.1)
+    picture = ran.machine.screen()
+    assert picture[:2] == b"BM" and len(set(picture[54:])) > 1
+    assert not (spec.directory / "screen.ppm").exists()
+    ran.machine.kill()
+    with pytest.raises(MachineError, match="does not run"):
+        ran.machine.screen()
+
+
 def test_an_earlier_boots_words_are_not_taken_for_this_ones(
     spec: MachineSpec, machines: list[Machine]
 ) -> None:

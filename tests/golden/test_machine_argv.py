@@ -40,6 +40,7 @@ COMMON = [
     "-smbios type=3,manufacturer=Microsoft Corporation,asset=7783-7084-3265-9085-8269-3286-77",
     f"-chardev file,id=serial0,path={DIRECTORY}/serial.log,append=on",
     "-device isa-serial,chardev=serial0",
+    "-device VGA,vgamem_mb=8",
     "-chardev socket,id=monitor,fd=7",
     "-mon chardev=monitor,mode=control",
     "-object rng-random,id=rng0,filename=/dev/urandom",

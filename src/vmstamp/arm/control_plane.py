@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.compute.availability_sets import AvailabilitySets
 from vmstamp.arm.compute.calls import compute_calls
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
@@ -23,8 +24,10 @@ from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.images import Images
 from vmstamp.arm.compute.platform_images import PlatformImages
 from vmstamp.arm.compute.snapshots import Snapshots
+from vmstamp.arm.compute.turns import Turns, places
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
+from vmstamp.arm.compute.vm_convert import Conversions
 from vmstamp.arm.compute.vm_disks import StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.compute.vm_plan import Plans
@@ -114,7 +117,7 @@ def build(
 
     def types(catalog: Catalog) -> list[ResourceType]:
         vhds = Vhds(store, blob_endpoint, clock)
-        life = Life(catalog, vhds, host, Plans(catalog, vhds))
+        life = Life(catalog, vhds, host, Plans(catalog, vhds), Turns(places()))
         references = ImageReferences(catalog, vhds, PlatformImages(catalog, vhds, buildable))
         disks = Disks(catalog, vhds, references, life.fold_disk, life.settle, clock)
         profiles = StorageProfiles(catalog, vhds, disks, references)
@@ -130,7 +133,8 @@ def build(
             Images(catalog, vhds, disks, life.fold_disk, life.fold_all, clock).type(),
             *Galleries(catalog, clock).types(),
             GalleryVersions(catalog, vhds, sources, life.fold_disk, life.fold_all, clock).type(),
-            VirtualMachines(catalog, profiles, life, captures).type(),
+            AvailabilitySets(catalog).type(),
+            VirtualMachines(catalog, profiles, life, captures, Conversions(catalog, vhds, life)).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:

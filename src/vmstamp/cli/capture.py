@@ -1,4 +1,8 @@
-"""Capture a generalized VM: its disks are copied, server-side, to VHDs, and an image is made of them.
+"""Capture a VM: its disks are copied, server-side, to VHDs, and an image is made of them.
+
+In the classic manner (service management, x-ms-version 2014-06-01: Capture VM Image) the client says the OS
+state: a generalized VM is deleted once its image is there; a specialized one may run, is captured from
+snapshots then, and stays.
 
 The VHDs lie in the storage account of the VHD that the VM's own image came from, unless another is named,
 in the container `vhds`, as `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<lun>-YYYY-MM-DD.vhd`.
@@ -7,6 +11,8 @@ in the container `vhds`, as `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<l
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -22,12 +28,14 @@ from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.names import CONTAINER, captured_vhd_name
 from vmstamp.cli.render import Reporter, bytes_text
 from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account
-from vmstamp.cli.vms import get_vm, instance_view
-from vmstamp.errors import TransferError
+from vmstamp.cli.vms import get_vm, instance_view, status_of, vm_id
+from vmstamp.errors import AzureError, TransferError, VmstampError
 from vmstamp.transfer.blobs import explain, parse_blob_url, without_sas
 
 COPY_TIMEOUT = 3600.0  # seconds
 COPY_POLL = 0.25
+GENERALIZED = "Generalized"
+SNAPSHOTS = "Microsoft.Compute/snapshots"
 
 
 @dataclass(frozen=True)
@@ -59,16 +67,20 @@ def capture(
     *,
     account: str = "",
     today: date | None = None,
+    classic: bool = False,
+    os_state: str = GENERALIZED,
 ) -> Captured:
     """Make the image `image` of a VM. Nothing is left when it fails: no VHD, no open access.
 
-    Raises AzureError (not generalized, disks in use) and TransferError (the copy).
+    `classic`: a generalized VM is deleted at the end. Raises AzureError (not generalized, disks in use) and
+    TransferError (the copy).
     """
     vm = get_vm(arm, group, name)
-    require_generalized(vm)
+    if os_state == GENERALIZED:
+        require_generalized(vm)
     generation = 1 if str(instance_view(vm).get("hyperVGeneration")) == "V1" else 2
     request = ImageRequest(
-        image, group, generation, location=str(vm["location"]), tags=(("captured-from", name),)
+        image, group, generation, os_state, location=str(vm["location"]), tags=(("captured-from", name),)
     )
     refuse_existing(arm, request)
     store = ensure_account(arm, group, account) if account else own_account(arm, group, vm)
@@ -77,7 +89,8 @@ def capture(
     copied: list[CapturedDisk] = []
     try:
         for lun, disk in disks_of(vm):
-            copied.append(copy_disk(arm, disk, store, image, lun, day))
+            with still(arm, vm, disk, f"{image}-{role_of(lun)}") as source:
+                copied.append(copy_disk(arm, source, store, image, lun, day))
             report.say(f"copied {copied[-1].url.rsplit('/', 1)[1]} ({bytes_text(copied[-1].size)})")
         data = tuple(DataVhd(one.lun, one.url) for one in copied if one.lun is not None)
         document = create_image(arm, request, copied[0].url, data)
@@ -86,17 +99,49 @@ def capture(
             drop(store.open_url(one.url))
         raise
     report.say(f"image {image} is there, with {len(copied) - 1} data disk(s)")
+    if classic and os_state == GENERALIZED:
+        arm.delete(vm_id(arm, group, name))
+        report.say(f"VM {name} is deleted: a generalized VM ends with its capture")
     return Captured(document, tuple(copied))
 
 
 def disks_of(vm: Document) -> list[tuple[int | None, str]]:
     """(LUN, id) of a VM's managed disks, the OS disk (LUN None) first."""
     profile = vm["properties"]["storageProfile"]
+    if "managedDisk" not in profile["osDisk"]:
+        raise VmstampError(
+            f"VM {vm['name']} has blob-based disks, which only Azure's own capture takes",
+            hint=f"az vm capture --name {vm['name']} --vhd-name-prefix PREFIX",
+        )
     data = sorted(profile.get("dataDisks", []), key=lambda one: int(one["lun"]))
     return [
         (None, str(profile["osDisk"]["managedDisk"]["id"])),
         *((int(one["lun"]), str(one["managedDisk"]["id"])) for one in data),
     ]
+
+
+def role_of(lun: int | None) -> str:
+    return "os" if lun is None else f"datadisk-{lun}"
+
+
+@contextmanager
+def still(arm: ArmClient, vm: Document, disk: str, name: str) -> Iterator[str]:
+    """The id of what may be read of a disk: itself, or while its VM runs a snapshot, deleted at the end."""
+    if status_of(vm, "PowerState") in ("stopped", "deallocated"):
+        yield disk
+        return
+    group = disk.split("/")[4]
+    snapshot = arm.resource_id(group, SNAPSHOTS, name)
+    creation = {"createOption": "Copy", "sourceResourceId": disk}
+    try:
+        arm.put(snapshot, {"location": vm["location"], "properties": {"creationData": creation}})
+    except AzureError as error:
+        error.hint = error.hint or f"stop the VM first: vmstamp vm stop {vm['name']}"
+        raise
+    try:
+        yield snapshot
+    finally:
+        arm.delete(snapshot)
 
 
 def own_account(arm: ArmClient, group: str, vm: Document) -> Account:
@@ -112,8 +157,8 @@ def own_account(arm: ArmClient, group: str, vm: Document) -> Account:
 def copy_disk(
     arm: ArmClient, disk: str, store: Account, image: str, lun: int | None, day: date
 ) -> CapturedDisk:
-    """Copy one managed disk to a new VHD of the account, server-side; blocks until the copy is done."""
-    role = "os" if lun is None else f"datadisk-{lun}"
+    """Copy one managed disk or snapshot to a new VHD of the account, server-side; blocks until it is done."""
+    role = role_of(lun)
     try:
         with store.open() as service:
             container = service.get_container_client(CONTAINER)

@@ -29,6 +29,7 @@ from qemu.qmp import QMPClient, QMPError
 
 from vmstamp.errors import MachineError
 from vmstamp.machine.firmware import Firmware, install_firmware
+from vmstamp.machine.screen import bitmap
 from vmstamp.machine.spec import MachineSpec, argv
 from vmstamp.run import Process, spawn
 from vmstamp.timeline import Stage, Timeline
@@ -153,6 +154,17 @@ class Machine:
         finally:
             if runs:
                 self._command("cont")
+
+    def screen(self) -> bytes:
+        """What the screen shows, as a BMP. Raises MachineError when the machine does not run."""
+        path = self.spec.directory / "screen.ppm"
+        try:
+            self._command("screendump", {"filename": str(path)})
+            return bitmap(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise MachineError(f"{self.spec.name}: its screen cannot be read: {error}") from error
+        finally:
+            path.unlink(missing_ok=True)
 
     def _command(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
         work: Coroutine[Any, Any, Any] = self._execute(name, arguments)

@@ -129,6 +129,7 @@ def _consoles(spec: MachineSpec, monitor: int) -> Iterator[str]:
     yield from ("-device", "isa-serial,chardev=serial0")
     yield from ("-chardev", f"socket,id=monitor,fd={monitor}")
     yield from ("-mon", "chardev=monitor,mode=control")
+    yield from ("-device", "VGA,vgamem_mb=8")  # a screen that nobody sees, for pictures of it
     yield from ("-object", "rng-random,id=rng0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng0")
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -247,6 +248,10 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+class Killed(BaseException):
+    """Ends an operation's thread as kill -9 ends the server: nothing more is written."""
+
+
 class FakeHost:
     """A host whose guests boot at once. What a guest writes is kept, and folded like an overlay.
 
@@ -263,8 +268,17 @@ class FakeHost:
         self.held = threading.Event()
         self.held.set()
         self.started = threading.Event()
+        self.dies = ("", "")  # before or after which method the server is killed, once
+        self.may_fold = threading.Event()
+        self.may_fold.set()
+
+    def reach(self, *step: str) -> None:
+        if step == self.dies:
+            self.dies = ("", "")
+            raise Killed
 
     def start(self, plan: VmPlan) -> None:
+        self.reach("before", "start")
         self.plans.setdefault(plan.vm_id, []).append(plan)
         for disk in (plan.os_disk, *plan.data_disks):
             assert disk.path.stat().st_size == disk.size + 512
@@ -274,22 +288,37 @@ class FakeHost:
                 self.written.pop(key, None)
         self.up.add(plan.vm_id)
         self.started.set()
+        self.reach("after", "start")
 
     def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
         while not self.held.wait(0.02):
             if cancelled():
                 return Outcome(False, "Cancelled", "cancelled")
+        self.reach("after", "wait_ready")
         return self.outcome
 
     def stop(self, vm_id: str, *, graceful: bool) -> None:
+        self.reach("before", "stop")
         self.up.discard(vm_id)
+        self.reach("after", "stop")
 
     def write(self, plan: VmPlan, lun: int | None, offset: int, data: bytes) -> None:
         """What the guest would do."""
         disk = next(d for d in (plan.os_disk, *plan.data_disks) if d.lun == lun)
         self.written.setdefault((plan.vm_id, disk.overlay_name), {})[offset] = data
 
+    @contextmanager
+    def folding(self) -> Iterator[None]:
+        """Every fold takes as long as the block."""
+        self.may_fold.clear()
+        try:
+            yield
+        finally:
+            self.may_fold.set()
+
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
+        self.may_fold.wait(20)
+        self.reach("before", "fold")
         key = (vm_id, disk.overlay_name)
         if self.backing.get(key) != disk.path or key not in self.written:
             return None
@@ -302,10 +331,12 @@ class FakeHost:
         return folded
 
     def remove(self, vm_id: str) -> None:
+        self.reach("before", "remove")
         self.up.discard(vm_id)
         for key in [key for key in self.backing if key[0] == vm_id]:
             del self.backing[key]
             self.written.pop(key, None)
+        self.reach("after", "remove")
 
     def running(self, vm_id: str) -> bool:
         return vm_id in self.up
@@ -318,6 +349,9 @@ class FakeHost:
     def agent(self, vm_id: str) -> AgentStatus | None:
         at = datetime(2024, 1, 1, tzinfo=UTC)
         return AgentStatus((HealthReport(at, "Ready", "cloud-init/24.4"),)) if vm_id in self.plans else None
+
+    def screenshot(self, vm_id: str) -> bytes | None:
+        return b"BM a picture" if vm_id in self.up else None
 
     def serial_log(self, vm_id: str) -> Path:
         path = self.directory / f"serial-{vm_id}.log"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.arm.compute.turns import places
 from vmstamp.blob.store import BlobRef
 
 MIB, GIB = 2**20, 2**30
@@ -242,7 +244,7 @@ def test_vm_of_an_image_of_another_region_is_refused(arm: Any) -> None:
         ),
         ({"osProfile": None}, "InvalidParameter", "Required parameter 'osProfile' is missing (null)."),
         ({"priority": "Spot"}, "NotSupportedByStamp", "priority"),
-        ({"availabilitySet": {"id": "/x"}}, "NotSupportedByStamp", "availabilitySet"),
+        ({"proximityPlacementGroup": {"id": "/x"}}, "NotSupportedByStamp", "proximityPlacementGroup"),
         ({"networkProfile": {"networkInterfaces": []}}, "InvalidParameter", "networkInterfaces"),
     ],
 )
@@ -419,6 +421,20 @@ def test_serial_log_is_a_blob_to_be_read(arm: Any) -> None:
         data.serial_console_log_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/").split("/", 2)
     )
     assert arm.store.read(BlobRef(account, container, name), 0, 13) == b"Linux version"
+    picture = data.console_screenshot_blob_uri.split("?")[0].removeprefix("http://127.0.0.1:10000/")
+    assert picture.endswith(".screenshot.bmp")
+    assert arm.store.read(BlobRef(*picture.split("/", 2)), 0, 2) == b"BM"
+    arm.compute.virtual_machines.begin_power_off("rg", "vm1").result()
+    again = arm.compute.virtual_machines.retrieve_boot_diagnostics_data(
+        "rg", "vm1", sas_uri_expiration_time_in_minutes=1
+    )
+    assert again.console_screenshot_blob_uri is None and again.serial_console_log_blob_uri
+    error = error_of(
+        lambda: arm.compute.virtual_machines.retrieve_boot_diagnostics_data(
+            "rg", "vm1", sas_uri_expiration_time_in_minutes=1441
+        )
+    )
+    assert error.target == "sasUriExpirationTimeInMinutes"
 
 
 def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:
@@ -445,3 +461,30 @@ def test_group_with_a_running_vm_is_deleted_whole(arm: Any) -> None:
     arm.resources.resource_groups.begin_delete("rg").result(30)
     assert arm.host.up == set()
     assert arm.store.find_account("account1") is None
+
+
+def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: Any) -> None:
+    image, machines = arm.image(), arm.compute.virtual_machines
+    bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 2)]
+    arm.host.held.clear()
+    pollers = []
+    for number, body in enumerate(bodies):
+        pollers.append(machines.begin_create_or_update("rg", f"vm{number}", body))
+        wait_until(lambda number=number: len(arm.host.up) == min(number + 1, places()))
+    last = f"vm{places() + 1}"
+    wait_until(lambda: machines.instance_view("rg", last).statuses[0].message is not None)
+    status = machines.instance_view("rg", last).statuses[0]
+    assert status.code == "ProvisioningState/creating"
+    assert status.message.startswith("Waits for its turn: ")
+    assert machines.instance_view("rg", "vm0").statuses[0].message is None
+    machines.begin_delete("rg", last).result()
+    assert error_of(pollers[-1].result).code == "OperationPreempted"
+    arm.host.held.set()
+    assert [p.result().properties.provisioning_state for p in pollers[:-1]] == ["Succeeded"] * (places() + 1)
+
+
+def wait_until(holds: Any) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.arm.parity.machines import blob_vm, done, generalized_blob_vm
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.arm.types import Request
@@ -228,3 +229,90 @@ def test_interrupted_replication_is_taken_up_again(arm: Any, restart: Any) -> No
         shown = plane.handle(request("GET", path, **{"$expand": "ReplicationStatus"})).body["properties"]
         assert shown["provisioningState"] == "Succeeded"
         assert shown["replicationStatus"]["aggregatedState"] == "Completed"
+
+
+CREATION = [("before", "remove"), ("before", "start"), ("after", "start"), ("after", "wait_ready")]
+DELETION = [
+    ("before", "stop"),
+    ("after", "stop"),
+    ("before", "fold"),
+    ("before", "remove"),
+    ("after", "remove"),
+]
+
+
+def killed(arm: Any, step: tuple[str, str], *sent: Any) -> None:
+    """Send a request whose operation ends with the server's death at a step."""
+    arm.host.dies = step
+    arm.plane.handle(request(*sent))
+    arm.plane.engine.operations.wait(timeout=10)
+    assert arm.host.dies == ("", ""), "the step was not reached"
+    assert len(list(arm.plane.engine.operations.unfinished())) == 1
+
+
+def disks_of(plane: ControlPlane) -> list[str]:
+    found = plane.handle(request("GET", f"{GROUP}/providers/Microsoft.Compute/disks")).body["value"]
+    return [disk["properties"]["diskState"] for disk in found]
+
+
+@pytest.mark.parametrize("step", CREATION)
+def test_creation_goes_on_wherever_the_server_was_killed(arm: Any, restart: Any, step: Any) -> None:
+    body = arm.vm_body(arm.image(), arm.nic())
+    killed(arm, step, "PUT", VM, body)
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        assert plane.handle(request("GET", VM)).body["properties"]["provisioningState"] == "Succeeded"
+        assert len(arm.host.up) == 1 and disks_of(plane) == ["Attached"]
+
+
+@pytest.mark.parametrize("step", DELETION)
+def test_deletion_goes_on_wherever_the_server_was_killed(arm: Any, restart: Any, step: Any) -> None:
+    vm = arm.vm()
+    plan = arm.host.plans[vm.properties.vm_id][-1]
+    arm.host.write(plan, None, 0, b"kept")
+    killed(arm, step, "DELETE", VM)
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        with pytest.raises(AzureError) as caught:
+            plane.handle(request("GET", VM))
+        assert caught.value.code == "ResourceNotFound"
+        assert arm.host.up == set() and disks_of(plane) == ["Unattached"]
+        found = plane.handle(request("GET", f"{GROUP}/providers/Microsoft.Network/networkInterfaces"))
+        assert "virtualMachine" not in found.body["value"][0]["properties"]
+
+
+@pytest.mark.parametrize("step", [("before", "start"), ("after", "start")])
+def test_a_start_goes_on_wherever_the_server_was_killed(arm: Any, restart: Any, step: Any) -> None:
+    arm.vm()
+    done(arm, "deallocate")
+    killed(arm, step, "POST", f"{VM}/start")
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        view = plane.handle(request("GET", f"{VM}/instanceView")).body
+        assert view["statuses"][-1]["code"] == "PowerState/running"
+
+
+def test_a_capture_goes_on_where_the_server_was_killed(arm: Any, restart: Any) -> None:
+    generalized_blob_vm(arm, data=True)
+    body = {"vhdPrefix": "pre", "destinationContainerName": "captured", "overwriteVhds": False}
+    killed(arm, ("before", "fold"), "POST", f"{VM}/capture", body)
+    (operation,) = arm.plane.engine.operations.unfinished()
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        ended = plane.engine.operations.find(operation.id)
+        assert ended.status == "Succeeded" and len(ended.output["resources"]) == 1
+        guid = plane.handle(request("GET", VM)).body["properties"]["vmId"]
+        for role in ("osDisk", "dataDisk-0"):
+            name = f"Microsoft.Compute/Images/captured/pre-{role}.{guid}.vhd"
+            assert arm.store.find_blob("account1", "system", name) is not None
+
+
+def test_a_conversion_to_managed_disks_goes_on_where_the_server_was_killed(arm: Any, restart: Any) -> None:
+    blob_vm(arm)
+    done(arm, "deallocate")
+    killed(arm, ("before", "fold"), "POST", f"{VM}/convertToManagedDisks")
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        storage = plane.handle(request("GET", VM)).body["properties"]["storageProfile"]
+        assert "managedDisk" in storage["osDisk"] and disks_of(plane) == ["Reserved"]
+        assert arm.store.get_blob("account1", "vhds", "vm1.vhd").lease is None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from vmstamp.arm.compute.disks import NAME as DISKS
-from vmstamp.arm.compute.sizes import SIZES, Size
+from vmstamp.arm.compute.sizes import SIZES, Size, vm_sizes
 from vmstamp.arm.compute.virtual_machines import NAME as MACHINES
-from vmstamp.arm.compute.virtual_machines import vm_sizes
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json

@@ -44,12 +44,15 @@ class Captures:
                 raise missing_parameter(name)
         if not PREFIX.fullmatch(body["vhdPrefix"]):
             raise invalid_parameter(
-                f"The value '{body['vhdPrefix']}' of parameter 'vhdPrefix' is invalid.", "vhdPrefix"
+                f"'{body['vhdPrefix']}' is not a valid captured VHD blob name prefix. A valid prefix matches "
+                f"regex '^{PREFIX.pattern}$'.",
+                "vhdPrefix",
             )
         if not CONTAINER_NAME.fullmatch(body["destinationContainerName"]):
             raise invalid_parameter(
-                f"The value '{body['destinationContainerName']}' of parameter 'destinationContainerName' is "
-                "invalid.",
+                f"Container name {body['destinationContainerName']} is invalid. Container names must be 3-63 "
+                "characters in length and may contain only lower-case alphanumeric characters and hyphen. "
+                "Hyphen must be preceded and followed by an alphanumeric character.",
                 "destinationContainerName",
             )
         disks = read_disks(vm.state)
@@ -68,11 +71,16 @@ class Captures:
         leased = self._vhds.exists(target) and self._vhds.is_leased(target)
         if self._vhds.exists(target) and (leased or not overwrite):
             url = self._vhds.url(target)
-            why = "it has an active lease" if leased else "it exists"
+            why = (
+                f"{url} has an active lease on it."
+                if leased
+                else f"{url} already exists and the flag to overwrite VHD blobs is not set. Either delete "
+                "the blob or set the flag to overwrite VHD blobs and retry."
+            )
             raise AzureError(
                 409,
                 "TargetDiskBlobAlreadyExists",
-                f"Blob {url} already exists. Please provide a different blob URI as target: {why}.",
+                f"Capture operation cannot continue because target image blob {why}",
             )
 
     def run(self, vm: Resource, work: Work) -> Json:

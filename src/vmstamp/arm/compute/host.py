@@ -124,6 +124,10 @@ class Host(Protocol):
         """What the guest's agent last reported; None when nothing."""
         ...
 
+    def screenshot(self, vm_id: str) -> bytes | None:
+        """What the VM's screen shows, as a BMP; None when it does not run. Raises MachineError."""
+        ...
+
     def serial_log(self, vm_id: str) -> Path:
         """Where the serial console is written; the file may not exist yet."""
         ...

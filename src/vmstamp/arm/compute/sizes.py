@@ -66,6 +66,11 @@ DEFAULT: Final = "Standard_DS1_v2"
 _BY_NAME = {size.name.lower(): size for size in SIZES}
 
 
+def vm_sizes() -> Json:
+    """The body of the vmSizes lists."""
+    return {"value": [size.to_json() for size in SIZES]}
+
+
 def get_size(name: str) -> Size:
     """Raises Azure's answer to a size that it does not know."""
     found = _BY_NAME.get(name.lower())

@@ -235,9 +235,17 @@ class Vhds:
 
     def publish_log(self, name: str, vm_id: str, data: bytes, seconds: int) -> str:
         """Put a text into a block blob of the hidden diagnostics account; a URL that reads it for a while."""
-        ref = BlobRef(DIAGNOSTICS, _log_container(vm_id), f"{name}.{vm_id}.serialconsole.log")
+        text = "text/plain; charset=utf-8"
+        return self._publish(f"{name}.{vm_id}.serialconsole.log", vm_id, data, text, seconds)
+
+    def publish_screenshot(self, name: str, vm_id: str, data: bytes, seconds: int) -> str:
+        """As `publish_log`, a picture."""
+        return self._publish(f"{name}.{vm_id}.screenshot.bmp", vm_id, data, "image/bmp", seconds)
+
+    def _publish(self, blob: str, vm_id: str, data: bytes, content_type: str, seconds: int) -> str:
+        ref = BlobRef(DIAGNOSTICS, _log_container(vm_id), blob)
         self._make_room(ref)
-        self.store.put_block_blob(ref, data, "text/plain; charset=utf-8")
+        self.store.put_block_blob(ref, data, content_type)
         return self.read_url(ref, seconds)
 
     def delete_log(self, vm_id: str) -> None:

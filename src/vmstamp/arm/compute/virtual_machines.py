@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute import availability_sets
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.image_references import used_images
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
-from vmstamp.arm.compute.sizes import DEFAULT, SIZES, Size, check_generation, get_size
+from vmstamp.arm.compute.sizes import DEFAULT, Size, check_generation, get_size, vm_sizes
 from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
+from vmstamp.arm.compute.vm_convert import Conversions
 from vmstamp.arm.compute.vm_disk import blob_key, read_disks, write_disks
 from vmstamp.arm.compute.vm_disks import Storage, StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
@@ -37,7 +39,7 @@ from vmstamp.arm.faults import (
 from vmstamp.arm.links import linked
 from vmstamp.arm.network.interfaces import NAME as INTERFACES
 from vmstamp.arm.shape import Json, clean
-from vmstamp.arm.types import Action, Change, Put, Reference, Resource, ResourceType
+from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import parse_resource_id
 
@@ -48,11 +50,19 @@ SECRETS: Final = ("adminPassword", "customData")
 class VirtualMachines:
     """The type."""
 
-    def __init__(self, catalog: Catalog, profiles: StorageProfiles, life: Life, captures: Captures) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        profiles: StorageProfiles,
+        life: Life,
+        captures: Captures,
+        conversions: Conversions,
+    ) -> None:
         self._catalog = catalog
         self._profiles = profiles
         self._life = life
         self._captures = captures
+        self._conversions = conversions
 
     def type(self) -> ResourceType:
         life = self._life
@@ -69,7 +79,10 @@ class VirtualMachines:
             etag_in_body=True,
             preemptible=True,
             delete_rank=1,
-            reads={"instanceView": lambda vm: instance_view(vm, life.host), "vmSizes": lambda vm: vm_sizes()},
+            reads={
+                "instanceView": lambda vm: instance_view(vm, life.host, life.turns),
+                "vmSizes": lambda vm: vm_sizes(),
+            },
             actions=(
                 Action("start", life.start, check=life.check_start),
                 Action("restart", life.restart, check=life.check_restart),
@@ -77,10 +90,19 @@ class VirtualMachines:
                 Action("deallocate", life.deallocate, check=life.check_deallocate),
                 Action("generalize", life.generalize, check=life.check_generalize, synchronous=True),
                 Action("capture", self._captures.run, check=self._captures.check),
-                Action("retrieveBootDiagnosticsData", life.boot_diagnostics, synchronous=True, beside=True),
+                Action("convertToManagedDisks", self._conversions.run, check=self._conversions.check),
+                Action("reimage", never, check=check_reimage),
+                Action("performMaintenance", never, check=check_maintenance),
+                Action(
+                    "retrieveBootDiagnosticsData",
+                    life.boot_diagnostics,
+                    check=life.check_boot_diagnostics,
+                    synchronous=True,
+                    beside=True,
+                ),
                 Action(
                     "instanceView",
-                    lambda vm, work: instance_view(vm, life.host),
+                    lambda vm, work: instance_view(vm, life.host, life.turns),
                     synchronous=True,
                     beside=True,
                 ),
@@ -94,7 +116,7 @@ class VirtualMachines:
             raise unsupported(f"The value '{expand}' of query parameter '$expand'")
         shown = vm
         if expand.lower() == "instanceview":
-            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host))
+            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host, self._life.turns))
         if expand.lower() == "userdata" and vm.state.get("user data"):
             shown = shown.with_properties(userData=vm.state["user data"])
         return shown.document
@@ -126,8 +148,14 @@ class VirtualMachines:
         }
         if profile:
             shown["osProfile"] = shown_profile(profile)
+        domains: Json = {}
+        if link := properties.get("availabilitySet"):
+            managed = "vhd" not in storage.document["osDisk"]
+            member_of = availability_sets.check_member(put, link, managed=managed)
+            domains = availability_sets.next_domains(self._catalog, member_of)
         state = {
             "power": "creating",
+            "domains": domains,
             "generalized": False,
             "generation": storage.generation,
             "specialized": storage.specialized,
@@ -195,6 +223,8 @@ class VirtualMachines:
         user_data = properties.pop("userData", existing.state.get("user data"))
         if user_data is not None:
             check_user_data(user_data)
+        if "availabilitySet" in properties and not _same_set(old, properties):
+            raise change_not_allowed("availabilitySet.id")
         self._check_hot_changes(existing, storage, network)
         shown = {
             **old,
@@ -241,6 +271,32 @@ class VirtualMachines:
             )
 
 
+def _same_set(old: Json, new: Json) -> bool:
+    """Whether a change leaves the VM in its availability set."""
+    was, now = old.get("availabilitySet", {}), new["availabilitySet"]
+    return str(was.get("id", "")).lower() == str(now.get("id", "")).lower()
+
+
+def check_reimage(vm: Resource, request: Request) -> Json:
+    """Azure takes it for VMs that it upgrades by itself, and there are none of these here."""
+    raise not_allowed(
+        "The Reimage and OSUpgrade Virtual Machine actions require that the virtual machine has Automatic OS "
+        "Upgrades enabled."
+    )
+
+
+def check_maintenance(vm: Resource, request: Request) -> Json:
+    """No maintenance is ever planned here, and Azure's answer to that is this."""
+    raise not_allowed(
+        f"Operation 'performMaintenance' is not allowed on VM '{vm.name}' since the Subscription of this VM "
+        "is not eligible."
+    )
+
+
+def never(vm: Resource, work: Work) -> None:
+    """What is always refused before it is run."""
+
+
 def _ids(network: Json) -> set[str]:
     return {link["id"].lower() for link in network["networkInterfaces"]}
 
@@ -284,10 +340,11 @@ def references(vm: Resource) -> Iterator[Reference]:
         else:
             yield Reference("blob", blob_key(disk.ref), str(vm.id))
             yield Reference("account", f"account:{disk.ref.account}", str(vm.id))
+    for record in vm.state.get("dropped", []):
+        if record["managed"]:
+            yield Reference("detaching disk", record["managed"], str(vm.id))
     reference: Any = vm.properties["storageProfile"].get("imageReference", {})
     for image in used_images(reference, vm.id.subscription):
         yield Reference("image", image, str(vm.id))
-
-
-def vm_sizes() -> Json:
-    return {"value": [size.to_json() for size in SIZES]}
+    if found := vm.properties.get("availabilitySet"):
+        yield Reference("availability set", found["id"], str(vm.id))

@@ -1,6 +1,7 @@
 """Disks of virtual machines in page blobs of the client's own storage accounts ("unmanaged" disks).
 
-Capture by REST works on these alone. The texts of refusals are Azure's.
+Capture by REST works on these alone. The texts of refusals are Azure's (its page "Understand common error
+messages when you manage virtual machines").
 """
 
 from __future__ import annotations
@@ -31,41 +32,44 @@ class BlobDisks:
     def disk(self, put: Put, given: Json, used: set[str]) -> VmDisk:
         """One disk as `given` in a storage profile. `used` are the URLs of the VM's other disks."""
         lun, kind = given.get("lun"), "osDisk" if given.get("lun") is None else "dataDisk"
-        target = self._target(put, given, f"{kind}.vhd.uri", used)
-        name = given.get("name") or target.name.rsplit("/", 1)[-1].removesuffix(".vhd")
+        name = given.get("name") or ""
+        target = self._target(put, given, f"{kind}.vhd.uri", used, name)
+        name = name or target.name.rsplit("/", 1)[-1].removesuffix(".vhd")
         disk = VmDisk(lun, name, list(target), 0, "attach", [], str(uuid.uuid4()), "", False)
         if given["createOption"] == "Attach":
-            self._check_attachable(target, name)
+            self._check_attachable(put, target, name)
             return replace(disk, size=self._vhds.check(target, name))
-        self._check_new(target, name, f"{kind}.vhd.uri")
-        if given["createOption"] == "Empty":
+        empty = given["createOption"] == "Empty"
+        self._check_new(target, name, f"{kind}.vhd.uri", empty=empty)
+        if empty:
             if "diskSizeGB" not in given:
                 raise missing_parameter("dataDisk.diskSizeGB")
             return replace(disk, size=gib(given["diskSizeGB"]), make="empty")
         image = self._image(put, given, f"{kind}.image.uri", target, name)
         return replace(disk, size=self._vhds.check(image, name), make="copy", source=list(image))
 
-    def _target(self, put: Put, given: Json, parameter: str, used: set[str]) -> BlobRef:
+    def _target(self, put: Put, given: Json, parameter: str, used: set[str], name: str) -> BlobRef:
         """The blob that is or becomes the disk."""
         target = self._blob(put, given.get("vhd", {}).get("uri"), parameter)
         url = self._vhds.url(target)
         if not target.name.lower().endswith(".vhd"):
             raise invalid_parameter(f"Blob name in URL {url} must end with '.vhd' extension.", parameter)
+        if url.lower() in used:
+            raise invalid_parameter(f"A disk named '{name}' already uses the same VHD URL {url}.", parameter)
+        used.add(url.lower())
+        return target
+
+    def _check_attachable(self, put: Put, target: BlobRef, name: str) -> None:
         owner = next(iter(self._catalog.referrers(blob_key(target), "blob")), None)
         if owner and owner.source.key != put.id.key:
             raise AzureError(
                 409,
                 "DiskBlobAlreadyInUseByAnotherDisk",
-                f"Blob {url} is already in use by another disk belonging to VM '{owner.source.name}'. You "
-                "can examine the blob metadata for the disk reference information.",
+                f"Blob {self._vhds.url(target)} is already in use by another disk belonging to VM "
+                f"'{owner.source.name}'. You can examine the blob metadata for the disk reference "
+                "information.",
             )
-        if url.lower() in used:
-            raise invalid_parameter(f"The blob {url} is used twice.", parameter)
-        used.add(url.lower())
-        return target
-
-    def _check_attachable(self, target: BlobRef, name: str) -> None:
-        self._check_page_blob(target, "DiskBlobNotFound", "IncorrectDiskBlobType")
+        self._check_page_blob(target, name, "DiskBlobNotFound", "IncorrectDiskBlobType")
         if self._vhds.is_leased(target):
             raise AzureError(
                 409,
@@ -74,28 +78,30 @@ class BlobDisks:
                 f"{self._vhds.url(target)}. Blob is already in use.",
             )
 
-    def _check_new(self, target: BlobRef, name: str, parameter: str) -> None:
+    def _check_new(self, target: BlobRef, name: str, parameter: str, *, empty: bool) -> None:
         url = self._vhds.url(target)
         if "/" in target.name:
             raise invalid_parameter(
-                f"Slash in the blob name of URL {url} is not supported for target disks.", parameter
+                f"The blob name in URL {url} contains a slash. This is presently not supported for disks.",
+                parameter,
             )
         if self._vhds.exists(target):
+            wanted = "to create a new blank data disk" if empty else "as target for disk"
             raise AzureError(
                 409,
                 "TargetDiskBlobAlreadyExists",
-                f"Blob {url} already exists. Please provide a different blob URI as target for disk "
-                f"'{name}'.",
+                f"Blob {url} already exists. Please provide a different blob URI {wanted} '{name}'.",
             )
 
     def _image(self, put: Put, given: Json, parameter: str, target: BlobRef, name: str) -> BlobRef:
         image = self._blob(put, given.get("image", {}).get("uri"), parameter)
-        self._check_page_blob(image, "ImageBlobNotFound", "IncorrectImageBlobType")
+        self._check_page_blob(image, name, "ImageBlobNotFound", "IncorrectImageBlobType")
         if image.account != target.account:
-            raise invalid_parameter(
-                f"Source and destination storage accounts for disk {name} are different; both must be "
-                "the same.",
-                parameter,
+            raise AzureError(
+                409,
+                "ConflictingUserInput",
+                f"Source and destination storage accounts for disk {name} are different.",
+                target=parameter,
             )
         return image
 
@@ -105,18 +111,27 @@ class BlobDisks:
             raise missing_parameter(parameter)
         ref = self._vhds.find_url(uri)
         accounts = self._catalog.select(type=ACCOUNTS)
-        if ref is None or not any(a.name == ref.account and a.location == put.location for a in accounts):
+        if ref is None:
+            plain = uri.split("?")[0]
+            raise invalid_parameter(f"The URI {plain} does not look to be correct blob URI.", parameter)
+        if not any(a.name == ref.account and a.location == put.location for a in accounts):
             raise AzureError(
                 400,
-                "StorageAccountNotFound" if ref else "InvalidParameter",
-                f"The storage account of the URL {uri.split('?')[0]} could not be found in '{put.location}'.",
+                "StorageAccountNotFound",
+                f"Storage account {ref.account} not found. Ensure storage account is not deleted and belongs "
+                "to the same Azure location as the VM.",
                 target=parameter,
             )
         return ref
 
-    def _check_page_blob(self, ref: BlobRef, absent: str, wrong: str) -> None:
+    def _check_page_blob(self, ref: BlobRef, name: str, absent: str, wrong: str) -> None:
         url = self._vhds.url(ref)
         if not self._vhds.exists(ref):
-            raise AzureError(404, absent, f"Unable to find VHD blob with URI {url}.")
+            raise AzureError(404, absent, f"Unable to find VHD blob with URI {url} for disk '{name}'.")
         if not self._vhds.is_page_blob(ref):
-            raise AzureError(400, wrong, f"The blob {url} is not a page blob. Only page blobs can be VHDs.")
+            raise AzureError(
+                400,
+                wrong,
+                f"Disk blobs can only be of type page blob. Blob {url} for disk '{name}' is of type block "
+                "blob.",
+            )

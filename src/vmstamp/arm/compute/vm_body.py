@@ -88,6 +88,7 @@ SHAPE: Final = {
         },
         "diagnosticsProfile": {"bootDiagnostics": {"enabled": KEEP, "storageUri": KEEP}},
         "additionalCapabilities": {"hibernationEnabled": Only(False), "ultraSSDEnabled": Only(False)},
+        "availabilitySet": Link(),
         "priority": Only("Regular"),
         "securityProfile": {"encryptionAtHost": Only(False), "securityType": Only("Standard")},
         "extensionsTimeBudget": KEEP,

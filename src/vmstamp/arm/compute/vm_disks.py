@@ -102,7 +102,7 @@ class StorageProfiles:
         if option == "Attach":
             if reference:
                 raise invalid_parameter(
-                    "Parameter 'imageReference' is not allowed when createOption of the OS disk is Attach.",
+                    "Cannot attach an existing OS disk if the VM is created from a platform or user image.",
                     "imageReference",
                 )
             if "vhd" in os_disk:
@@ -112,7 +112,8 @@ class StorageProfiles:
         if "vhd" in os_disk:
             if reference:
                 raise not_allowed(
-                    "A blob based OS disk from a managed image is not supported.", target="imageReference"
+                    "VM created from Image cannot have blob based disks. All disks have to be managed disks.",
+                    target="imageReference",
                 )
             return _Source(1, False)
         if not reference:
@@ -232,9 +233,19 @@ class StorageProfiles:
         disk = self._catalog.find(id)
         if disk is None or disk.location != put.location or disk.provisioning_state == "Deleting":
             raise not_found(f"Disk {id.name} is not found.")
-        for user in self._catalog.referrers(disk.id, "disk"):
+        for user in self._catalog.referrers(disk.id, "disk", "detaching disk"):
+            if user.kind == "detaching disk":
+                raise AzureError(
+                    409,
+                    "AttachDiskWhileBeingDetached",
+                    f"Cannot attach data disk '{disk.name}' to VM '{put.id.name}' because the disk is "
+                    "currently being detached. Please wait until the disk is completely detached and then "
+                    "try again.",
+                )
             if user.source.key != put.id.key:
-                raise not_allowed(
+                raise AzureError(
+                    409,
+                    "ConflictingUserInput",
                     f"Disk '{disk.name}' cannot be attached as the disk is already owned by VM "
                     f"'{user.source}'.",
                     target="managedDisk.id",

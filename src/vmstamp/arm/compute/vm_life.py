@@ -19,29 +19,32 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.disk_access import active_access
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.snapshot_copies import family_of
+from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.compute.vm_view import power_state
-from vmstamp.arm.faults import not_allowed, unsupported
+from vmstamp.arm.faults import invalid_parameter, not_allowed, unsupported
 from vmstamp.arm.operations import Preempted
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Request, Resource, Work
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import parse_resource_id
 
-LOG_ACCESS: Final = 120 * 60  # seconds that a serial log's URL is good for
+LOG_ACCESS: Final = 120 * 60  # seconds that a serial log's URL is good for, unless others are asked for
+LONGEST_LOG_ACCESS: Final = 1440  # minutes (REST: Virtual Machines - Retrieve Boot Diagnostics Data)
 LARGEST_LOG: Final = 16 * 2**20  # bytes of a serial log that are handed out: its end
 
 
 class Life:
     """What can be done with virtual machines. Every method but the checks runs on an operation thread."""
 
-    def __init__(self, catalog: Catalog, vhds: Vhds, host: Host, plans: Plans) -> None:
+    def __init__(self, catalog: Catalog, vhds: Vhds, host: Host, plans: Plans, turns: Turns) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self.host = host
         self._plans = plans
+        self.turns = turns
 
     # -- made and changed
 
@@ -54,13 +57,18 @@ class Life:
         elif vm.state.get("resized") and power_state(vm, self.host) == "running":
             self.host.stop(_vm_id(vm), graceful=True)
             self.host.start(self._plans.plan(vm, provision=False))
-        return self._keep(vm, resized=False, again=False, dropped=[])
+        return self._keep(vm, resized=False, again=False, dropped=[], settled=self._catalog.now())
 
     def _begin(self, vm: Resource, work: Work) -> None:
-        """The first boot: with provisioning data if it takes them, until the agent reports."""
+        """The first boot, when it is this VM's turn."""
+        with self.turns.turn(_vm_id(vm), work.cancelled) as came:
+            if not came:
+                raise Preempted("the VM's creation was preempted")
+            self._provision(vm, work)
+
+    def _provision(self, vm: Resource, work: Work) -> None:
+        """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
-        if work.cancelled():
-            raise Preempted("the VM's creation was preempted")
         self._keep(vm, power="stopped", failure=None)
         with self._failures(vm):
             self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
@@ -89,7 +97,7 @@ class Life:
             yield
         except Exception as error:
             code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
-            self._keep(vm, failure={"code": code, "message": str(error)})
+            self._keep(vm, failure={"code": code, "message": str(error)}, settled=self._catalog.now())
             raise
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
@@ -246,15 +254,32 @@ class Life:
 
     # -- looked at
 
+    def check_boot_diagnostics(self, vm: Resource, request: Request) -> Json:
+        text = request.query.get("sasuriexpirationtimeinminutes", str(LOG_ACCESS // 60))
+        if not text.isdecimal() or not 1 <= int(text[:9]) <= LONGEST_LOG_ACCESS:
+            raise invalid_parameter(
+                f"The value '{text}' of parameter 'sasUriExpirationTimeInMinutes' is out of range. The value "
+                f"must be between '1' and '{LONGEST_LOG_ACCESS}', inclusive.",
+                "sasUriExpirationTimeInMinutes",
+            )
+        return {"seconds": int(text) * 60}
+
     def boot_diagnostics(self, vm: Resource, work: Work) -> Json:
-        """The serial console so far, as the URL of a blob that can be read for two hours."""
+        """The serial console so far and, while it runs, a picture of its screen, as URLs of blobs."""
+        seconds, id = work.input["seconds"], _vm_id(vm)
+        found = {"serialConsoleLogBlobUri": self._vhds.publish_log(vm.name, id, self._log(vm), seconds)}
+        if picture := self.host.screenshot(id):
+            found["consoleScreenshotBlobUri"] = self._vhds.publish_screenshot(vm.name, id, picture, seconds)
+        return found
+
+    def _log(self, vm: Resource) -> bytes:
+        """The end of the serial console's log."""
         path = self.host.serial_log(_vm_id(vm))
-        data = b""
-        if path.exists():
-            with path.open("rb") as log:
-                log.seek(max(0, path.stat().st_size - LARGEST_LOG))
-                data = log.read()
-        return {"serialConsoleLogBlobUri": self._vhds.publish_log(vm.name, _vm_id(vm), data, LOG_ACCESS)}
+        if not path.exists():
+            return b""
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - LARGEST_LOG))
+            return log.read()
 
 
 def _vm_id(vm: Resource) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from vmstamp.arm.compute.host import Host
+from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vm_plan import computer_name
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Resource
@@ -33,7 +34,7 @@ def power_state(vm: Resource, host: Host) -> str:
     return power
 
 
-def instance_view(vm: Resource, host: Host) -> Json:
+def instance_view(vm: Resource, host: Host, turns: Turns) -> Json:
     """The instance view as Azure's documents have it."""
     agent = host.agent(vm.properties["vmId"])
     view: Json = {
@@ -41,17 +42,23 @@ def instance_view(vm: Resource, host: Host) -> Json:
         "hyperVGeneration": f"V{vm.state['generation']}",
         "disks": [_disk(disk["name"], vm) for disk in vm.state["disks"]],
         "bootDiagnostics": {},
-        "statuses": statuses(vm, host),
+        "statuses": statuses(vm, host, turns),
     }
+    view |= vm.state.get("domains", {})
     view |= _guest(agent)
     if events := host.timeline(vm.properties["vmId"]):
         view["extensions"] = [timeline_extension(events)]
     return view
 
 
-def statuses(vm: Resource, host: Host) -> list[Json]:
+def statuses(vm: Resource, host: Host, turns: Turns) -> list[Json]:
     power = power_state(vm, host)
     found = [_provisioning(vm)]
+    if ahead := turns.ahead(vm.properties["vmId"]):
+        found[0]["message"] = (
+            f"Waits for its turn: {ahead} virtual machines are provisioned before it, {turns.limit} at a "
+            "time on this computer."
+        )
     if vm.state["generalized"]:
         found.append(_status("OSState/generalized", "VM generalized"))
     found.append(_status(f"PowerState/{power}", POWER[power]))
@@ -60,12 +67,13 @@ def statuses(vm: Resource, host: Host) -> list[Json]:
 
 def _provisioning(vm: Resource) -> Json:
     state, failure = vm.provisioning_state, vm.state.get("failure")
+    at = str(vm.state.get("settled", vm.created))
     if state == "Failed" and failure:
         code = f"ProvisioningState/failed/{failure['code']}"
-        return {**_status(code, "Provisioning failed", "Error"), "message": failure["message"]}
+        return {**_status(code, "Provisioning failed", "Error", at), "message": failure["message"]}
     level = "Error" if state == "Failed" else "Info"
     words = {"Succeeded": "Provisioning succeeded", "Failed": "Provisioning failed"}
-    return _status(f"ProvisioningState/{state.lower()}", words.get(state, state), level)
+    return _status(f"ProvisioningState/{state.lower()}", words.get(state, state), level, at)
 
 
 def _status(code: str, display: str, level: str = "Info", at: str = "") -> Json:

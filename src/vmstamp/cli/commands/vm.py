@@ -297,22 +297,48 @@ def generalize(
 
 
 @vm.command(
-    epilog=examples("vmstamp vm capture web web-image", "vmstamp vm capture web web-2 --storage-account mine")
+    epilog=examples(
+        "vmstamp vm capture web web-image",
+        "vmstamp vm capture web web-2 --storage-account mine",
+        "vmstamp vm capture web web-3 --classic",
+        "vmstamp vm capture web web-4 --classic --os-state Specialized",
+    )
 )
 @click.argument("name")
 @click.argument("image")
 @click.option("--storage-account", default="", help="Account for the VHDs; the VM's own by default.")
+@click.option("--classic", is_flag=True, help="As the classic model: a generalized VM is deleted at the end.")
+@click.option(
+    "--os-state",
+    type=click.Choice(["generalized", "specialized"], case_sensitive=False),
+    default="generalized",
+    show_default=True,
+    help="With --classic: what the VM's system is. A specialized VM may run, and stays.",
+)
 @group_option
 @json_option
-def capture(name: str, image: str, storage_account: str, group: str, console: Console) -> None:
+def capture(
+    name: str, image: str, storage_account: str, classic: bool, os_state: str, group: str, console: Console
+) -> None:
     """Make IMAGE of a generalized VM: its OS disk and every data disk.
 
     The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd.
     """
     from vmstamp.cli.capture import capture as work
 
+    if os_state != "generalized" and not classic:
+        raise click.UsageError("--os-state needs --classic: Azure's own images are generalized")
     with arm_client() as arm:
-        done = work(arm, group, name, image, console, account=storage_account)
+        done = work(
+            arm,
+            group,
+            name,
+            image,
+            console,
+            account=storage_account,
+            classic=classic,
+            os_state=os_state.capitalize(),
+        )
     console.result(done.to_json(), [one.url for one in done.disks])
 
 
