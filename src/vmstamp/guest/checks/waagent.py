@@ -267,7 +267,7 @@ CHECKS = (
         "waagent runs with the guest's Python",
         Severity.BEST,
         "waagent does not start, or cannot set a password",
-        "Azure/WALinuxAgent #3070, #3540",
+        "Azure/WALinuxAgent #3063, #3070, #3542",
         has_waagent,
         _python,
         "install a newer WALinuxAgent, or the Python that its first line names",
