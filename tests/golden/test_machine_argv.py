@@ -47,6 +47,8 @@ COMMON = [
     "-device virtio-rng-pci,rng=rng0",
     '-blockdev {"driver": "qcow2", "node-name": "os", "discard": "unmap", "file": '
     f'{{"driver": "file", "filename": "{DIRECTORY}/os.qcow2", "discard": "unmap"}}}}',
+    "-device virtio-scsi-pci,id=scsi0",
+    "-device scsi-hd,bus=scsi0.0,scsi-id=0,lun=0,drive=os,bootindex=1",
     "-device virtio-scsi-pci,id=scsi1",
     '-blockdev {"driver": "qcow2", "node-name": "data0", "discard": "unmap", "file": '
     f'{{"driver": "file", "filename": "{DIRECTORY}/data0.qcow2", "discard": "unmap"}}}}',
@@ -64,7 +66,6 @@ GENERATION_1 = [
     "-smbios type=1,manufacturer=Microsoft Corporation,product=Virtual Machine,"
     # Gen1's first three fields are swapped, as cloud-init expects.
     "version=Hyper-V BIOS v2.0,uuid=01521e7c-3412-5622-3333-444455556666",
-    "-device ide-hd,bus=ide.0,unit=0,drive=os,bootindex=1",
     "-device ide-cd,bus=ide.1,unit=0,id=dvd,drive=dvd-medium",
 ]
 GENERATION_2 = [
@@ -73,8 +74,6 @@ GENERATION_2 = [
     f"version=Hyper-V UEFI Release v4.1,uuid={VM_ID}",
     "-drive if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
     f"-drive if=pflash,format=raw,unit=1,file={DIRECTORY}/efivars.fd",
-    "-device virtio-scsi-pci,id=scsi0",
-    "-device scsi-hd,bus=scsi0.0,scsi-id=0,lun=0,drive=os,bootindex=1",
     "-device scsi-cd,bus=scsi0.0,scsi-id=1,lun=0,id=dvd,drive=dvd-medium",
 ]
 TCG = ["-accel tcg,thread=single,tb-size=512", "-cpu Nehalem,vendor=AuthenticAMD,tcg-cpuid=off", "-smp 1"]

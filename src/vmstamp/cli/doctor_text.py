@@ -11,9 +11,10 @@ import click
 
 from vmstamp.cli.render import shown
 from vmstamp.guest.doctor import Diagnosis, Mend, Plan, group_name
-from vmstamp.guest.edits import describe
+from vmstamp.guest.edits import Run, describe
 from vmstamp.guest.finding import Check, Finding, Severity, Status
 
+SLOW = ("dracut", "update-initramfs", "mkinitcpio")
 INDENT = 9  # columns before the text of a finding
 WIDEST = 100
 COLOURS = {"FAIL": "red", "WARNING": "yellow", "LEFT": "yellow", "MENDED": "cyan", "PASS": "green"}
@@ -176,6 +177,13 @@ def plan_lines(mends: Sequence[Mend], width: int) -> list[str]:
         expected = mend.expected.value if mend.expected else "known when it is done"
         lines.append(f"{'':{INDENT}}then: {expected}")
     return lines
+
+
+def patience_lines(plan: Plan, width: int) -> list[str]:
+    """That programs of the guest will run, and for how long; nothing when none does."""
+    if not any(isinstance(edit, Run) and edit.argv[0] in SLOW for edit in plan.edits):
+        return []
+    return textwrap.wrap("the guest's own program makes its initramfs anew: that takes some minutes", width)
 
 
 def planned_lines(plan: Plan, before: Diagnosis, expected: Diagnosis, width: int) -> list[str]:

@@ -60,7 +60,7 @@ class Run:
     """
 
     argv: tuple[str, ...]
-    timeout: float = 900.0  # seconds
+    timeout: float = 3600.0  # seconds; dracut took up to 660 for one kernel on a busy machine
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ The hardware is what the agents expect of Azure, as far as QEMU has it:
   begins with `Hyper-V` makes systemd say `microsoft`, without which Debian's walinuxagent never starts.
 - One optical drive and no default devices: the agent takes the first drive that it finds.
 - Data disks on a SCSI controller of their own at their LUN, never as `vd[b-z]`, which it would take for
-  the DVD. Gen1 has IDE as on Azure, Gen2 SCSI.
+  the DVD.
+- The drive of Gen1 is an IDE one, as on Azure. Its OS disk is not: Linux's ata_piix leaves the disks of what
+  SMBIOS calls Microsoft's Virtual Machine to hv_storvsc ("ATA device ignore set").
 - Under software emulation one virtual CPU: text patching in guest kernels races with QEMU's threads.
 """
 
@@ -134,16 +136,14 @@ def _consoles(spec: MachineSpec, monitor: int) -> Iterator[str]:
 
 
 def _controllers(spec: MachineSpec) -> Iterator[str]:
-    if spec.generation == 2:
-        yield from ("-device", "virtio-scsi-pci,id=scsi0")
+    yield from ("-device", "virtio-scsi-pci,id=scsi0")
     if spec.data_disks:
         yield from ("-device", "virtio-scsi-pci,id=scsi1")
 
 
 def _os_disk(spec: MachineSpec) -> Iterator[str]:
     yield from _blockdev(spec.os_disk, "os")
-    bus = "scsi-hd,bus=scsi0.0,scsi-id=0,lun=0" if spec.generation == 2 else "ide-hd,bus=ide.0,unit=0"
-    yield from ("-device", f"{bus},drive=os,bootindex=1")
+    yield from ("-device", "scsi-hd,bus=scsi0.0,scsi-id=0,lun=0,drive=os,bootindex=1")
 
 
 def _data_disks(spec: MachineSpec) -> Iterator[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import fastjsonschema
 import pytest
 
 from vmstamp.cli.doctor_reports import artifact_uri, junit_report, sarif_report, source_url
@@ -14,6 +16,7 @@ from vmstamp.cli.doctor_text import (
     check_document,
     diagnosis_lines,
     list_lines,
+    patience_lines,
     plan_lines,
     planned_lines,
     verdict_text,
@@ -29,6 +32,7 @@ from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warn
 from vmstamp.guest.system import OperatingSystem
 
 MIB = 1024 * 1024
+SCHEMA = Path(__file__).parents[2] / "data" / "sarif-2.1.0-rtm.5.json"
 
 
 def check(id: str, severity: Severity, verdict: Verdict, **more: Any) -> Check:
@@ -328,3 +332,28 @@ def test_a_plan_tells_what_is_expected_after_it(monkeypatch: pytest.MonkeyPatch)
     assert planned_lines(nothing, before, before, 80) == ["nothing of it can be mended offline"]
     sound = diagnosis(None, CHOSEN[4:])
     assert planned_lines(nothing, sound, sound, 80) == ["there is nothing to mend"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a directory/d.vhdx",
+        "/x/\u00fc.vhd",
+        "disk:data-1",
+        "https://account.blob.core.windows.net/vhds/web.vhd",
+    ],
+)
+def test_the_sarif_log_is_of_the_official_schema(source: str) -> None:
+    is_sarif = fastjsonschema.compile(json.loads(SCHEMA.read_text()))
+    is_sarif(sarif_report(source, diagnosis()))
+    log = sarif_report(source, diagnosis())
+    log["runs"][0]["results"][0]["kind"] = "no kind"
+    with pytest.raises(fastjsonschema.JsonSchemaException, match="kind"):
+        is_sarif(log)
+
+
+def test_who_waits_for_a_program_of_the_guest_is_told_so() -> None:
+    finding = diagnosis().findings[0]
+    for argv, told in ((("dracut", "--force"), True), (("update-grub",), False)):
+        made = Plan((Mend(finding, (Run(argv),)),), diagnosis().facts)
+        assert bool(patience_lines(made, 80)) is told

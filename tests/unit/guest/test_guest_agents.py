@@ -32,6 +32,7 @@ CHECKS = (*agent.CHECKS, *cloud_init.CHECKS, *waagent.CHECKS)
 CLOUD = "/etc/cloud/cloud.cfg.d"
 WAAGENT_CONF = "/etc/waagent.conf"
 VERSION = "/usr/lib/python3/dist-packages/azurelinuxagent/common/version.py"
+NEW_AGENT = "AGENT_VERSION = '2.12.0.2'\n"
 UNIT_LINK = "/etc/systemd/system/cloud-init.target.wants/cloud-init-local.service"
 GENERATOR = "/usr/lib/systemd/system-generators/cloud-init-generator"
 NO_CLOUD_INIT: Changes = {
@@ -146,12 +147,12 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
         ("debian", {f"{CLOUD}/99.cfg": "a: [b\n"}, {"ci-config-valid": "warning"}),
         (
             "debian",
-            {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": ""},
+            {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": "", VERSION: NEW_AGENT},
             {"ci-python-crypt": "warning"},
         ),
         (
             "waagent",
-            {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": ""},
+            {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": "", VERSION: NEW_AGENT},
             {"wa-python": "warning"},
         ),
         (
@@ -159,7 +160,7 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
             {
                 "/usr/bin/python3": "-> python3.12",
                 "/usr/bin/python3.12": "",
-                VERSION: "AGENT_VERSION = '2.2.60'\n",
+                VERSION: "AGENT_VERSION = '2.9.1.1'\n",
             },
             {"wa-python": "fail"},
         ),
@@ -181,8 +182,15 @@ def test_what_cannot_be_mended_offline_is_told(family: str, changes: Changes, fo
     assert mend(tree, found) == tree
 
 
+def test_setuptools_has_the_distutils_that_an_old_agent_needs() -> None:
+    new: Changes = {"/usr/bin/python3": "-> python3.12", "/usr/bin/python3.12": ""}
+    assert bad(memory_facts(changed("debian", new))) == {"wa-python": "fail"}
+    new["/usr/lib/python3/dist-packages/setuptools/__init__.py"] = ""
+    assert bad(memory_facts(changed("debian", new))) == {}
+
+
 def test_modules_that_hash_passwords_are_enough_for_a_new_python() -> None:
-    new: Changes = {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": ""}
+    new: Changes = {"/usr/bin/python3": "-> python3.13", "/usr/bin/python3.13": "", VERSION: NEW_AGENT}
     passlib = {"/usr/lib/python3/dist-packages/passlib/__init__.py": ""}
     assert bad(memory_facts({**changed("debian", new), **passlib})) == {}
     legacy = {"/usr/lib/python3/dist-packages/legacycrypt.py": ""}

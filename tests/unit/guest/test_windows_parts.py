@@ -12,7 +12,7 @@ import pytest
 from tests.unit.guest.hives import build_hive
 from tests.unit.guest.windows_guests import LOADER, WindowsGuests, bcd, element
 from vmstamp.errors import GuestError
-from vmstamp.guest.checks.windows.boot import driver_path
+from vmstamp.guest.checks.windows.drivers import driver_path
 from vmstamp.guest.checks.windows.network import parse_proxy
 from vmstamp.guest.files.ntfs import link_target
 from vmstamp.guest.files.probe import probe

@@ -223,14 +223,16 @@ def _look(
     if not fix:
         return found, None
     from vmstamp.cli import doctor_fix
-    from vmstamp.cli.doctor_text import plan_lines, width_of_terminal
+    from vmstamp.cli.doctor_text import patience_lines, plan_lines, width_of_terminal
 
     planned = doctor_fix.plan(found, named=named)
     if plan or not planned.plan.mends:
         return found, planned
     place = doctor_fix.choose_place(name, held, output, in_place=in_place)
     if not console.as_json:
-        click.echo("\n".join(plan_lines(planned.plan.mends, width_of_terminal())))
+        width = width_of_terminal()
+        lines = [*plan_lines(planned.plan.mends, width), *patience_lines(planned.plan, width)]
+        click.echo("\n".join(lines))
     from vmstamp.guest.workshop.rework import rework
 
     fixed = doctor_fix.carry_out(held, planned, place, console, rework)

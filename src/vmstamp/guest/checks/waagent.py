@@ -23,7 +23,7 @@ from vmstamp.guest.system import is_older
 
 DISABLE_AGENT = "/var/lib/waagent/disable_agent"
 OLDEST = "2.2.53.1"  # the oldest that LISA's verify_waagent_version takes
-OLDEST_WITHOUT_IMP = "2.9"  # Python 3.12 has no module imp. WALinuxAgent #2893
+OLDEST_ON_3_12 = "2.10"  # brings a copy of distutils, which Python 3.12 has not. WALinuxAgent #2919, #3063
 EXTENSION_PLACES = ("/var/lib/waagent", "/var/lib", "/var")  # programs of extensions run from there
 
 # cloud-init's own. Source: canonical/cloud-init config/cc_ssh.py GENERATE_KEY_NAMES
@@ -183,7 +183,8 @@ def _python(facts: Facts) -> Verdict:
     version = (int(found[1]), int(found[2])) if found else find_python(facts.guest)
     if version is None or not version >= (3, 12):
         return passed(f"waagent runs with {name}", path)
-    if waagent.version and is_older(waagent.version, OLDEST_WITHOUT_IMP):
+    needs_distutils = waagent.version and is_older(waagent.version, OLDEST_ON_3_12)
+    if needs_distutils and find_python_module(facts.guest, "setuptools") is None:  # which has one
         return failed(
             f"WALinuxAgent {waagent.version} does not run with Python {version[0]}.{version[1]}", path
         )
@@ -266,7 +267,7 @@ CHECKS = (
         "waagent runs with the guest's Python",
         Severity.BEST,
         "waagent does not start, or cannot set a password",
-        "Azure/WALinuxAgent #3070, #3540",
+        "Azure/WALinuxAgent #3063, #3070, #3542",
         has_waagent,
         _python,
         "install a newer WALinuxAgent, or the Python that its first line names",

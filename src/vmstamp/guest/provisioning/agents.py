@@ -73,7 +73,6 @@ class WaAgent:
     enabled: bool
     unit: str
     provisioning_agent: str
-    regenerates_host_keys: bool
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -142,7 +141,6 @@ def find_waagent(files: Files) -> WaAgent | None:
         enabled=bool(unit) and is_enabled(files, unit),
         unit=unit,
         provisioning_agent=_provisioning_agent(options),
-        regenerates_host_keys=options.get("Provisioning.RegenerateSshHostKeyPair", "n") == "y",
     )
 
 

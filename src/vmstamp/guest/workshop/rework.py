@@ -10,6 +10,7 @@ User Mode Linux boots while the copy is still made: its executor waits for our w
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -32,6 +33,7 @@ from vmstamp.guest.workshop.plan import make_plan
 from vmstamp.guest.workshop.uml import Uml
 
 PATIENCE = 600.0  # seconds that User Mode Linux may take, beside the time-outs of programs
+FULL = 1024 * 1024  # bytes: who has less is out of space
 
 Progress = Callable[[str, int], None]  # (stage: "copy", "edit" or "write"; bytes done, or edits)
 
@@ -187,10 +189,17 @@ def _edit_copy(
             copied = time.monotonic()
             uml.go()
             answer = uml.wait(patience)
+            if "error" in answer and _is_full(fd):  # to the guest it was a disk that fails
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             tell("edit", len(plan["edits"]))
     except OSError as error:
         raise write_error(output, error) from error
     return answer, {"copy": copied - start, "edit": time.monotonic() - copied}
+
+
+def _is_full(fd: int) -> bool:
+    status = os.fstatvfs(fd)
+    return status.f_bavail * status.f_frsize < FULL
 
 
 def _results(edits: Sequence[Edit], answer: dict[str, Any]) -> tuple[Result, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vmstamp.guest.checks.sources import MIGRATE
 from vmstamp.guest.checks.windows import sources
-from vmstamp.guest.checks.windows.boot import class_filters
+from vmstamp.guest.checks.windows.drivers import class_filters
 from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows

@@ -1,0 +1,232 @@
+"""Checks of Windows' boot configuration: what bootmgr starts, from where, and what it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from vmstamp.guest.checks.windows import sources
+from vmstamp.guest.checks.windows.settings import show
+from vmstamp.guest.edits import Edit, SetValue
+from vmstamp.guest.facts import Facts, has_windows
+from vmstamp.guest.files.fs import Content, Files
+from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
+from vmstamp.guest.windows.bcd import (
+    APPLICATION_DEVICE,
+    APPLICATION_PATH,
+    BOOT,
+    BOOT_MANAGER,
+    LOCATE,
+    OS_DEVICE,
+    PARTITION,
+    Device,
+    Store,
+    pack_device,
+)
+from vmstamp.guest.windows.hive import Hive
+
+GEN1_STORE, GEN2_STORE = "/Boot/BCD", "/EFI/Microsoft/Boot/BCD"
+
+
+@dataclass(frozen=True)
+class FoundStore:
+    """A BCD store: its path in the file system of `content`."""
+
+    store: Store
+    content: Content
+    path: str
+    generation: int
+
+
+def find_store(facts: Facts) -> FoundStore | None:
+    """The store that the firmware's boot manager reads. GuestError when its hive is damaged."""
+    boot, table = facts.boot, facts.survey.table
+    if table is not None and table.scheme == "gpt":
+        content, files, path, generation = boot.esp, boot.esp_files, GEN2_STORE, 2
+    else:
+        active = (c for c in facts.survey.contents if c.partition is not None and c.partition.active)
+        content = next(active, None)
+        files, path, generation = files_in(content), GEN1_STORE, 1
+    node = files.find(path) if files is not None else None
+    if content is None or node is None:
+        return None
+    return FoundStore(Store(Hive(node, path, f"{content.where}: BCD")), content, path, generation)
+
+
+def _bcd(facts: Facts) -> Verdict:
+    found = find_store(facts)
+    if found is None:
+        return failed(
+            f"neither {GEN2_STORE} (EFI system partition) nor {GEN1_STORE} (active partition) exists"
+        )
+    store, loader = found.store, found.store.default()
+    if not loader:
+        return failed(
+            "bootmgr has no default and no display order", store.place(BOOT_MANAGER, APPLICATION_DEVICE)
+        )
+    if store.hive.find(f"Objects\\{loader}") is None:
+        return failed(
+            f"bootmgr's default {show(loader)} does not exist", f"{found.content.where}: {found.path}"
+        )
+    for element in (APPLICATION_DEVICE, OS_DEVICE):
+        problem = _device_problem(facts, found, store.device(loader, element))
+        if problem:
+            name = "osdevice" if element == OS_DEVICE else "device"
+            return failed(f"{name} {problem}", store.place(loader, element))
+    path = store.text(loader, APPLICATION_PATH)
+    suffix = ".efi" if found.generation == 2 else ".exe"
+    where = store.place(loader, APPLICATION_PATH)
+    if not path.lower().endswith(suffix):
+        return failed(
+            f"the loader is {show(path) or 'not named'}, Gen{found.generation} needs winload{suffix}", where
+        )
+    if not facts.guest.is_file(path.replace("\\", "/")):
+        return failed(f"the loader {show(path)} is not in the Windows partition", where)
+    return passed(f"bootmgr starts {show(path)} from the Windows partition", where)
+
+
+def _device_problem(facts: Facts, found: FoundStore, device: Device | None) -> str:
+    """Why the element does not name the Windows partition; '' when it does."""
+    root = facts.survey.root
+    if device is None:
+        return "is missing"
+    if device.kind == BOOT:
+        return "" if found.content == root else "is the boot partition, Windows is on another"
+    if device.kind == LOCATE:
+        return ""
+    if device.kind != PARTITION:
+        return f"is {device.describe()}, no partition"
+    target = _resolve(facts, device)
+    if target is None:
+        return f"is {device.describe()}: not on this disk"
+    return "" if target == root else f"is {target.where}, Windows is on {root.where if root else 'none'}"
+
+
+def _resolve(facts: Facts, device: Device) -> Content | None:
+    disk = disk_identity(facts)
+    for content in facts.survey.contents:
+        part = content.partition
+        if part is None or device.disk != disk:
+            continue
+        if device.partition == (part.unique_guid if isinstance(disk, UUID) else part.start):
+            return content
+    return None
+
+
+def disk_identity(facts: Facts) -> UUID | int | None:
+    """The GPT's disk GUID, or the MBR's disk signature."""
+    table = facts.survey.table
+    if table is None or table.scheme is None:
+        return None
+    if table.scheme == "gpt":
+        return table.disk_guid
+    return int.from_bytes(facts.disk.read(440, 4), "little")
+
+
+def _fix_bcd(facts: Facts) -> Iterator[Edit]:
+    """Devices that name another partition; only in a store that lies in the Windows partition itself."""
+    found, root = find_store(facts), facts.survey.root
+    disk = disk_identity(facts)
+    if found is None or root is None or root.partition is None or found.content != root or disk is None:
+        return
+    store, loader = found.store, found.store.default()
+    partition = root.partition.unique_guid if isinstance(disk, UUID) else root.partition.start
+    if not loader or partition is None or store.hive.find(f"Objects\\{loader}") is None:
+        return
+    for element in (APPLICATION_DEVICE, OS_DEVICE):
+        if _device_problem(facts, found, store.device(loader, element)):
+            data = pack_device(disk, partition)
+            yield SetValue(found.path, store.key(loader, element), "Element", "REG_BINARY", data)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An element of the loader (or of bootmgr), the values it may have, and its default or None."""
+
+    name: str
+    element: int
+    good: tuple[int, ...]
+    absent: int | None = None
+    manager: bool = False
+
+
+# Spec: BcdLibraryElementTypes, BcdOSLoaderElementTypes, BcdBootMgrElementTypes; the values: sources.PREPARE
+OPTIONS = (
+    Option("nointegritychecks", 0x16000048, (0,), 0),
+    Option("testsigning", 0x16000049, (0,), 0),
+    Option("recoveryenabled", 0x16000009, (0,), 1),
+    Option("bootstatuspolicy", 0x250000E0, (1,), 0),
+    Option("ems", 0x260000B0, (1,), 0),
+    Option("bootems", 0x16000020, (1,), 0, manager=True),
+    Option("displaybootmenu", 0x26000020, (1,), 0, manager=True),
+    Option("timeout", 0x25000004, tuple(range(3, 31)), manager=True),
+    Option("emsport", 0x15000022, (1,)),
+    Option("emsbaudrate", 0x15000023, (115_200,)),
+)
+
+
+def _wrong_options(facts: Facts, found: FoundStore) -> Iterator[tuple[Option, str, int | None]]:
+    loader = found.store.default()
+    for option in OPTIONS:
+        identifier = BOOT_MANAGER if option.manager else loader
+        value = found.store.number(identifier, option.element) if identifier else None
+        value = option.absent if value is None else value
+        if value not in option.good:
+            yield option, identifier, value
+
+
+def _bcd_options(facts: Facts) -> Verdict:
+    found = find_store(facts)
+    if found is None:
+        return not_applicable("no BCD store")
+    wrong = list(_wrong_options(facts, found))
+    if not wrong:
+        return passed("the boot goes on without a question, and shows itself on COM1")
+    text = ", ".join(
+        f"{option.name} is {'not set' if value is None else value}" for option, _, value in wrong
+    )
+    return warned(text, found.store.place(wrong[0][1], wrong[0][0].element))
+
+
+def _fix_bcd_options(facts: Facts) -> Iterator[Edit]:
+    found = find_store(facts)
+    if found is None or found.content != facts.survey.root:
+        return
+    for option, identifier, _ in _wrong_options(facts, found):
+        if identifier:
+            value = 5 if option.name == "timeout" else option.good[0]
+            data = value.to_bytes(1 if option.element >> 24 & 0xF == 6 else 8, "little")
+            key = found.store.key(identifier, option.element)
+            yield SetValue(found.path, key, "Element", "REG_BINARY", data)
+
+
+def files_in(content: Content | None) -> Files | None:
+    return Files({"/": content.volume}) if content is not None and content.volume is not None else None
+
+
+CHECKS = (
+    Check(
+        "win-bcd",
+        "the boot configuration names this Windows",
+        Severity.BOOT,
+        "bootmgr shows error 0xc000000e or 0xc0000225 and stops",
+        sources.PREPARE,
+        has_windows,
+        _bcd,
+        'run `bcdedit /set "{default}" device partition=C:` and the same with osdevice, or bcdboot',
+        fix=_fix_bcd,
+    ),
+    Check(
+        "win-bcd-options",
+        "the boot asks nobody and shows itself on the serial console",
+        Severity.BEST,
+        "after a failed boot Windows waits in its recovery menu, where nobody is; without EMS the serial "
+        "console is empty",
+        sources.PREPARE,
+        has_windows,
+        _bcd_options,
+        "run the bcdedit commands of the document",
+        fix=_fix_bcd_options,
+    ),
+)

@@ -1,0 +1,275 @@
+"""Checks of the drivers that Windows starts with: Hyper-V's, the filters in their way, NVMe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from vmstamp.errors import GuestError
+from vmstamp.guest.checks.windows import sources
+from vmstamp.guest.checks.windows.settings import (
+    Setting,
+    edits_of,
+    judge_settings,
+    service,
+    settings_check,
+    show,
+    windows_of,
+)
+from vmstamp.guest.edits import DeleteValue, Edit, SetValue
+from vmstamp.guest.facts import Facts, has_windows
+from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, passed, warned
+from vmstamp.guest.windows.system import SYSTEM_HIVE, Windows, pe_machine
+
+SERVICES = r"CurrentControlSet\Services"
+CLASSES = r"CurrentControlSet\Control\Class"
+NT_6_2, NT_6_3 = 9200, 9600  # Windows Server 2012 and 2012 R2
+
+# Service: the Start values that boot, and whether every Windows must have it. Spec: sources.REPAIR
+DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
+    "acpi": ((0,), True),
+    "pci": ((0,), True),
+    "vdrvroot": ((0, 1, 3), True),
+    "vmbus": ((0,), True),
+    "storvsc": ((0,), True),
+    "disk": ((0,), True),
+    "partmgr": ((0, 1), True),
+    "volmgr": ((0,), True),
+    "mountmgr": ((0,), True),
+    "volsnap": ((0, 1, 3), True),
+}
+IDE_DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
+    "intelide": ((0,), False),
+    "pciide": ((0,), False),
+    "atapi": ((0,), False),
+    "storahci": ((0,), False),
+}
+OTHER_DRIVERS = ("netvsc", "storflt")
+LIBRARY = "storport"  # storvsc is linked with it; it need not be a service
+OVERRIDDEN = ("vmbus", "storvsc")  # must start whatever StartOverride says
+STORAGE_CLASSES = {
+    "DiskDrive": "{4d36e967-e325-11ce-bfc1-08002be10318}",
+    "HDC": "{4d36e96a-e325-11ce-bfc1-08002be10318}",
+    "SCSIAdapter": "{4d36e97b-e325-11ce-bfc1-08002be10318}",
+    "System": "{4d36e97d-e325-11ce-bfc1-08002be10318}",
+    "Volume": "{71a27cdd-812a-11d0-bec7-08002be2092f}",
+}
+# What older Hyper-V called its ACPI devices, and what newer hosts call them.
+ACPI_DEVICES = {"VMBus": "MSFT1000", "Hyper_V_Gen_Counter_V1": "MSFT1002"}
+
+
+def _driver_settings(facts: Facts) -> Iterator[Setting]:
+    windows = windows_of(facts)
+    table = facts.survey.table
+    gen1 = table is None or table.scheme != "gpt"
+    for name, (starts, required) in {**DRIVERS, **(IDE_DRIVERS if gen1 else {})}.items():
+        present = windows.has_key("SYSTEM", f"{SERVICES}\\{name}")
+        if present or required:
+            yield service(name, *starts, absent=not required, fails=True)
+    for name in OVERRIDDEN:
+        key = windows.hive("SYSTEM").find(windows.key_path("SYSTEM", f"{SERVICES}\\{name}\\StartOverride"))
+        for value in key.values() if key is not None else ():
+            path = f"{SERVICES}\\{name}\\StartOverride"
+            yield Setting("SYSTEM", path, value.name, (0,), fails=True)
+
+
+def _boot_services(facts: Facts) -> Verdict:
+    settings = list(_driver_settings(facts))
+    return judge_settings(windows_of(facts), settings, f"{len(settings)} drivers start with the kernel")
+
+
+def _fix_boot_services(facts: Facts) -> Iterator[Edit]:
+    """Start values; a service whose key is missing needs more than that."""
+    windows = windows_of(facts)
+    for setting in _driver_settings(facts):
+        if setting.problem(windows) and windows.has_key("SYSTEM", setting.key):
+            yield setting.edit(windows)
+
+
+def driver_path(windows: Windows, name: str) -> str:
+    """The file of a driver's service, by its ImagePath or its name."""
+    image = windows.text("SYSTEM", f"{SERVICES}\\{name}", "ImagePath").split("\0")[0]
+    path = image.replace("\\", "/").strip('" ')
+    path = re.sub(r"^(/\?\?/)?[A-Za-z]:/", "/", path)
+    path = re.sub(r"^(/SystemRoot|%SystemRoot%|%windir%)/", "/Windows/", path, flags=re.IGNORECASE)
+    if not path:
+        return f"/Windows/System32/drivers/{name}.sys"
+    return path if path.startswith("/") else f"/Windows/{path}"
+
+
+def _driver_files(facts: Facts) -> Verdict:
+    windows = windows_of(facts)
+    names = [n for n in (*DRIVERS, *OTHER_DRIVERS) if windows.has_key("SYSTEM", f"{SERVICES}\\{n}")]
+    names += [LIBRARY] if LIBRARY not in names else []
+    for name in names:
+        path = driver_path(windows, name)
+        if not windows.files.is_file(path):
+            return failed(f"the driver of {name} is missing", path)
+        machine = pe_machine(windows.files, path)
+        if machine is None:
+            return failed(f"the driver of {name} is no program", path)
+        if windows.architecture is not None and machine != windows.architecture:
+            return failed(f"the driver of {name} is for {machine}, Windows for {windows.architecture}", path)
+    return passed(f"{len(names)} drivers are there, for {windows.architecture}", "/Windows/System32/drivers")
+
+
+def filter_problem(windows: Windows, name: str) -> str:
+    """Why a filter driver cannot be started; '' when it can."""
+    key = f"{SERVICES}\\{name}"
+    if not windows.has_key("SYSTEM", key):
+        return "is no service"
+    if windows.number("SYSTEM", key, "Start") == 4:
+        return "is disabled"
+    path = driver_path(windows, name)
+    node = windows.files.find(path)
+    if node is None or not node.size:
+        return "has no driver file"
+    return ""
+
+
+def class_filters(windows: Windows) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+    """Class, key, value and its filters, of the classes in the way of the disk."""
+    for name, guid in STORAGE_CLASSES.items():
+        for value in ("UpperFilters", "LowerFilters"):
+            filters = windows.texts("SYSTEM", f"{CLASSES}\\{guid}", value)
+            if filters:
+                yield name, f"{CLASSES}\\{guid}", value, filters
+
+
+def _class_filters(facts: Facts) -> Verdict:
+    windows = windows_of(facts)
+    count = 0
+    for name, key, value, filters in class_filters(windows):
+        for one in filters:
+            problem = filter_problem(windows, one)
+            if problem:
+                place = windows.place("SYSTEM", key, value)
+                return failed(f"the filter {show(one)} of class {name} {problem}", place)
+            count += 1
+    return passed(f"{count} filters of storage classes, each with its driver")
+
+
+def _fix_class_filters(facts: Facts) -> Iterator[Edit]:
+    windows = windows_of(facts)
+    for _, key, value, filters in class_filters(windows):
+        kept = tuple(one for one in filters if not filter_problem(windows, one))
+        if kept == filters:
+            continue
+        path = windows.key_path("SYSTEM", key)
+        if kept:
+            yield SetValue(SYSTEM_HIVE, path, value, "REG_MULTI_SZ", kept)
+        else:
+            yield DeleteValue(SYSTEM_HIVE, path, value)
+
+
+def _acpi(facts: Facts) -> Verdict:
+    windows = windows_of(facts)
+    for old, new in ACPI_DEVICES.items():
+        key = rf"CurrentControlSet\Enum\ACPI\{old}"
+        other = rf"CurrentControlSet\Enum\ACPI\{new}"
+        if windows.has_key("SYSTEM", key) and not windows.has_key("SYSTEM", other):
+            return failed(f"{old} is known, {new} of newer hosts is not", windows.place("SYSTEM", key))
+    return passed("the ACPI devices of newer hosts are known")
+
+
+def is_2012(facts: Facts) -> bool:
+    try:
+        return facts.windows is not None and facts.windows.build in (NT_6_2, NT_6_3)
+    except GuestError:
+        return False
+
+
+def _nvme(facts: Facts) -> Verdict:
+    windows = windows_of(facts)
+    key = f"{SERVICES}\\stornvme"
+    if 0 < windows.build < 10_240:
+        return warned(f"build {windows.build} is not among those that Azure supports on NVMe")
+    if windows.number("SYSTEM", key, "Start") != 0:
+        return failed("stornvme does not start with the kernel", windows.place("SYSTEM", key, "Start"))
+    places = (f"{key}\\Parameters", f"{key}\\Parameters\\Device")
+    timeouts = [t for place in places if (t := windows.number("SYSTEM", place, "IoTimeoutValue")) is not None]
+    if not timeouts or min(timeouts) < 240:
+        found = f"IoTimeoutValue is {min(timeouts)}" if timeouts else "IoTimeoutValue is not set"
+        return warned(f"{found}, Azure's is 240 s", windows.place("SYSTEM", places[0], "IoTimeoutValue"))
+    return passed("stornvme starts with the kernel and waits 240 s", windows.place("SYSTEM", key))
+
+
+def _fix_nvme(facts: Facts) -> Iterator[Edit]:
+    windows = windows_of(facts)
+    key = f"{SERVICES}\\stornvme"
+    if windows.build < 10_240 or not windows.has_key("SYSTEM", key):
+        return
+    yield from edits_of(windows, (service("stornvme", 0, absent=False),))
+    if _nvme(facts).status is not Status.PASS:
+        timeout = Setting("SYSTEM", f"{key}\\Parameters", "IoTimeoutValue", (240,), absent=False)
+        yield from edits_of(windows, (timeout,))
+
+
+CHECKS = (
+    Check(
+        "win-boot-services",
+        "the drivers of Hyper-V's disks start with the kernel",
+        Severity.BOOT,
+        "stop error 0x7B, INACCESSIBLE_BOOT_DEVICE",
+        sources.REPAIR,
+        has_windows,
+        _boot_services,
+        "set each Start value to 0 in the registry",
+        fix=_fix_boot_services,
+    ),
+    Check(
+        "win-driver-files",
+        "the drivers of Hyper-V's disks are there",
+        Severity.BOOT,
+        "stop error 0x7B, or a boot loader that refuses a driver of another architecture",
+        sources.REPAIR,
+        has_windows,
+        _driver_files,
+        "run `dism /Image:C:\\ /Cleanup-Image /RestoreHealth`, or copy the file from the same build",
+    ),
+    Check(
+        "win-class-filters",
+        "every filter of the storage classes can be loaded",
+        Severity.BOOT,
+        "a filter of a backup, antivirus or hypervisor tool that was removed stops the disk: error 0x7B",
+        sources.REPAIR,
+        has_windows,
+        _class_filters,
+        "take the filter out of UpperFilters or LowerFilters",
+        fix=_fix_class_filters,
+    ),
+    Check(
+        "win-acpi-enum-2012",
+        "Windows 2012 knows the ACPI devices of newer hosts",
+        Severity.BOOT,
+        "stop error 0x7B: newer Hyper-V hosts name the VMBus MSFT1000",
+        sources.REPAIR,
+        is_2012,
+        _acpi,
+        r"copy the key: `reg copy HKLM\SYSTEM\ControlSet001\Enum\ACPI\VMBus ...\MSFT1000 /s`, and "
+        r"Hyper_V_Gen_Counter_V1 to MSFT1002",
+        generations=(1,),
+    ),
+    Check(
+        "win-nvme",
+        "the disk is found on sizes with NVMe",
+        Severity.BEST,
+        "on VM sizes with NVMe disks Windows stops with 0x7B, or gives up on a disk that Azure still repairs",
+        sources.NVME,
+        has_windows,
+        _nvme,
+        "set stornvme's Start to 0 and its Parameters\\IoTimeoutValue to 240",
+        generations=(2,),
+        fix=_fix_nvme,
+    ),
+    settings_check(
+        "win-san-policy",
+        "new disks come online",
+        Severity.BEST,
+        "data disks stay offline in every new VM until somebody brings them online",
+        sources.PREPARE,
+        (Setting("SYSTEM", rf"{SERVICES}\partmgr\Parameters", "SanPolicy", (1, 2)),),
+        "the SAN policy brings new disks online",
+        "run `diskpart` and `san policy=onlineall`",
+    ),
+)
