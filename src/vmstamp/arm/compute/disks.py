@@ -8,7 +8,7 @@ that a deallocated VM holds first folds what the VM wrote into the VHD.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -26,7 +26,7 @@ from vmstamp.arm.faults import (
 )
 from vmstamp.arm.links import linked_id
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 
@@ -110,6 +110,7 @@ class Disks:
             apply=self.apply,
             remove=self.remove,
             view=self.view,
+            references=references,
             check_delete=self.check_delete,
             patch="all",
             delete_rank=3,
@@ -343,8 +344,10 @@ class Disks:
         until = timestamp(self._now() + timedelta(seconds=seconds))
         policy = resource.state.get("policy") or str(uuid.uuid4())
         with self._catalog.db.write():
+            fresh = self._catalog.find(resource.id)
+            if fresh is None:
+                raise not_found(f"Disk {resource.name} is not found.")
             url = self._vhds.open_access(ref, write, seconds, policy)
-            fresh = self._catalog.find(resource.id) or resource
             self._catalog.save(fresh.with_state(**{"access until": until, "policy": policy}))
         return {"accessSAS": url}
 
@@ -358,10 +361,18 @@ class Disks:
                 changes |= {"size": self._vhds.check(ref, resource.name), "upload": "done"}
         finally:
             with self._catalog.db.write():
-                fresh = self._catalog.find(resource.id) or resource
+                fresh = self._catalog.find(resource.id)
+                if fresh is None:
+                    raise not_found(f"Disk {resource.name} is not found.")
                 size: int = changes["size"] if uploaded and "size" in changes else fresh.state["size"]
                 fixed = {"diskSizeBytes": size, "diskSizeGB": max(1, -(-size // GIB))}
                 self._catalog.save(fresh.with_state(**changes).with_properties(**fixed))
+
+
+def references(disk: Resource) -> Iterator[Reference]:
+    """The disk that it is a copy of, while it is being made."""
+    if "copy of" in disk.state and disk.provisioning_state not in ("Succeeded", "Failed"):
+        yield Reference("copy source", disk.state["copy of"], str(disk.id))
 
 
 def _sku(given: Json) -> Json:

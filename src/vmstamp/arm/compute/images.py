@@ -238,8 +238,14 @@ class Images:
 def references(image: Resource) -> Iterator[Reference]:
     """What must stay while the image is being made."""
     properties: Any = image.properties
-    if (vm := properties.get("sourceVirtualMachine")) and image.provisioning_state == "Creating":
+    if image.provisioning_state != "Creating":
+        return
+    if vm := properties.get("sourceVirtualMachine"):
         yield Reference("image source", vm["id"], str(image.id))
+    profile = properties["storageProfile"]
+    for disk in (profile["osDisk"], *profile.get("dataDisks", [])):
+        if "managedDisk" in disk:
+            yield Reference("image source", disk["managedDisk"]["id"], str(image.id))
 
 
 def _update(existing: Resource, body: Json, properties: Json) -> Change:

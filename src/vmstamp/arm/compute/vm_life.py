@@ -91,9 +91,11 @@ class Life:
             raise
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
-        """Store some of the VM's state, at once."""
+        """Store some of the VM's state, at once; a VM that is gone stays gone."""
         with self._catalog.db.write():
-            fresh = self._catalog.find(vm.id) or vm
+            fresh = self._catalog.find(vm.id)
+            if fresh is None:
+                return vm.with_state(**state)
             return self._catalog.save(fresh.with_state(**state), touch=False)
 
     def _make_disks(self, vm: Resource) -> None:
@@ -152,7 +154,8 @@ class Life:
         for disk in disks:
             if self._vhds.exists(disk.ref):
                 self._vhds.store.release_lease(disk.ref, disk.unique)
-            if disk.delete and disk.managed:
+            never_made = disk.make != "attach" and not self._vhds.exists(disk.ref)
+            if disk.managed and (disk.delete or never_made):
                 self._vhds.delete(disk.ref)
                 self._catalog.delete(parse_resource_id(disk.managed))
         self._vhds.delete_log(_vm_id(vm))
