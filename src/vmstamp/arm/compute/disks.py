@@ -129,6 +129,8 @@ class Disks:
         if put.existing:
             return self._update(put, put.existing, body, properties)
         creation = properties.get("creationData")
+        if creation and "sourceUri" in creation:
+            creation["sourceUri"] = creation["sourceUri"].split("?", 1)[0]  # a SAS is not kept
         if not creation or "createOption" not in creation:
             raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
         unique = str(uuid.uuid4())

@@ -151,6 +151,8 @@ class Images:
         _check_luns(data)
         plan, shown = {}, []
         for given in (os_disk, *data):
+            if "blobUri" in given:
+                given["blobUri"] = given["blobUri"].split("?", 1)[0]  # a SAS is not kept
             source, size = self._source(put, given)
             plan["os" if given is os_disk else str(given["lun"])] = {**_planned([], size), **source}
             shown.append({**_shown(given, given.get("lun"), size), **given, "diskSizeGB": -(-size // GIB)})

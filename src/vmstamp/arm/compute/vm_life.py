@@ -65,7 +65,14 @@ class Life:
         self._keep(vm, power="running")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
-        self._keep(vm, provisioned=True, secrets={})
+        self._keep(vm, provisioned=True)
+        self._forget(vm)
+
+    def _forget(self, vm: Resource) -> None:
+        """Erase the secrets: their last byte is gone when this returns."""
+        if vm.state.get("secrets"):
+            self._keep(vm, secrets={})
+            self._catalog.db.scrub()
 
     def _wait_ready(self, vm: Resource, work: Work) -> None:
         outcome = self.host.wait_ready(_vm_id(vm), work.cancelled)
@@ -160,6 +167,7 @@ class Life:
                 self._catalog.delete(parse_resource_id(disk.managed))
         self._vhds.delete_log(_vm_id(vm))
         self._remove_interfaces(vm)
+        self._forget(vm)
 
     def _remove_interfaces(self, vm: Resource) -> None:
         for link in vm.properties["networkProfile"]["networkInterfaces"]:
