@@ -1,4 +1,4 @@
-"""What is given in confidence is in no reply, in no log and, once it has served, in no byte of the database."""
+"""What is given in confidence is in no reply, no log and, once it has served, in no byte of the database."""
 
 from __future__ import annotations
 
