@@ -62,6 +62,9 @@ requirements: setup
 	$(BIN)/pip-compile -q --allow-unsafe --generate-hashes --strip-extras \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	    --output-file tools/peers/azure-cli.txt tools/peers/azure-cli.in
+	$(BIN)/pip-compile -q --allow-unsafe --generate-hashes --strip-extras \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file tools/peers/azure-sdk-2023.txt tools/peers/azure-sdk-2023.in
 	cd tools/peers && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved=true \
 	    --no-audit --no-fund
 

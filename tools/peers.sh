@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs into .peers the foreign programs that tests and bench ask: azcopy, azurite and az, in exact versions.
+# Installs into .peers the foreign programs that tests and bench ask: azcopy, azurite, az and older Azure SDKs, in exact
+# versions.
 # From npm's and PyPI's registries as they are configured; does nothing when all is in place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,6 +33,13 @@ install_azure_cli() {
     ln -sf ../azure-cli/bin/az $peers/bin/az
 }
 
+install_older_sdks() {
+    echo "peers: the Azure SDKs of 2023 from tools/peers/azure-sdk-2023.txt"
+    [ -x $peers/azure-sdk-2023/bin/python ] || python3 -m venv $peers/azure-sdk-2023
+    $peers/azure-sdk-2023/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+        -r tools/peers/azure-sdk-2023.txt
+}
+
 fingerprint() {
     { cat tools/peers.sh tools/peers/*; pwd; readlink -f "$(command -v python3)"; } | sha256sum
 }
@@ -44,5 +52,6 @@ mapfile -t missing < <(wanted_packages | missing_packages)
     mkdir -p $peers/bin
     install_node_peers
     install_azure_cli
+    install_older_sdks
     fingerprint > $mark
 }

@@ -61,6 +61,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is deleted or replaced is overwritten
             self._local.connection = connection
         return connection
 
@@ -112,6 +113,11 @@ class Database:
                 ended, self._ended = self._ended, []
                 for function in ended:
                     function()
+
+    def scrub(self) -> None:
+        """Have what was deleted or replaced gone from the log too, where older copies of it stand."""
+        with self._writer:
+            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def flush(self) -> None:
         """Have every committed transaction on the disk before this returns; they are in the log first."""

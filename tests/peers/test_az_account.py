@@ -2,55 +2,8 @@
 
 import json
 import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.peers.programs import PROGRAMS, find_peer
-from vmstamp.run import Completed, run
-
-TIMEOUT = 120.0  # seconds of one run
-
-
-@dataclass(frozen=True)
-class Shell:
-    """A POSIX shell with vmstamp and the peers on its PATH, and a stamp's home of the test's own."""
-
-    directory: Path
-
-    def run(self, script: str, *, status: int = 0) -> Completed:
-        environment = {
-            "HOME": str(self.directory),
-            "VMSTAMP_HOME": str(self.directory / "home"),
-            "VMSTAMP_ARM_PORT": "0",
-            "VMSTAMP_BLOB_PORT": "0",
-            "VMSTAMP_WAY_OUT": "0",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
-            "AZURE_CONFIG_DIR": str(self.directory / "mine"),
-        }
-        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment)
-        said = f"{done.text}\n{done.stderr.decode(errors='replace')}"
-        assert done.status == status, said
-        return done
-
-    def az(self, words: str) -> Any:
-        text = self.run(f"vmstamp az -- {words} -o json").text
-        return json.loads(text) if text.strip() else None
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    find_peer("az")
-    shell = Shell(tmp_path_factory.mktemp("shell"))
-    shell.run("vmstamp up")
-    try:
-        yield shell
-    finally:
-        shell.run("vmstamp down")
+from tests.peers.shell import Shell
 
 
 def test_an_account_lives_its_life_by_az(shell: Shell) -> None:

@@ -1,17 +1,10 @@
 """`az deployment` on a running stamp: templates with comments, parameters, validate, what-if, operations."""
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.peers.programs import PROGRAMS, find_peer
-from vmstamp.run import Completed, run
+from tests.peers.shell import Shell
 
 TIMEOUT = 180.0  # seconds of one run
 
@@ -60,38 +53,9 @@ TEMPLATE = """\
 """
 
 
-@dataclass(frozen=True)
-class Shell:
-    """az turned to a stamp whose home is the test's own."""
-
-    directory: Path
-
-    def run(self, script: str, *, status: int = 0) -> Completed:
-        environment = {
-            "HOME": str(self.directory),
-            "VMSTAMP_HOME": str(self.directory / "home"),
-            "VMSTAMP_ARM_PORT": "0",
-            "VMSTAMP_BLOB_PORT": "0",
-            "VMSTAMP_WAY_OUT": "0",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
-        }
-        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment, cwd=self.directory)
-        assert done.status == status, f"{done.text}\n{done.stderr.decode(errors='replace')}"
-        return done
-
-    def az(self, words: str) -> Any:
-        text = self.run(f"vmstamp az -- {words} -o json").text
-        return json.loads(text) if text.strip() else None
-
-    def refused(self, words: str) -> str:
-        done = self.run(f"vmstamp az -- {words}", status=1)
-        return done.stderr.decode(errors="replace")
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    find_peer("az")
-    shell = Shell(tmp_path_factory.mktemp("shell"))
+@pytest.fixture(scope="module", autouse=True)
+def files(shell: Shell) -> None:
+    """The template and its parameters, beside the shell."""
     (shell.directory / "main.json").write_text(TEMPLATE)
     parameters = {
         "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentParameters.json#",
@@ -99,11 +63,6 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         "parameters": {"count": {"value": 2}},
     }
     (shell.directory / "parameters.json").write_text(json.dumps(parameters))
-    shell.run("vmstamp up")
-    try:
-        yield shell
-    finally:
-        shell.run("vmstamp down")
 
 
 def test_a_deployment_lives_its_life_by_az(shell: Shell) -> None:
@@ -177,6 +136,11 @@ def test_a_deployment_to_the_subscription_makes_groups(shell: Shell) -> None:
     assert made["properties"]["outputs"]["id"]["value"].endswith("/resourceGroups/made")
     assert shell.az("group show -n made")["location"] == "northeurope"
     assert [one["name"] for one in shell.az("deployment sub list")] == ["two"]
+    assert shell.az("deployment sub show -n two")["properties"]["provisioningState"] == "Succeeded"
+    what_if = "deployment sub what-if -l northeurope -f subscription.json --no-pretty-print"
+    assert [one["changeType"] for one in shell.az(what_if)["changes"]] == ["NoChange"]
+    shell.az("deployment sub delete -n two")
+    assert shell.az("deployment sub list") == []
 
 
 def test_what_vm_create_would_deploy_is_valid(shell: Shell) -> None:

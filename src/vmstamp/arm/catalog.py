@@ -19,6 +19,9 @@ from vmstamp.resource_id import ResourceId, parse_resource_id
 
 Clock = Callable[[], datetime]
 
+# References over which the bytes of disks are shared: what works on one end keeps the other from changing.
+COUPLING = ("disk", "image source", "copy source")
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -120,6 +123,22 @@ class Catalog:
         with self.db.write() as connection:
             connection.execute("DELETE FROM reference WHERE source = ?", (id.key,))
             connection.execute("DELETE FROM resource WHERE id = ?", (id.key,))
+
+    def coupled(self, id: ResourceId) -> list[str]:
+        """Keys of the resources whose bytes are this one's too: those it uses, and others that use them."""
+        kinds = ", ".join("?" * len(COUPLING))
+        query = (
+            f"SELECT target FROM reference WHERE source = ? AND kind IN ({kinds}) UNION "
+            "SELECT other.source FROM reference AS own JOIN reference AS other ON other.target = own.target "
+            f"WHERE own.source = ? AND own.kind IN ({kinds}) AND other.kind IN ({kinds})"
+        )
+        with self.db.read() as connection:
+            rows = connection.execute(query, (id.key, *COUPLING, id.key, *COUPLING, *COUPLING)).fetchall()
+        return [row[0] for row in rows if row[0] != id.key]
+
+    def coupled_to(self, id: ResourceId) -> list[str]:
+        """The keys of resources that use this one's bytes."""
+        return [referrer.source.key for referrer in self.referrers(id, *COUPLING)]
 
     def referrers(self, target: ResourceId | str, *kinds: str) -> list[Referrer]:
         """Who refers to a resource (in one of these ways), by source id."""

@@ -252,6 +252,8 @@ class Engine:
         working = kind.style.creating if existing is None else "Updating"
         now = "Succeeded" if kind.apply is None else working
         resource = self.catalog.save(self._resource(put, change).with_properties(provisioningState=now))
+        if kind.apply is not None and self.operations.any_open(self.catalog.coupled(resource.id)):
+            raise faults.conflict()
         operation = self.operations.record(resource.id, "put", done=kind.apply is None)
         new = existing is None
         shown = resource.with_properties(provisioningState=working)
@@ -357,6 +359,7 @@ class Engine:
     def _before_delete(self, kind: ResourceType, resource: Resource) -> Callable[[], None]:
         """Check that it may be deleted; what to wait for before."""
         kind.check_delete(resource)
+        self._refuse_coupled(resource.id)
         running = self.operations.find_open(resource.id)
         if running is None:
             return lambda: None
@@ -426,15 +429,27 @@ class Engine:
             raise self.unknown_action(kind, name)
         with self.db.write():
             resource = self._resource_to_act_on(id)
-            if not action.beside and self.operations.find_open(id):
-                raise faults.conflict()
+            if not action.beside:
+                self._refuse_busy(id)
             input = action.check(resource, request)
+            if action.synchronous and not action.beside:
+                return Reply(200, action.run(resource, Work(input=input)))
             if not action.synchronous:
                 operation = self.operations.record(resource.id, action.name, input=input)
         if action.synchronous:
             return Reply(200, action.run(resource, Work(input=input)))
         self._submit_action(action, operation, resource.id)
         return self.polling.accepted(request, kind, resource.location, operation)
+
+    def _refuse_busy(self, id: ResourceId) -> None:
+        """Raises 409 while an operation works on a resource, or on one that it shares bytes with."""
+        if self.operations.find_open(id):
+            raise faults.conflict()
+        self._refuse_coupled(id)
+
+    def _refuse_coupled(self, id: ResourceId) -> None:
+        if self.operations.any_open([*self.catalog.coupled(id), *self.catalog.coupled_to(id)]):
+            raise faults.conflict()
 
     def _resource_to_act_on(self, id: ResourceId) -> Resource:
         resource = self.get_resource(id)

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +139,7 @@ class Operations:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="arm-operation")
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
+        self._unwanted: set[str] = set()  # preempted between their record and their submission
         self._closing = False
 
     def find(self, id: str) -> Operation | None:
@@ -155,6 +156,21 @@ class Operations:
                 (resource.key,),
             ).fetchone()
         return _operation(row) if row else None
+
+    def any_open(self, resources: Iterable[str]) -> bool:
+        """Whether an operation is open on one of these resources (keys)."""
+        keys = list(resources)
+        marks = ", ".join("?" * len(keys))
+        query = f"SELECT 1 FROM operation WHERE status = 'InProgress' AND resource IN ({marks}) LIMIT 1"
+        with self._db.read() as connection:
+            return bool(keys) and connection.execute(query, keys).fetchone() is not None
+
+    def _open_ids(self, resource: ResourceId) -> set[str]:
+        with self._db.read() as connection:
+            rows = connection.execute(
+                "SELECT id FROM operation WHERE resource = ? AND status = 'InProgress'", (resource.key,)
+            ).fetchall()
+        return {row["id"] for row in rows}
 
     def unfinished(self) -> Iterator[Operation]:
         """What a crash left open, oldest first."""
@@ -190,8 +206,13 @@ class Operations:
         cancel = threading.Event()
         work = Work(cancel.is_set, resumed, operation.input, first)
         with self._lock:
-            future = self._pool.submit(self._run, id, body, finish, work)
-            self._running[id] = _Running(id, operation.resource.key, cancel, future, finish)
+            unwanted = id in self._unwanted
+            self._unwanted.discard(id)
+            if not unwanted:
+                future = self._pool.submit(self._run, id, body, finish, work)
+                self._running[id] = _Running(id, operation.resource.key, cancel, future, finish)
+        if unwanted:
+            self._end(id, None, preempted(), finish)
 
     def _run(self, id: str, body: Body, finish: Finish, work: Work) -> None:
         output: Json | None = None
@@ -238,9 +259,14 @@ class Operations:
             )
 
     def preempt(self, resource: ResourceId) -> Callable[[], None]:
-        """Tell what runs on a resource to stop; the function returned waits until it has."""
+        """Tell what runs on a resource to stop; the function returned waits until it has.
+
+        An operation that is recorded and not yet submitted will not begin.
+        """
+        recorded = self._open_ids(resource)
         with self._lock:
             running = [r for r in self._running.values() if r.resource == resource.key]
+            self._unwanted |= recorded - self._running.keys()
         waited = []
         for one in running:
             one.cancel.set()

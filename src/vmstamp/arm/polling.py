@@ -16,6 +16,8 @@ from vmstamp.errors import AzureError
 
 RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
 
+FORGET = "forget"  # the kind of an operation that leaves nothing to be shown: 204 at its Location
+
 
 class Polling:
     """The status documents and results of operations. `show` gives a resource as clients see it."""
@@ -71,6 +73,8 @@ class Polling:
             )
         if operation.error:
             raise operation.error
+        if operation.kind == FORGET:
+            return Reply(204)
         if operation.kind != "put":
             return Reply(200, operation.output)
         resource = self._catalog.find(operation.resource)

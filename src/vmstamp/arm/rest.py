@@ -48,6 +48,7 @@ GATEWAY_CODES = {
     "InvalidResourceNamespace",
     "InvalidResourceType",
     "MissingApiVersionParameter",
+    "NoRegisteredProviderFound",
     "ResourceGroupBeingDeleted",
     "ResourceGroupNotFound",
     "ResourceNotFound",

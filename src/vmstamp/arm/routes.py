@@ -56,7 +56,7 @@ class Router:
         words = tuple(word for word in request.path.split("/") if word)
         if not words or words[0].lower() not in ("subscriptions", "tenants", "providers"):
             raise AzureError(404, "NotFound", f"There is nothing at '{request.path}'.")
-        check_api_version(request)
+        self._check_api_version(request, words)
         if words[0].lower() == "tenants":
             return _only("GET", request, self._tenants)
         if words[0].lower() == "providers":
@@ -65,6 +65,19 @@ class Router:
             return _only("GET", request, lambda: Reply(200, {"value": [self._subscription()]}))
         self._check_subscription(words[1])
         return self._in_subscription(request, words[2:])
+
+    def _check_api_version(self, request: Request, words: Words) -> None:
+        """Raises 400 when the api-version is absent or no version at all; of a type, with what it has."""
+        if API_VERSION.fullmatch(request.api_version) or not request.api_version:
+            return check_api_version(request)
+        lower = [word.lower() for word in words]
+        last = len(lower) - 1 - lower[::-1].index("providers") if "providers" in lower else len(lower)
+        kind = self._engine.types.get("/".join(lower[last + 1 : last + 3]))
+        if kind is None:
+            return check_api_version(request)
+        group = ResourceId(words[1], words[3]) if lower[2] == "resourcegroups" else None
+        found = self._engine.catalog.find(group) if group else None
+        raise faults.no_registered_provider(kind, request.api_version, found, self._engine.locations.names())
 
     def _in_tenant(self, request: Request, words: Words) -> Reply:
         lower = tuple(word.lower() for word in words)

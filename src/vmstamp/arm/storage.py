@@ -222,5 +222,5 @@ def _check_key(resource: Resource, request: Request) -> Json:
     if not isinstance(name, str):
         raise invalid_content("Error converting value to type 'System.String'. Path 'keyName'")
     if name.lower() not in ("key1", "key2"):
-        raise invalid_parameter(f"The key name '{name}' is not valid: it is key1 or key2.", "keyName")
+        raise invalid_parameter("The key name is not valid: it is key1 or key2.", "keyName")
     return {"keyName": name.lower()}

@@ -146,8 +146,9 @@ class Work:
 class Action:
     """A POST on a resource. `check` decides at once (pure, in the transaction); `run` does.
 
-    A synchronous one answers 200 with what `run` returns; else an operation runs it, and its result is
-    found at the Location. `input` is what is stored of the body for `run` (never a secret).
+    A synchronous one answers 200 with what `run` returns (in the transaction of `check`, unless it may run
+    beside an operation); else an operation runs it, and its result is found at the Location. `input` is
+    what is stored of the body for `run` (never a secret).
     """
 
     name: str

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from vmstamp.arm.catalog import Catalog, timestamp
 from vmstamp.arm.compute.vhds import GIB, Vhds, place
-from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed
+from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed, not_found
 from vmstamp.arm.shape import Json, OneOf, Only, clean
 from vmstamp.arm.types import Request, Resource
 from vmstamp.errors import AzureError
@@ -55,8 +55,8 @@ class Accesses:
         until = timestamp(self._now() + timedelta(seconds=seconds))
         policy = resource.state.get("policy") or str(uuid.uuid4())
         with self._catalog.db.write():
-            url = self._vhds.open_access(place(resource.state["place"]), write, seconds, policy)
             self._keep(resource, **{"access until": until, "policy": policy})
+            url = self._vhds.open_access(place(resource.state["place"]), write, seconds, policy)
         return {"accessSAS": url}
 
     def close(self, resource: Resource) -> None:
@@ -75,7 +75,9 @@ class Accesses:
 
     def _keep(self, resource: Resource, **state: Any) -> None:
         with self._catalog.db.write():
-            fresh = self._catalog.find(resource.id) or resource
+            fresh = self._catalog.find(resource.id)
+            if fresh is None:
+                raise not_found(f"{resource.id.types[-1][:-1].capitalize()} {resource.name} is not found.")
             kept = fresh.with_state(**state)
             self._catalog.save(kept.with_properties(**sizes(kept.state["size"])))
 

@@ -8,7 +8,7 @@ that a deallocated VM holds first folds what the VM wrote into the VHD.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from vmstamp.arm.faults import (
     not_found,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
@@ -129,6 +129,7 @@ class Disks:
             apply=self.apply,
             remove=self.remove,
             view=self.view,
+            references=references,
             check_delete=self.check_delete,
             patch="all",
             delete_rank=3,
@@ -147,6 +148,8 @@ class Disks:
         if put.existing:
             return self._update(put, put.existing, body, properties)
         creation = properties.get("creationData")
+        if creation and "sourceUri" in creation:
+            creation["sourceUri"] = creation["sourceUri"].split("?", 1)[0]  # a SAS is not kept
         if not creation or "createOption" not in creation:
             raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
         size, state, taken = self._plan(put, creation, properties.get("diskSizeGB"))
@@ -300,6 +303,12 @@ class Disks:
 
     def end_access(self, resource: Resource, work: Work) -> None:
         self._accesses.close(resource)
+
+
+def references(disk: Resource) -> Iterator[Reference]:
+    """The disk that it is a copy of, while it is being made."""
+    if "copy of" in disk.state and disk.provisioning_state not in ("Succeeded", "Failed"):
+        yield Reference("copy source", disk.state["copy of"], str(disk.id))
 
 
 def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:

@@ -156,6 +156,8 @@ class Images:
         _check_luns(data)
         plan, shown = {}, []
         for given in (os_disk, *data):
+            if "blobUri" in given:
+                given["blobUri"] = given["blobUri"].split("?", 1)[0]  # a SAS is not kept
             source, size = self._source(put, given)
             plan["os" if given is os_disk else str(given["lun"])] = {**_planned([], size), **source}
             shown.append({**_shown(given, given.get("lun"), size), **given, "diskSizeGB": -(-size // GIB)})
@@ -254,8 +256,14 @@ class Images:
 def references(image: Resource) -> Iterator[Reference]:
     """What must stay while the image is being made."""
     properties: Any = image.properties
-    if (vm := properties.get("sourceVirtualMachine")) and image.provisioning_state == "Creating":
+    if image.provisioning_state != "Creating":
+        return
+    if vm := properties.get("sourceVirtualMachine"):
         yield Reference("image source", vm["id"], str(image.id))
+    profile = properties["storageProfile"]
+    for disk in (profile["osDisk"], *profile.get("dataDisks", [])):
+        if "managedDisk" in disk:
+            yield Reference("image source", disk["managedDisk"]["id"], str(image.id))
 
 
 def _update(existing: Resource, body: Json, properties: Json) -> Change:

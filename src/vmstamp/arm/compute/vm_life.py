@@ -75,7 +75,14 @@ class Life:
         self._keep(vm, power="running")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
-        self._keep(vm, provisioned=True, secrets={})
+        self._keep(vm, provisioned=True)
+        self._forget(vm)
+
+    def _forget(self, vm: Resource) -> None:
+        """Erase the secrets: their last byte is gone when this returns."""
+        if vm.state.get("secrets"):
+            self._keep(vm, secrets={})
+            self._catalog.db.scrub()
 
     def _wait_ready(self, vm: Resource, work: Work) -> None:
         outcome = self.host.wait_ready(_vm_id(vm), work.cancelled)
@@ -101,9 +108,11 @@ class Life:
             raise
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
-        """Store some of the VM's state, at once."""
+        """Store some of the VM's state, at once; a VM that is gone stays gone."""
         with self._catalog.db.write():
-            fresh = self._catalog.find(vm.id) or vm
+            fresh = self._catalog.find(vm.id)
+            if fresh is None:
+                return vm.with_state(**state)
             return self._catalog.save(fresh.with_state(**state), touch=False)
 
     def _make_disks(self, vm: Resource) -> None:
@@ -176,11 +185,13 @@ class Life:
         for disk in disks:
             if self._vhds.exists(disk.ref):
                 self._vhds.store.release_lease(disk.ref, disk.unique)
-            if disk.delete and disk.managed:
+            never_made = disk.make != "attach" and not self._vhds.exists(disk.ref)
+            if disk.managed and (disk.delete or never_made):
                 self._vhds.delete(disk.ref)
                 self._catalog.delete(parse_resource_id(disk.managed))
         self._vhds.delete_log(_vm_id(vm))
         self._remove_interfaces(vm)
+        self._forget(vm)
 
     def _remove_interfaces(self, vm: Resource) -> None:
         for link in vm.properties["networkProfile"]["networkInterfaces"]:

@@ -39,6 +39,7 @@ from vmstamp.arm.template.opened import Opened, Setting, evaluate_outputs, open_
 from vmstamp.arm.template.request import Asked, Fetch, read_request
 from vmstamp.arm.template.run import Outcome, Run, deployment_failed, operation_document, outputs_failed
 from vmstamp.arm.template.scope import Place, Scope
+from vmstamp.arm.template.secrets import masked, secrets_of, unsaid
 from vmstamp.arm.types import Request, Resource, ResourceType, Work, azure_fault
 from vmstamp.errors import AzureError, VmstampError
 from vmstamp.resource_id import ResourceId
@@ -67,6 +68,13 @@ class Spec:
     started: datetime
     nesting: int = 0
     url: str = ""  # where its template lies, when it is linked
+    outer: tuple[str, ...] = ()  # secrets of the deployment that it is nested in
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error of it may say."""
+        own = secrets_of(self.asked.template, self.opened.given.values)
+        return tuple(sorted({*own, *self.outer}, key=len, reverse=True))
 
 
 @dataclass
@@ -121,10 +129,11 @@ class Deployments:
         now = self._clock()
         url = asked.link["uri"] if asked.link else ""
         place = self._place(id, asked, request.base)
-        opened = open_template(asked.template, asked.values, Setting(place, home, now))
-        spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
-        for inner in (opened, *self.nested_of(spec)):
-            preflight.check(self._engine, inner, id.name)
+        with unsaid(secrets_of(asked.template, asked.values)):
+            opened = open_template(asked.template, asked.values, Setting(place, home, now))
+            spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
+            for inner in (opened, *self.nested_of(spec)):
+                preflight.check(self._engine, inner, id.name)
         return spec
 
     def _check_subscription_scope(self, asked: Asked) -> None:
@@ -214,9 +223,12 @@ class Deployments:
         now = self._clock()
         place = self._place(step.id, asked, parent.base)
         setting = Setting(place, home, now, outer, parent.opened.scope.budget)
-        opened = open_template(asked.template, asked.values, setting)
+        secrets = (*secrets_of(asked.template, asked.values), *parent.secrets)
+        with unsaid(secrets):
+            opened = open_template(asked.template, asked.values, setting)
         url = asked.link["uri"] if asked.link else parent.url
-        return Spec(step.id, asked, opened, parent.base, parent.correlation, now, parent.nesting + 1, url)
+        level = parent.nesting + 1
+        return Spec(step.id, asked, opened, parent.base, parent.correlation, now, level, url, parent.secrets)
 
     def _run_nested(self, parent: Spec, door: Door, step: Step, body: Json, scope: Scope) -> None:
         """A step that is a deployment: opened, stored, run here and now. Raises its error."""
@@ -343,10 +355,14 @@ class Deployments:
         self.operations.submit(operation, guarded, finish, resumed=resumed)
 
     def _run(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
+        with unsaid(spec.secrets):
+            self._run_steps(spec, door, done)
+
+    def _run_steps(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
         self._update(spec.id, provisioningState="Running")
         opened = spec.opened
         runtime = Live(door, opened.graph)
-        record = _Record(spec.id, self._clock, self._save_operation)
+        record = _Record(spec.id, self._clock, self._save_operation, spec.secrets)
 
         def nested(step: Step, body: Json, scope: Scope) -> None:
             self._run_nested(spec, door, step, body, scope)
@@ -556,8 +572,15 @@ class Deployments:
 class _Record:
     """Keeps how each step of a deployment stands: `save` gets the deployment, the step's key, a document."""
 
-    def __init__(self, id: ResourceId, clock: Clock, save: Callable[[ResourceId, str, Json], None]) -> None:
+    def __init__(
+        self,
+        id: ResourceId,
+        clock: Clock,
+        save: Callable[[ResourceId, str, Json], None],
+        secrets: tuple[str, ...],
+    ) -> None:
         self._id = id
+        self._secrets = secrets
         self._clock = clock
         self._save = save
         self._begun: dict[str, tuple[str, datetime]] = {}
@@ -568,7 +591,8 @@ class _Record:
         document = operation_document(
             outcome, number, timestamp(begun), timestamp(now), duration(now - begun)
         )
-        self._save(self._id, key, {**document, "id": f"{self._id}/operations/{number}"})
+        shown = {**document, "properties": masked(document["properties"], self._secrets)}
+        self._save(self._id, key, {**shown, "id": f"{self._id}/operations/{number}"})
 
 
 def _nobody(request: Request) -> Any:

@@ -14,7 +14,7 @@ from vmstamp.arm import faults
 from vmstamp.arm.catalog import timestamp
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, error_document
-from vmstamp.arm.polling import RETRY_AFTER
+from vmstamp.arm.polling import FORGET, RETRY_AFTER
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.deployments import CANCELED, TYPE_NAME, Deployments, Spec
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
@@ -94,8 +94,17 @@ class DeploymentRoutes:
     def _delete(self, request: Request, id: ResourceId) -> Reply:
         if id.group:
             self._engine.get_group(id)
-        self._deployments.delete(id)
-        return Reply(204)
+        operations = self._engine.operations
+        with self._engine.db.write():
+            if not self._deployments.delete(id):
+                return Reply(204)
+            operation = operations.record(id, FORGET, done=True)
+        return Reply(202, None, self._location(request, id, operation))
+
+    @staticmethod
+    def _location(request: Request, id: ResourceId, operation: str) -> dict[str, str]:
+        url = f"{request.base}/subscriptions/{id.subscription}/operationresults/{operation}"
+        return {"Location": f"{url}?api-version={request.api_version}", **RETRY_AFTER}
 
     def _cancel(self, id: ResourceId) -> Reply:
         self._deployments.cancel(id)
@@ -132,9 +141,7 @@ class DeploymentRoutes:
         with self._engine.db.write():
             operation = operations.record(id, "whatIf")
             operations.end(operation, output=output)
-        url = f"{request.base}/subscriptions/{id.subscription}/operationresults/{operation}"
-        headers = {"Location": f"{url}?api-version={request.api_version}", **RETRY_AFTER}
-        return Reply(202, None, headers)
+        return Reply(202, None, self._location(request, id, operation))
 
     def _changes(self, spec: Spec) -> list[Json]:
         opened = [spec.opened, *self._deployments.nested_of(spec)]

@@ -17,11 +17,11 @@ from vmstamp.arm.shape import Json, without_nulls
 from vmstamp.arm.template.expressions import is_expression
 from vmstamp.arm.template.graph import Step
 from vmstamp.arm.template.opened import Opened
+from vmstamp.arm.template.secrets import masked, secrets_of
 from vmstamp.arm.template.values import find_member
 from vmstamp.resource_id import ResourceId
 
 IDS_ONLY = "ResourceIdOnly"
-MASK = "*******"
 # Members that only the stamp fills in.
 COMPUTED = ("id", "name", "type", "etag", "provisioningstate", "resourceguid", "uniqueid", "timecreated")
 
@@ -35,11 +35,11 @@ def changes(
     found: dict[str, Json] = {}
     every = list(opened)
     # A nested deployment's body may hold what its parent was given.
-    secrets = [str(one.given.values[n]) for one in every for n in one.given.secure if one.given.values[n]]
+    secrets = tuple(text for one in every for text in secrets_of(one.template, one.given.values))
     for one in every:
         for step in one.graph.steps:
             if not step.existing and not step.is_deployment:
-                found[step.key] = _masked(_change(step, current(step.id)), secrets)
+                found[step.key] = masked(_change(step, current(step.id)), secrets)
     for id, deleted in others:
         if id.key not in found:
             before = current(id) or {}
@@ -125,15 +125,3 @@ def _items(before: list[Any], after: list[Any]) -> list[Json]:
             inner = [{**child, "path": child["path"].removeprefix(f"{i}.")} for child in children]
             found.append(children[0] if children[0]["path"] == str(i) else {**whole, "children": inner})
     return found
-
-
-def _masked(value: Any, secrets: list[str]) -> Any:
-    """A document without the values of secure parameters."""
-    if isinstance(value, dict):
-        return {name: _masked(item, secrets) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item, secrets) for item in value]
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, MASK)
-    return value
