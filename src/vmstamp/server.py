@@ -86,7 +86,9 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         gc.set_threshold(20_000, 20, 20)
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
-            front = Starlette(routes=[*sign_in_routes(tokens, arm_base), Mount("/", arm)])
+            front = Starlette(
+                routes=[*sign_in_routes(tokens, arm_base, stamp.control_plane.tenants), Mount("/", arm)]
+            )
             hosts = {_authority(blob_socket), _authority(blob_tls_socket)}
             blob = blob_rest.app(stamp.blobs, hosts, tokens.verify)
             doors = [

@@ -40,6 +40,7 @@ def _resource(row: Row) -> Resource:
         location=row["location"],
         etag=row["etag"],
         created=row["created"],
+        changed=document.pop("changed", row["created"]),
         document=document,
         state=json.loads(row["state"]),
     )
@@ -76,13 +77,17 @@ class Catalog:
         self, *, type: str = "", group: str = "", scope: str = "", after: str = "", limit: int = -1
     ) -> list[Resource]:
         """Resources by id: of a type, of a group (its key), below a scope (an id); ids after `after` only."""
-        scope = scope.lower().rstrip("/") + "/" if scope else ""
-        query = (
-            "SELECT * FROM resource WHERE id > :after AND (:type = '' OR type = :type) AND (:grp = '' OR "
-            "grp = :grp) AND (:scope = '' OR substr(id, 1, length(:scope)) = :scope) ORDER BY id LIMIT "
-            ":limit"
-        )
-        values = {"after": after, "type": type.lower(), "grp": group, "scope": scope, "limit": limit}
+        below = scope.lower().rstrip("/")
+        # "0" is the character after "/": what begins with the scope and a slash is a range of ids.
+        terms = {
+            "type = :type": type,
+            "grp = :grp": group,
+            "id > :after": after,
+            "id > :below || '/' AND id < :below || '0'": below,
+        }
+        where = " AND ".join(term for term, given in terms.items() if given) or "TRUE"
+        values = {"type": type.lower(), "grp": group, "after": after, "below": below, "limit": limit}
+        query = f"SELECT * FROM resource WHERE {where} ORDER BY id LIMIT :limit"
         with self.db.read() as connection:
             return [_resource(row) for row in connection.execute(query, values)]
 
@@ -105,7 +110,7 @@ class Catalog:
                     resource.location,
                     resource.etag,
                     resource.created,
-                    json.dumps({**resource.document, "id": str(resource.id)}),
+                    json.dumps({**resource.document, "id": str(resource.id), "changed": self.now()}),
                     json.dumps(resource.state),
                 ),
             )

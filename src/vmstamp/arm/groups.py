@@ -58,6 +58,7 @@ class Groups:
                 "them.",
             )
         with self._engine.db.write():
+            self._engine.guard(id, "write")
             existing = self._catalog.find(id)
             check_conditions(request.headers, existing, id)
             location = self._location(id, body, existing)
@@ -103,6 +104,7 @@ class Groups:
                 raise faults.unsupported(f"The property '{name}'", target=name)
         with self._engine.db.write():
             group = self._engine.get_group(id)
+            self._engine.guard(id, "write")
             _refuse_while_deleting(group)
             group = self._catalog.save(replace(group, document={**group.document, "tags": tags(body)}))
         return Reply(200, show(group))
@@ -110,6 +112,7 @@ class Groups:
     def delete(self, id: ResourceId, request: Request) -> Reply:
         with self._engine.db.write():
             group = self._engine.get_group(id)
+            self._engine.guard(id, "delete")
             running = self._engine.operations.find_open(group.id)
             operation = running.id if running else self._engine.operations.record(group.id, "delete")
             if not running:

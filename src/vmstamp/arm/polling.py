@@ -20,12 +20,9 @@ RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
 class Polling:
     """The status documents and results of operations. `show` gives a resource as clients see it."""
 
-    def __init__(
-        self, catalog: Catalog, operations: Operations, subscription: str, show: Callable[[Resource], Json]
-    ) -> None:
+    def __init__(self, catalog: Catalog, operations: Operations, show: Callable[[Resource], Json]) -> None:
         self._catalog = catalog
         self._operations = operations
-        self._subscription = subscription
         self._show = show
 
     def url(
@@ -33,7 +30,7 @@ class Polling:
     ) -> str:
         """The Azure-AsyncOperation URL of an operation, or with `result` its Location."""
         segment = kind.style.result_segment if result and kind.style.result_segment else kind.style.segment
-        scope = f"/subscriptions/{self._subscription}/providers/{kind.provider}/locations/{location}"
+        scope = f"/subscriptions/{request.subscription}/providers/{kind.provider}/locations/{location}"
         url = f"{request.base}{scope}/{segment}/{operation}?api-version={request.api_version}"
         return f"{url}&monitor=true" if result and not kind.style.result_segment else url
 
