@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -129,14 +129,29 @@ class Catalog:
     def referrers(self, target: ResourceId | str, *kinds: str) -> list[Referrer]:
         """Who refers to a resource (in one of these ways), by source id."""
         key = target.key if isinstance(target, ResourceId) else target.lower()
+        return [found for found in self._referrers("target = :key", key) if not kinds or found.kind in kinds]
+
+    def referrers_within(self, target: ResourceId) -> list[Referrer]:
+        """Who refers to a resource or to a part of it, by source id."""
+        within = "(target = :key OR (target > :key || '/' AND target < :key || '0'))"
+        return list(self._referrers(within, target.key))
+
+    def _referrers(self, where: str, key: str) -> Iterator[Referrer]:
         with self.db.read() as connection:
             rows = connection.execute(
-                "SELECT reference.kind, reference.part, resource.document FROM reference JOIN resource ON "
-                "resource.id = reference.source WHERE target = ? ORDER BY source, part",
-                (key,),
+                "SELECT reference.kind, reference.part, reference.target, resource.document FROM reference "
+                f"JOIN resource ON resource.id = reference.source WHERE {where} ORDER BY source, part",
+                {"key": key},
             ).fetchall()
-        found = [
-            Referrer(row["kind"], parse_resource_id(json.loads(row["document"])["id"]), row["part"], key)
-            for row in rows
-        ]
-        return [referrer for referrer in found if not kinds or referrer.kind in kinds]
+        for row in rows:
+            source = parse_resource_id(json.loads(row["document"])["id"])
+            yield Referrer(row["kind"], source, row["part"], row["target"])
+
+    def naming(self, text: str) -> list[Resource]:
+        """The resources in whose document or state a text in lower case stands, whatever its case there."""
+        query = (
+            "SELECT * FROM resource WHERE instr(lower(document), :text) OR instr(lower(state), :text) "
+            "ORDER BY id"
+        )
+        with self.db.read() as connection:
+            return [_resource(row) for row in connection.execute(query, {"text": text}).fetchall()]

@@ -13,7 +13,9 @@ from vmstamp.arm import faults
 from vmstamp.arm.conditions import check_conditions
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
+from vmstamp.arm.moves import Moves
 from vmstamp.arm.operations import Operation
+from vmstamp.arm.polling import MOVE
 from vmstamp.arm.shape import Json, tags, without_nulls
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
@@ -35,6 +37,7 @@ class Groups:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._catalog = engine.catalog
+        self.moves = Moves(engine)
 
     def get(self, id: ResourceId) -> Reply:
         return Reply(200, show(self._engine.get_group(id)))
@@ -127,6 +130,9 @@ class Groups:
         """Take up a deletion that a crash interrupted; False when the operation is not a group's."""
         if operation.resource.type != TYPE.name:
             return False
+        if operation.kind == MOVE:
+            self.moves.resume(operation)
+            return True
         group = self._catalog.find(operation.resource)
         if group is None:
             self._engine.operations.end(operation.id)

@@ -14,6 +14,7 @@ from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType
 from vmstamp.errors import AzureError
 
+MOVE, VALIDATE_MOVE = "moveResources", "validateMoveResources"  # kinds of operations without a result
 RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
 
 
@@ -68,6 +69,8 @@ class Polling:
             )
         if operation.error:
             raise operation.error
+        if operation.kind in (MOVE, VALIDATE_MOVE):
+            return Reply(204)
         if operation.kind != "put":
             return Reply(200, operation.output)
         resource = self._catalog.find(operation.resource)

@@ -143,6 +143,10 @@ class Router:
             return _only("GET", request, lambda: self._resources(request, id))
         if words[0].lower() == "exporttemplate" and len(words) == 1:
             return _only("POST", request, lambda: self._deployments.export_group(request, id))
+        if words[0].lower() == "moveresources" and len(words) == 1:
+            return _only("POST", request, lambda: self._groups.moves.move(request, id))
+        if words[0].lower() == "validatemoveresources" and len(words) == 1:
+            return _only("POST", request, lambda: self._groups.moves.validate(request, id))
         if words[0].lower() == "deployments":
             return self._deployments.handle(request, id, words[1:])
         if words[0].lower() == "providers" and _of_deployments(words[1:]):
