@@ -189,7 +189,7 @@ class Moves:
         references = self._engine.types[resource.type].references(resource)
         used = [_whole(r.target) for r in references if r.kind in kinds]
         going = {id.key for id in asked.resources}
-        others = [self._catalog.find(id) for id in (*users, *used)]
+        others = [self._catalog.find(id) for id in [*map(str, users), *used]]
         missing = {one.id.key: one.id for one in others if one is not None and one.id.key not in going}
         return [missing[key] for key in sorted(missing)]
 

@@ -44,6 +44,7 @@ API_VERSIONS = {
     "microsoft.network": "2024-05-01",
     "microsoft.storage": "2023-05-01",
     "microsoft.resources": "2024-03-01",
+    "microsoft.subscription": "2021-10-01",
 }
 POLL_INTERVAL = 1.0  # seconds, where the service sends no Retry-After
 
