@@ -11,6 +11,7 @@ child's.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class ResourceId:
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         text = f"/subscriptions/{self.subscription}"
         if self.group:
             text += f"/resourceGroups/{self.group}"
@@ -34,9 +39,9 @@ class ResourceId:
             text += f"/providers/{self.provider}"
         return text + "".join(f"/{kind}/{name}" for kind, name in zip(self.types, self.names, strict=True))
 
-    @property
+    @cached_property
     def key(self) -> str:
-        return str(self).lower()
+        return self._text.lower()
 
     @property
     def type(self) -> str:

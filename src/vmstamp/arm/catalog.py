@@ -79,8 +79,10 @@ class Catalog:
         """Resources by id: of a type, of a group (its key), below a scope (an id); ids after `after` only."""
         below = scope.lower().rstrip("/")
         # "0" is the character after "/": what begins with the scope and a slash is a range of ids.
+        # A page is read in the order of ids; "+" keeps SQLite from sorting all of a type for each page.
+        by_id = "+" if below and limit >= 0 else ""
         terms = {
-            "type = :type": type,
+            f"{by_id}type = :type": type,
             "grp = :grp": group,
             "id > :after": after,
             "id > :below || '/' AND id < :below || '0'": below,

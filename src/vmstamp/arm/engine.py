@@ -52,7 +52,7 @@ class Settings:
     tenant: str
     subscription_name: str = "vmstamp"
     default_location: str = "local"
-    page_size: int = 200
+    page_size: int = 1000
 
 
 @dataclass(frozen=True)

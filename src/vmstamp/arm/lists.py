@@ -66,7 +66,14 @@ class Lists:
 
     def _brief(self, resource: Resource, expand: tuple[str, ...]) -> Json:
         """A resource without its properties, and with the times that were asked for."""
-        shown = self._engine.show(resource)
+        kind = self._engine.types[resource.type]
+        head = {
+            "name": resource.name,
+            "id": str(resource.id),
+            "type": kind.name,
+            "location": resource.location,
+        }
+        shown = {**head, **(kind.view(resource, "") if kind.view_of_head else resource.document)}
         brief = {name: value for name, value in shown.items() if name not in ("properties", "etag")}
         times = {
             "createdTime": resource.created,

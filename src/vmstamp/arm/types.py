@@ -235,6 +235,7 @@ class ResourceType:
     delete_rank: int = 5  # in a group's deletion: lower ranks go first
     # False: no resource of its own in lists over all types, exports and deployments (locks, for one).
     listed: bool = True
+    view_of_head: bool = False  # `view` computes members beside the properties (managedBy): lists show these
 
     @property
     def provider(self) -> str:
