@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ START_LIMIT, GET_LIMIT, LIST_LIMIT = 1.0, 15.0, 1.0  # s, ms, s
 
 
 def measure(scale: Scale) -> Iterator[Figure]:
-    """Figures of a server whose home has security groups in it, written beforehand."""
+    """Figures of a server whose home has public addresses in it, written beforehand."""
     with tempfile.TemporaryDirectory(prefix="vmstamp-bench-") as name:
         home = Home(Path(name))
         home.make()
@@ -63,7 +62,7 @@ def _requests(arm: ArmClient, ids: list[str], runs: int) -> Iterator[Figure]:
     yield Figure("GET of one of 10,000 resources, median", median * 1000, "ms", None, how)
     yield Figure("GET of one of 10,000 resources, 99th percentile", worst * 1000, "ms", GET_LIMIT, how)
     scope = f"/subscriptions/{arm.endpoint.subscription}"
-    kind = f"{scope}/providers/Microsoft.Network/networkSecurityGroups"
+    kind = f"{scope}/providers/Microsoft.Network/publicIPAddresses"
     for what, path in (("of one type", kind), ("over all types", f"{scope}/resources")):
         seconds = min(timed(lambda path=path: _count(arm, path, len(ids))) for _ in range(runs))  # type: ignore[misc]
         yield Figure(f"list of 10,000 resources {what}", seconds, "s", LIST_LIMIT, "all pages")
@@ -80,7 +79,6 @@ def fill(home: Home) -> list[str]:
     subscription = load_subscription(home).subscription
     database = Database(home.database)
     catalog = Catalog(database)
-    properties = {"provisioningState": "Succeeded", "resourceGuid": "", "securityRules": [_RULE]}
     ids = []
     with database.write():
         for group in range(GROUPS):
@@ -88,25 +86,19 @@ def fill(home: Home) -> list[str]:
             state = {"properties": {"provisioningState": "Succeeded"}}
             catalog.save(catalog.new(home_of, "westeurope", state, {}))
             for number in range(EACH):
-                id = home_of.sibling("Microsoft.Network", "networkSecurityGroups", f"rules-{number:03}")
-                document = {"tags": {"number": str(number)}, "properties": json.loads(json.dumps(properties))}
-                catalog.save(catalog.new(id, "westeurope", document, {}))
+                id = home_of.sibling("Microsoft.Network", "publicIPAddresses", f"ip-{number:03}")
+                address = f"127.{64 + group}.0.{number + 1}"
+                catalog.save(catalog.new(id, "westeurope", _document(number), {"address": address}))
                 ids.append(str(id))
     database.close()
     return ids
 
 
-_RULE = {
-    "name": "ssh",
-    "properties": {
-        "protocol": "Tcp",
-        "sourcePortRange": "*",
-        "destinationPortRange": "22",
-        "sourceAddressPrefix": "*",
-        "destinationAddressPrefix": "*",
-        "access": "Allow",
-        "priority": 1000,
-        "direction": "Inbound",
+def _document(number: int) -> dict[str, object]:
+    properties = {
+        "publicIPAddressVersion": "IPv4",
+        "publicIPAllocationMethod": "Static",
+        "idleTimeoutInMinutes": 4,
         "provisioningState": "Succeeded",
-    },
-}
+    }
+    return {"tags": {"number": str(number)}, "sku": {"name": "Standard"}, "properties": properties}

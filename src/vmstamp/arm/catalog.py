@@ -42,7 +42,7 @@ def _resource(row: Row) -> Resource:
         created=row["created"],
         changed=document.pop("changed", row["created"]),
         document=document,
-        state=json.loads(row["state"]),
+        state=json.loads(row["state"]) if row["state"] != "{}" else {},
     )
 
 
