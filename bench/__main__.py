@@ -15,12 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import vmstamp
-from bench import blob, boot, command, convert, disks, doctor, read, upload
+from bench import blob, boot, command, control, convert, disks, doctor, read, upload
 from bench.figure import Figure
 from bench.scale import Scale, parse_scale
 
 BENCHES: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "command": lambda _: command.measure(),
+    "control": control.measure,
     "disks": lambda _: disks.measure(),
     "doctor": doctor.measure,
     "convert": convert.measure,

@@ -188,8 +188,8 @@ class Tokens:
         assert isinstance(loaded, rsa.RSAPrivateKey)
         self._key = loaded
 
-    def issue(self, audience: str, now: datetime | None = None) -> tuple[str, int]:
-        """A token for `audience` and its lifetime in seconds."""
+    def issue(self, audience: str, now: datetime | None = None, tenant: str = "") -> tuple[str, int]:
+        """A token for `audience` and its lifetime in seconds; of the stamp's own tenant, or of another."""
         now = now or datetime.now(UTC)
         claims = {
             "aud": audience,
@@ -199,7 +199,7 @@ class Tokens:
             "exp": now + TOKEN_LIFETIME,
             "appid": self._subscription.client_id,
             "oid": self._subscription.client_id,
-            "tid": self._subscription.tenant,
+            "tid": tenant or self._subscription.tenant,
         }
         return jwt.encode(claims, self._key, algorithm="RS256"), int(TOKEN_LIFETIME.total_seconds())
 
@@ -222,8 +222,10 @@ class Tokens:
             ) from None
         return Bearer(str(claims.get("oid", "")), str(claims.get("tid", "")))
 
-    def exchange(self, client_id: str, client_secret: str, scope: str) -> tuple[str, int]:
+    def exchange(self, client_id: str, client_secret: str, scope: str, tenant: str = "") -> tuple[str, int]:
         """A token for the stamp's service principal (OAuth 2.0 client credentials, RFC 6749 4.4).
+
+        The principal is the same one in every `tenant`; '' is the stamp's own.
 
         Raises AzureError with the `invalid_client` code when id or secret are not the stamp's.
         """
@@ -233,7 +235,8 @@ class Tokens:
             raise AzureError(
                 401, "invalid_client", "AADSTS7000215: Invalid client secret or client id provided."
             )
-        return self.issue(scope.split()[0].removesuffix("/.default") if scope.strip() else self._issuer)
+        audience = scope.split()[0].removesuffix("/.default") if scope.strip() else self._issuer
+        return self.issue(audience, tenant=tenant)
 
     def _refusal(self, code: str, message: str) -> AzureError:
         challenge = f'Bearer authorization_uri="{self._issuer}", error="invalid_token"'

@@ -2,11 +2,16 @@
 
 An id is `/subscriptions/S[/resourceGroups/G][/providers/NAMESPACE/TYPE/NAME[/TYPE/NAME...]]`. Ids are
 compared without case; the case that was given is kept. `key` is what to compare and to look up by.
+
+An extension resource lies on another one (a lock, tags): `ID/providers/NAMESPACE/TYPE/NAME`, where ID may be
+a subscription's, a group's or a resource's. On a resource, its words stand in `types` and `names` like a
+child's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,10 @@ class ResourceId:
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         text = f"/subscriptions/{self.subscription}"
         if self.group:
             text += f"/resourceGroups/{self.group}"
@@ -30,16 +39,44 @@ class ResourceId:
             text += f"/providers/{self.provider}"
         return text + "".join(f"/{kind}/{name}" for kind, name in zip(self.types, self.names, strict=True))
 
-    @property
+    @cached_property
     def key(self) -> str:
-        return str(self).lower()
+        return self._text.lower()
 
     @property
     def type(self) -> str:
         """`Microsoft.Network/virtualNetworks/subnets`; a group's is Microsoft.Resources/resourceGroups."""
         if self.provider:
+            mark = self._extension
+            if mark is not None:
+                return "/".join((self.names[mark], *self.types[mark + 1 :]))
             return "/".join((self.provider, *self.types))
         return "Microsoft.Resources/resourceGroups" if self.group else "Microsoft.Resources/subscriptions"
+
+    @property
+    def _extension(self) -> int | None:
+        """Where in `types` the provider of an extension of a resource stands; None when it is none."""
+        marks = [i for i, word in enumerate(self.types) if word.lower() == "providers"]
+        return marks[-1] if marks else None
+
+    @property
+    def scope(self) -> ResourceId:
+        """What an extension resource lies on: a resource, a group, or the subscription."""
+        mark = self._extension
+        if mark is None:
+            return ResourceId(self.subscription, self.group)
+        return replace(self, types=self.types[:mark], names=self.names[:mark])
+
+    def extension(self, provider: str, type: str, name: str) -> ResourceId:
+        """An extension resource on this one, which may be a group or a subscription."""
+        if not self.provider:
+            return ResourceId(self.subscription, self.group, provider, (type,), (name,))
+        types = (*self.types, "providers", type)
+        return replace(self, types=types, names=(*self.names, provider, name))
+
+    def covers(self, other: ResourceId) -> bool:
+        """Whether the other is this one or lies in it."""
+        return f"{other.key}/".startswith(f"{self.key}/")
 
     @property
     def name(self) -> str:

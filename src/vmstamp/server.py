@@ -88,7 +88,8 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
             aliases = Route("/aliases.json", lambda request: JSONResponse(stamp.image_aliases()))
-            front = Starlette(routes=[*sign_in_routes(tokens, arm_base), aliases, Mount("/", arm)])
+            sign_in = sign_in_routes(tokens, arm_base, stamp.control_plane.tenants)
+            front = Starlette(routes=[*sign_in, aliases, Mount("/", arm)])
             hosts = {_authority(blob_socket), _authority(blob_tls_socket)}
             blob = blob_rest.app(stamp.blobs, hosts, tokens.verify)
             doors = [

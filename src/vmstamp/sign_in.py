@@ -6,9 +6,12 @@ clients skip instance discovery) and of Microsoft Entra ID (`/{tenant}/oauth2/v2
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -17,10 +20,16 @@ from vmstamp.errors import AzureError
 from vmstamp.identity import Tokens
 
 GRANT = "client_credentials"
+GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+Tenants = Callable[[], Sequence[str]]
 
 
-def routes(tokens: Tokens, base: str) -> list[Route]:
-    """The routes, for a stamp whose ARM endpoint is `base`."""
+def routes(tokens: Tokens, base: str, tenants: Tenants = lambda: ()) -> list[Route]:
+    """The routes, for a stamp whose ARM endpoint is `base`. `tenants` gives the tenants' ids.
+
+    A token is of the tenant in the URL; one that is no GUID (`adfs`, `organizations`) is the stamp's own.
+    """
 
     def configuration(request: Request) -> Response:
         authority = f"{base}/{request.path_params['tenant']}"
@@ -36,9 +45,15 @@ def routes(tokens: Tokens, base: str) -> list[Route]:
         )
 
     async def token(request: Request) -> Response:
-        return _grant(
-            tokens, dict(parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=32))
-        )
+        fields = dict(parse_qsl((await request.body()).decode(errors="replace"), max_num_fields=32))
+        given = request.path_params["tenant"]
+        if not GUID.fullmatch(given):
+            return _grant(tokens, fields, "")
+        known = await run_in_threadpool(tenants)
+        tenant = next((one for one in known if one.lower() == given.lower()), None)
+        if known and tenant is None:
+            return _refused(400, "invalid_request", f"AADSTS90002: Tenant '{given}' not found.")
+        return _grant(tokens, fields, tenant or "")
 
     def endpoints(request: Request) -> Response:
         return JSONResponse(_metadata(base))
@@ -52,13 +67,14 @@ def routes(tokens: Tokens, base: str) -> list[Route]:
     ]
 
 
-def _grant(tokens: Tokens, fields: dict[str, str]) -> Response:
+def _grant(tokens: Tokens, fields: dict[str, str], tenant: str) -> Response:
     if fields.get("grant_type") != GRANT:
         found = fields.get("grant_type", "none")
         return _refused(400, "unsupported_grant_type", f"this stamp grants {GRANT} only; found {found}")
     scope = fields.get("scope") or fields.get("resource", "")
     try:
-        token, lifetime = tokens.exchange(fields.get("client_id", ""), fields.get("client_secret", ""), scope)
+        id, secret = fields.get("client_id", ""), fields.get("client_secret", "")
+        token, lifetime = tokens.exchange(id, secret, scope, tenant)
     except AzureError as error:
         return _refused(error.status, error.code, error.message)
     return JSONResponse(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.peers.programs import find_peer
-from tests.peers.test_az_deployment import Shell
+from tests.peers.shell import Shell
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -43,8 +43,9 @@ def _resource(row: Row) -> Resource:
         location=row["location"],
         etag=row["etag"],
         created=row["created"],
+        changed=document.pop("changed", row["created"]),
         document=document,
-        state=json.loads(row["state"]),
+        state=json.loads(row["state"]) if row["state"] != "{}" else {},
     )
 
 
@@ -79,13 +80,19 @@ class Catalog:
         self, *, type: str = "", group: str = "", scope: str = "", after: str = "", limit: int = -1
     ) -> list[Resource]:
         """Resources by id: of a type, of a group (its key), below a scope (an id); ids after `after` only."""
-        scope = scope.lower().rstrip("/") + "/" if scope else ""
-        query = (
-            "SELECT * FROM resource WHERE id > :after AND (:type = '' OR type = :type) AND (:grp = '' OR "
-            "grp = :grp) AND (:scope = '' OR substr(id, 1, length(:scope)) = :scope) ORDER BY id LIMIT "
-            ":limit"
-        )
-        values = {"after": after, "type": type.lower(), "grp": group, "scope": scope, "limit": limit}
+        below = scope.lower().rstrip("/")
+        # "0" is the character after "/": what begins with the scope and a slash is a range of ids.
+        # A page is read in the order of ids; "+" keeps SQLite from sorting all of a type for each page.
+        by_id = "+" if below and limit >= 0 else ""
+        terms = {
+            f"{by_id}type = :type": type,
+            "grp = :grp": group,
+            "id > :after": after,
+            "id > :below || '/' AND id < :below || '0'": below,
+        }
+        where = " AND ".join(term for term, given in terms.items() if given) or "TRUE"
+        values = {"type": type.lower(), "grp": group, "after": after, "below": below, "limit": limit}
+        query = f"SELECT * FROM resource WHERE {where} ORDER BY id LIMIT :limit"
         with self.db.read() as connection:
             return [_resource(row) for row in connection.execute(query, values)]
 
@@ -108,7 +115,7 @@ class Catalog:
                     resource.location,
                     resource.etag,
                     resource.created,
-                    json.dumps({**resource.document, "id": str(resource.id)}),
+                    json.dumps({**resource.document, "id": str(resource.id), "changed": self.now()}),
                     json.dumps(resource.state),
                 ),
             )
@@ -143,14 +150,29 @@ class Catalog:
     def referrers(self, target: ResourceId | str, *kinds: str) -> list[Referrer]:
         """Who refers to a resource (in one of these ways), by source id."""
         key = target.key if isinstance(target, ResourceId) else target.lower()
+        return [found for found in self._referrers("target = :key", key) if not kinds or found.kind in kinds]
+
+    def referrers_within(self, target: ResourceId) -> list[Referrer]:
+        """Who refers to a resource or to a part of it, by source id."""
+        within = "(target = :key OR (target > :key || '/' AND target < :key || '0'))"
+        return list(self._referrers(within, target.key))
+
+    def _referrers(self, where: str, key: str) -> Iterator[Referrer]:
         with self.db.read() as connection:
             rows = connection.execute(
-                "SELECT reference.kind, reference.part, resource.document FROM reference JOIN resource ON "
-                "resource.id = reference.source WHERE target = ? ORDER BY source, part",
-                (key,),
+                "SELECT reference.kind, reference.part, reference.target, resource.document FROM reference "
+                f"JOIN resource ON resource.id = reference.source WHERE {where} ORDER BY source, part",
+                {"key": key},
             ).fetchall()
-        found = [
-            Referrer(row["kind"], parse_resource_id(json.loads(row["document"])["id"]), row["part"], key)
-            for row in rows
-        ]
-        return [referrer for referrer in found if not kinds or referrer.kind in kinds]
+        for row in rows:
+            source = parse_resource_id(json.loads(row["document"])["id"])
+            yield Referrer(row["kind"], source, row["part"], row["target"])
+
+    def naming(self, text: str) -> list[Resource]:
+        """The resources in whose document or state a text in lower case stands, whatever its case there."""
+        query = (
+            "SELECT * FROM resource WHERE instr(lower(document), :text) OR instr(lower(state), :text) "
+            "ORDER BY id"
+        )
+        with self.db.read() as connection:
+            return [_resource(row) for row in connection.execute(query, {"text": text}).fetchall()]

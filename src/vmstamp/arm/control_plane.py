@@ -76,6 +76,10 @@ class ControlPlane:
     def handle(self, request: Request) -> Reply:
         return self._router.handle(request)
 
+    def tenants(self) -> list[str]:
+        """The tenants that have a subscription, the stamp's own first."""
+        return self.engine.subscriptions.tenants()
+
     def recover(self) -> None:
         """Take up the operations that the last run left open; call once, before requests come."""
         self._deployments.close_orphans()

@@ -71,6 +71,7 @@ class EmbeddedResources:
     def delete(self, id: ResourceId, request: Request, parent: ResourceType, property: str) -> Reply:
         with self._engine.db.write():
             owner = self._engine.open_for_write(id.parent, replace(request, headers={}))
+            self._engine.guard(id, "delete")
             items = owner.properties.get(property, []) if owner else []
             left = [item for item in items if item["name"].lower() != id.name.lower()]
             if owner is None or len(left) == len(items):

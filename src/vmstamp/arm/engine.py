@@ -12,15 +12,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from urllib.parse import quote, urlencode
 
 from vmstamp.arm import faults
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.conditions import check_conditions
 from vmstamp.arm.locations import Locations
+from vmstamp.arm.locks import TYPE as LOCK_TYPE
+from vmstamp.arm.locks import Locks, Verb
 from vmstamp.arm.operations import WORKERS, Operation, Operations
 from vmstamp.arm.polling import RETRY_AFTER, Polling
 from vmstamp.arm.shape import Json, merged, tags, without_nulls
+from vmstamp.arm.subscriptions import TYPE as SUBSCRIPTION_TYPE
+from vmstamp.arm.subscriptions import Subscriptions
 from vmstamp.arm.types import (
     Action,
     Change,
@@ -43,13 +46,13 @@ READ_ONLY_MEMBERS = ("id", "name", "type", "etag", "systemData", "resourceGroup"
 
 @dataclass(frozen=True)
 class Settings:
-    """Who the one subscription of this stamp is, and how much a page of a list holds."""
+    """Who the stamp's own subscription is, and how much a page of a list holds."""
 
     subscription: str
     tenant: str
     subscription_name: str = "vmstamp"
     default_location: str = "local"
-    page_size: int = 200
+    page_size: int = 1000
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,12 @@ class Engine:
         self.catalog = Catalog(db, self._references, clock)
         self.operations = Operations(db, clock, workers)
         self.types = {t.key: t for t in types(self.catalog)}
-        self.polling = Polling(self.catalog, self.operations, settings.subscription, self.show)
+        self.types |= {kind.key: kind for kind in (SUBSCRIPTION_TYPE, LOCK_TYPE)}
+        self.subscriptions = Subscriptions(
+            self.catalog, settings.subscription, settings.tenant, settings.subscription_name
+        )
+        self.locks = Locks(self.catalog)
+        self.polling = Polling(self.catalog, self.operations, self.show)
 
     def close(self) -> None:
         """End what runs; open operations are taken up again by the next start."""
@@ -135,11 +143,6 @@ class Engine:
             head["etag"] = resource.etag
         return {**head, **document}
 
-    def brief(self, resource: Resource) -> Json:
-        """A resource as lists over all types show it: without its properties, with its parents' names."""
-        shown = {**self.show(resource), "name": "/".join(resource.id.names) or resource.name}
-        return {name: value for name, value in shown.items() if name not in ("properties", "etag")}
-
     def get_resource(self, id: ResourceId) -> Resource:
         """The stored resource. Raises 404 as Azure does, naming the group when that is what lacks."""
         found = self.catalog.find(id)
@@ -159,33 +162,31 @@ class Engine:
         resource = self.get_resource(id)
         return Reply(200, self.show(resource, request.query.get("$expand", "")), {"ETag": resource.etag})
 
-    def list_page(self, request: Request, *, type: str = "", group: str = "", scope: str = "") -> Reply:
-        """A page of resources by id; `$skiptoken` of the nextLink is the last id of the page before."""
-        if text := request.query.get("$filter"):
-            raise faults.unsupported(f"The filter '{text}' on this list", target="$filter")
-        limit = self._page_size(request)
-        found = self.catalog.select(
-            type=type, group=group, scope=scope, after=request.query.get("$skiptoken", ""), limit=limit + 1
-        )
-        status_only = request.query.get("statusonly", "").lower() == "true"
-        expand = "instanceView" if status_only else request.query.get("$expand", "")
-        page: Json = {"value": [self.show(resource, expand) for resource in found[:limit]]}
-        if len(found) > limit:
-            page["nextLink"] = self.next_link(request, found[limit - 1].id.key)
-        return Reply(200, page)
+    def check_scope(self, scope: ResourceId) -> None:
+        """Raises 404 unless the subscription, group or resource is there."""
+        if scope.provider:
+            self.get_type(scope)
+            self.get_resource(scope)
+        elif scope.group:
+            self.get_group(scope)
+        else:
+            self.subscriptions.get(scope.subscription)
 
-    def _page_size(self, request: Request) -> int:
-        top = request.query.get("$top", "")
-        if top and not (top.isdecimal() and int(top) > 0):
+    def guard(self, id: ResourceId, verb: Verb) -> None:
+        """What any write or deletion demands of the places that `id` lies in. Raises 409.
+
+        The subscription is enabled, no lock refuses it, and no resources of the group are being moved.
+        """
+        self.subscriptions.check_writable(self.subscriptions.get(id.subscription))
+        self.locks.check(id, verb)
+        group = self.catalog.find(ResourceId(id.subscription, id.group)) if id.group else None
+        if group and group.state.get("moving"):
             raise AzureError(
-                400, "InvalidQueryParameter", f"The query parameter '$top' with value '{top}' is invalid."
+                409,
+                "ResourceGroupBeingMoved",
+                f"Resources of the group '{group.name}' are being moved, so it cannot perform {verb} "
+                "operations until the move has ended.",
             )
-        return min(int(top), self.settings.page_size) if top else self.settings.page_size
-
-    @staticmethod
-    def next_link(request: Request, token: str) -> str:
-        query = {**request.query, "$skiptoken": token}
-        return f"{request.base}{quote(request.path)}?{urlencode(query)}"
 
     # -- PUT and PATCH
 
@@ -219,6 +220,7 @@ class Engine:
     def open_for_write(self, id: ResourceId, request: Request) -> Resource | None:
         """The existing resource, after all that any write demands was checked."""
         group = self.get_group(id)
+        self.guard(id, "write")
         if group.provisioning_state == "Deleting":
             raise AzureError(
                 409,
@@ -246,7 +248,7 @@ class Engine:
             self.catalog,
             partial=request.method == "PATCH",
         )
-        change = self._with_tags(kind.parse(put), body)
+        change = self._with_tags(kind, kind.parse(put), body)
         for companion in change.companions:
             self.catalog.save(companion)
         working = kind.style.creating if existing is None else "Updating"
@@ -282,8 +284,8 @@ class Engine:
         return location
 
     @staticmethod
-    def _with_tags(change: Change, body: Json) -> Change:
-        found = tags(body)
+    def _with_tags(kind: ResourceType, change: Change, body: Json) -> Change:
+        found = tags(body, kind.name)
         document = {name: value for name, value in change.document.items() if name != "location"}
         return replace(change, document={**document, **({"tags": found} if found or "tags" in body else {})})
 
@@ -344,6 +346,7 @@ class Engine:
             check_conditions(request.headers, resource, id, delete=True)
             if resource is None:
                 return Reply(204)
+            self.guard(resource.id, "delete")
             before = self._before_delete(kind, resource)
             self.catalog.save(resource.with_properties(provisioningState="Deleting"))
             operation = self.operations.record(resource.id, "delete")
@@ -429,6 +432,7 @@ class Engine:
             raise self.unknown_action(kind, name)
         with self.db.write():
             resource = self._resource_to_act_on(id)
+            self.guard(resource.id, "write")
             if not action.beside:
                 self._refuse_busy(id)
             input = action.check(resource, request)

@@ -13,7 +13,9 @@ from vmstamp.arm import faults
 from vmstamp.arm.conditions import check_conditions
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
+from vmstamp.arm.moves import Moves
 from vmstamp.arm.operations import Operation
+from vmstamp.arm.polling import MOVE
 from vmstamp.arm.shape import Json, tags, without_nulls
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
@@ -35,6 +37,7 @@ class Groups:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._catalog = engine.catalog
+        self.moves = Moves(engine)
 
     def get(self, id: ResourceId) -> Reply:
         return Reply(200, show(self._engine.get_group(id)))
@@ -58,6 +61,7 @@ class Groups:
                 "them.",
             )
         with self._engine.db.write():
+            self._engine.guard(id, "write")
             existing = self._catalog.find(id)
             check_conditions(request.headers, existing, id)
             location = self._location(id, body, existing)
@@ -103,6 +107,7 @@ class Groups:
                 raise faults.unsupported(f"The property '{name}'", target=name)
         with self._engine.db.write():
             group = self._engine.get_group(id)
+            self._engine.guard(id, "write")
             _refuse_while_deleting(group)
             group = self._catalog.save(replace(group, document={**group.document, "tags": tags(body)}))
         return Reply(200, show(group))
@@ -110,6 +115,7 @@ class Groups:
     def delete(self, id: ResourceId, request: Request) -> Reply:
         with self._engine.db.write():
             group = self._engine.get_group(id)
+            self._engine.guard(id, "delete")
             running = self._engine.operations.find_open(group.id)
             operation = running.id if running else self._engine.operations.record(group.id, "delete")
             if not running:
@@ -124,6 +130,9 @@ class Groups:
         """Take up a deletion that a crash interrupted; False when the operation is not a group's."""
         if operation.resource.type != TYPE.name:
             return False
+        if operation.kind == MOVE:
+            self.moves.resume(operation)
+            return True
         group = self._catalog.find(operation.resource)
         if group is None:
             self._engine.operations.end(operation.id)

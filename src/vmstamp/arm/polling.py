@@ -14,6 +14,7 @@ from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType
 from vmstamp.errors import AzureError
 
+MOVE, VALIDATE_MOVE = "moveResources", "validateMoveResources"  # kinds of operations without a result
 RETRY_AFTER = {"Retry-After": "1", "x-ms-retry-after-ms": "200"}
 
 FORGET = "forget"  # the kind of an operation that leaves nothing to be shown: 204 at its Location
@@ -22,12 +23,9 @@ FORGET = "forget"  # the kind of an operation that leaves nothing to be shown: 2
 class Polling:
     """The status documents and results of operations. `show` gives a resource as clients see it."""
 
-    def __init__(
-        self, catalog: Catalog, operations: Operations, subscription: str, show: Callable[[Resource], Json]
-    ) -> None:
+    def __init__(self, catalog: Catalog, operations: Operations, show: Callable[[Resource], Json]) -> None:
         self._catalog = catalog
         self._operations = operations
-        self._subscription = subscription
         self._show = show
 
     def url(
@@ -35,7 +33,7 @@ class Polling:
     ) -> str:
         """The Azure-AsyncOperation URL of an operation, or with `result` its Location."""
         segment = kind.style.result_segment if result and kind.style.result_segment else kind.style.segment
-        scope = f"/subscriptions/{self._subscription}/providers/{kind.provider}/locations/{location}"
+        scope = f"/subscriptions/{request.subscription}/providers/{kind.provider}/locations/{location}"
         url = f"{request.base}{scope}/{segment}/{operation}?api-version={request.api_version}"
         return f"{url}&monitor=true" if result and not kind.style.result_segment else url
 
@@ -73,7 +71,7 @@ class Polling:
             )
         if operation.error:
             raise operation.error
-        if operation.kind == FORGET:
+        if operation.kind in (FORGET, MOVE, VALIDATE_MOVE):
             return Reply(204)
         if operation.kind != "put":
             return Reply(200, operation.output)

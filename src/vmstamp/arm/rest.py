@@ -10,6 +10,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -45,6 +46,7 @@ GATEWAY_CODES = {
     "AuthenticationFailed",
     "InvalidApiVersionParameter",
     "InvalidAuthenticationToken",
+    "InvalidAuthenticationTokenTenant",
     "InvalidResourceNamespace",
     "InvalidResourceType",
     "MissingApiVersionParameter",
@@ -52,6 +54,7 @@ GATEWAY_CODES = {
     "ResourceGroupBeingDeleted",
     "ResourceGroupNotFound",
     "ResourceNotFound",
+    "ScopeLocked",
     "SubscriptionNotFound",
 }
 
@@ -79,7 +82,7 @@ class _Door:
     async def serve(self, http: HttpRequest) -> Response:
         base = f"{http.url.scheme}://{http.url.netloc}"
         try:
-            self._check_token(http, base)
+            tenant = self._check_token(http, base)
             request = Request(
                 method=http.method,
                 path=http.scope["path"],
@@ -87,8 +90,11 @@ class _Door:
                 headers={name.lower(): value for name, value in http.headers.items()},
                 body=_parse(http.scope["path"], await _read(http)),
                 base=base,
+                tenant=tenant,
             )
             reply = await run_in_threadpool(self._handle, request)
+            if reply.status == 401:
+                reply = replace(reply, headers={**reply.headers, **self._challenge(base)})
         except AzureError as error:
             reply = error_reply(error)
         return _response(reply, http)
@@ -102,9 +108,9 @@ class _Door:
             log.exception("%s %s failed", request.method, request.path)
             return error_reply(azure_fault(error))
 
-    def _check_token(self, http: HttpRequest, base: str) -> None:
+    def _check_token(self, http: HttpRequest, base: str) -> str:
+        """The tenant of the request's token, '' when the verifier does not tell. Raises 401."""
         scheme, _, token = http.headers.get("authorization", "").partition(" ")
-        authority = self._authority or f"{base}/{self._tenant}"
         try:
             if scheme.lower() != "bearer" or not token.strip():
                 raise AzureError(
@@ -112,12 +118,14 @@ class _Door:
                     "AuthenticationFailed",
                     "Authentication failed. The 'Authorization' header is missing.",
                 )
-            self._verify(token.strip())
+            return str(getattr(self._verify(token.strip()), "tid", ""))
         except VmstampError as error:
             code = error.code if isinstance(error, AzureError) else "InvalidAuthenticationToken"
-            challenge = f'Bearer authorization_uri="{authority}", error="invalid_token"'
-            headers = {"WWW-Authenticate": challenge}
-            raise AzureError(401, code, error.message, headers=headers) from error
+            raise AzureError(401, code, error.message, headers=self._challenge(base)) from error
+
+    def _challenge(self, base: str) -> dict[str, str]:
+        authority = self._authority or f"{base}/{self._tenant}"
+        return {"WWW-Authenticate": f'Bearer authorization_uri="{authority}", error="invalid_token"'}
 
 
 async def _read(http: HttpRequest) -> bytes:

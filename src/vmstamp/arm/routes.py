@@ -11,17 +11,22 @@ import re
 from collections.abc import Callable, Iterable
 
 from vmstamp.arm import faults
-from vmstamp.arm.compute.platform_images import TYPE as PLATFORM_IMAGES
 from vmstamp.arm.embedded import EmbeddedResources
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
 from vmstamp.arm.groups import TYPE as GROUP_TYPE
 from vmstamp.arm.groups import Groups
+from vmstamp.arm.lists import Lists
+from vmstamp.arm.locks import NAME as LOCKS
 from vmstamp.arm.shape import Json
+from vmstamp.arm.subscriptions import PROVIDER as SUBSCRIPTION_PROVIDER
+from vmstamp.arm.subscriptions import show as show_subscription
+from vmstamp.arm.tags import NAME as TAGS
+from vmstamp.arm.tags import TagRoutes
 from vmstamp.arm.template.routes import DeploymentRoutes, calculate_hash
-from vmstamp.arm.types import Call, Reply, Request, ResourceType
+from vmstamp.arm.types import Call, Reply, Request, Resource, ResourceType
 from vmstamp.errors import AzureError
-from vmstamp.resource_id import ResourceId
+from vmstamp.resource_id import ResourceId, parse_resource_id
 
 API_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview|-alpha|-beta|-privatepreview)?")
 
@@ -34,10 +39,8 @@ OPERATION_SEGMENTS = {
     "operationresults": True,
 }
 
-# Types that lists over all types leave out.
-UNLISTED = (GROUP_TYPE.key, "microsoft.resources/deployments", PLATFORM_IMAGES.lower())
-
 Words = tuple[str, ...]
+Extension = Callable[[Request, ResourceId, Words], Reply]
 
 
 class Router:
@@ -51,6 +54,14 @@ class Router:
         self._deployments = deployments
         self._embedded = EmbeddedResources(engine)
         self._calls = tuple(calls)
+        self._lists = Lists(engine)
+        self._subscriptions = engine.subscriptions
+        self._tags = TagRoutes(engine)
+        # What may lie on a subscription, a group or a resource, by namespace and type.
+        self._extensions: dict[str, Extension] = {
+            LOCKS.lower(): engine.locks.handle,
+            TAGS.lower(): self._tags.handle,
+        }
 
     def handle(self, request: Request) -> Reply:
         words = tuple(word for word in request.path.split("/") if word)
@@ -58,13 +69,31 @@ class Router:
             raise AzureError(404, "NotFound", f"There is nothing at '{request.path}'.")
         self._check_api_version(request, words)
         if words[0].lower() == "tenants":
-            return _only("GET", request, self._tenants)
+            return _only("GET", request, self._subscriptions.list_tenants)
         if words[0].lower() == "providers":
             return self._in_tenant(request, words[1:])
         if len(words) == 1:
-            return _only("GET", request, lambda: Reply(200, {"value": [self._subscription()]}))
-        self._check_subscription(words[1])
-        return self._in_subscription(request, words[2:])
+            return _only("GET", request, lambda: self._subscriptions.list_page(request))
+        subscription = self._subscriptions.get(words[1], request.tenant)
+        if (reply := self._on_scope(request, words)) is not None:
+            return reply
+        return self._in_subscription(request, subscription, words[2:])
+
+    def _on_scope(self, request: Request, words: Words) -> Reply | None:
+        """The reply of an extension resource (a lock, tags) on a scope, which must exist; else None."""
+        marks = [i for i, word in enumerate(words[:-2]) if word.lower() == "providers"]
+        if not marks:
+            return None
+        at = marks[-1]
+        handle = self._extensions.get("/".join(words[at + 1 : at + 3]).lower())
+        if handle is None:
+            return None
+        try:
+            scope = parse_resource_id("/" + "/".join(words[:at]))
+        except ValueError:
+            raise faults.unsupported(f"The request {request.method} '{request.path}'") from None
+        self._engine.check_scope(scope)
+        return handle(request, scope, words[at + 3 :])
 
     def _check_api_version(self, request: Request, words: Words) -> None:
         """Raises 400 when the api-version is absent or no version at all; of a type, with what it has."""
@@ -87,46 +116,51 @@ class Router:
             raise faults.unsupported("A deployment at the tenant's scope")
         if lower[:2] == ("microsoft.management", "managementgroups"):
             raise faults.unsupported("A deployment at a management group's scope")
-        return self._providers(request, words)
+        if lower[:2] == (SUBSCRIPTION_PROVIDER.lower(), "aliases"):
+            return self._subscriptions.handle_alias(request, words[2:])
+        return self._providers(request, words, self._engine.settings.subscription)
 
-    def _check_subscription(self, given: str) -> None:
-        if given.lower() != self._engine.settings.subscription.lower():
-            raise AzureError(404, "SubscriptionNotFound", f"The subscription '{given}' could not be found.")
-
-    def _in_subscription(self, request: Request, words: Words) -> Reply:
-        subscription = self._engine.settings.subscription
+    def _in_subscription(self, request: Request, found: Resource, words: Words) -> Reply:
+        subscription = found.id.subscription
         head = words[0].lower() if words else ""
         if not words:
-            return _only("GET", request, lambda: Reply(200, self._subscription()))
+            return _only("GET", request, lambda: Reply(200, show_subscription(found)))
         if head == "locations" and len(words) == 1:
-            return _only("GET", request, self._locations)
+            return _only("GET", request, lambda: self._locations(subscription))
         if head == "resources" and len(words) == 1:
-            return _only("GET", request, lambda: self._resources(request, ""))
+            return _only("GET", request, lambda: self._resources(request, found.id))
+        if head == "tagnames":
+            return self._tags.handle_names(request, found, words[1:])
         if head == "operationresults" and len(words) == 2:
             return self._engine.polling.result(words[1], request)
         if head == "resourcegroups" and len(words) == 1:
             return _only("GET", request, lambda: self._groups.list_page(request, subscription))
         if head == "resourcegroups":
-            return self._in_group(request, words[1], words[2:])
+            return self._in_group(request, ResourceId(subscription, words[1]), words[2:])
         if head == "providers" and _of_deployments(words[1:]):
             return self._deployments.handle(request, ResourceId(subscription), words[3:])
+        if head == "providers" and len(words) == 3 and words[1].lower() == SUBSCRIPTION_PROVIDER.lower():
+            return _only("POST", request, lambda: self._subscriptions.act(request, found, words[2]))
         if head == "providers" and len(words) > 1 and not _is_registration(words):
             return self._below_provider(request, ResourceId(subscription), words[1], words[2:])
         if head == "providers":
-            return self._providers(request, words[1:])
+            return self._providers(request, words[1:], subscription)
         raise faults.unsupported(f"The request {request.method} '{request.path}'")
 
     # -- resource groups and resources
 
-    def _in_group(self, request: Request, group: str, words: Words) -> Reply:
-        id = ResourceId(self._engine.settings.subscription, group)
+    def _in_group(self, request: Request, id: ResourceId, words: Words) -> Reply:
         if not words:
             return self._group(request, id)
         if words[0].lower() == "resources" and len(words) == 1:
             self._engine.get_group(id)
-            return _only("GET", request, lambda: self._resources(request, id.key))
+            return _only("GET", request, lambda: self._resources(request, id))
         if words[0].lower() == "exporttemplate" and len(words) == 1:
             return _only("POST", request, lambda: self._deployments.export_group(request, id))
+        if words[0].lower() == "moveresources" and len(words) == 1:
+            return _only("POST", request, lambda: self._groups.moves.move(request, id))
+        if words[0].lower() == "validatemoveresources" and len(words) == 1:
+            return _only("POST", request, lambda: self._groups.moves.validate(request, id))
         if words[0].lower() == "deployments":
             return self._deployments.handle(request, id, words[1:])
         if words[0].lower() == "providers" and _of_deployments(words[1:]):
@@ -149,11 +183,8 @@ class Router:
                 return self._groups.delete(id, request)
         raise method_not_allowed(request)
 
-    def _resources(self, request: Request, group: str) -> Reply:
-        test = parse_filter(request.query.get("$filter", ""))
-        found = self._engine.catalog.select(group=group)
-        shown = [self._engine.brief(r) for r in found if r.type not in UNLISTED and test(r)]
-        return Reply(200, {"value": shown})
+    def _resources(self, request: Request, scope: ResourceId) -> Reply:
+        return self._lists.of_all(request, scope, parse_filter(request.query.get("$filter", "")))
 
     def _below_provider(self, request: Request, scope: ResourceId, provider: str, words: Words) -> Reply:
         if not scope.group and (reply := self._at_subscription(request, provider, words)):
@@ -216,13 +247,14 @@ class Router:
             kind = self._engine.get_type(ResourceId(below.subscription, "", below.provider, (last,), ("",)))
             if below.group:
                 self._engine.get_group(below)
-            return self._engine.list_page(request, type=kind.key, group=below.group_key)
+            scope = ResourceId(below.subscription, below.group)
+            return self._lists.of_type(request, kind.key, scope)
         kind = self._engine.get_type(below)
         if nested := self._engine.types.get("/".join((below.type, last)).lower()):
             self._engine.get_group(below)
             if self._engine.catalog.find(below) is None:
                 raise faults.nested_parent_not_found(below)
-            return self._engine.list_page(request, type=nested.key, scope=str(below))
+            return self._lists.of_type(request, nested.key, below)
         embedded = {name.lower(): property for name, property in kind.embedded.items()}
         if last.lower() in embedded:
             return self._embedded.list_page(below, embedded[last.lower()])
@@ -236,31 +268,11 @@ class Router:
 
     # -- what describes the stamp
 
-    def _subscription(self) -> Json:
-        settings = self._engine.settings
-        return {
-            "id": f"/subscriptions/{settings.subscription}",
-            "subscriptionId": settings.subscription,
-            "tenantId": settings.tenant,
-            "displayName": settings.subscription_name,
-            "state": "Enabled",
-            "subscriptionPolicies": {
-                "locationPlacementId": "Internal_2014-09-01",
-                "quotaId": "Internal_2014-09-01",
-            },
-            "authorizationSource": "RoleBased",
-            "managedByTenants": [],
-        }
-
-    def _tenants(self) -> Reply:
-        tenant = self._engine.settings.tenant
-        return Reply(200, {"value": [{"id": f"/tenants/{tenant}", "tenantId": tenant}]})
-
-    def _locations(self) -> Reply:
+    def _locations(self, subscription: str) -> Reply:
         locations = self._engine.locations
         value = [
             {
-                "id": f"/subscriptions/{self._engine.settings.subscription}/locations/{name}",
+                "id": f"/subscriptions/{subscription}/locations/{name}",
                 "name": name,
                 "type": "Region",
                 "displayName": locations.display_name(name),
@@ -271,29 +283,35 @@ class Router:
         ]
         return Reply(200, {"value": value})
 
-    def _providers(self, request: Request, words: Words) -> Reply:
+    def _providers(self, request: Request, words: Words, subscription: str) -> Reply:
         known = sorted({GROUP_TYPE.provider, *(t.provider for t in self._engine.types.values())})
         if not words:
-            return _only("GET", request, lambda: Reply(200, {"value": [self._provider(n) for n in known]}))
+            return _only(
+                "GET",
+                request,
+                lambda: Reply(200, {"value": [self._provider(n, subscription) for n in known]}),
+            )
         name = next((n for n in known if n.lower() == words[0].lower()), None)
         if name is None:
             raise self._engine.unknown_type(words[0], "")
         if len(words) == 1:
-            return _only("GET", request, lambda: Reply(200, self._provider(name)))
-        return _only("POST", request, lambda: Reply(200, self._provider(name)))
+            return _only("GET", request, lambda: Reply(200, self._provider(name, subscription)))
+        return _only("POST", request, lambda: Reply(200, self._provider(name, subscription)))
 
     def describe_provider(self, name: str) -> Json:
         """What `providers/NAME` shows. Raises AzureError for a provider that is not there."""
-        reply = self._providers(Request("GET", f"/providers/{name}"), (name,))
+        reply = self._providers(
+            Request("GET", f"/providers/{name}"), (name,), self._engine.settings.subscription
+        )
         found: Json = reply.body
         return found
 
-    def _provider(self, name: str) -> Json:
+    def _provider(self, name: str, subscription: str) -> Json:
         """One provider, always registered: there is nothing to register in one stamp."""
         locations = [self._engine.locations.display_name(n) for n in self._engine.locations.names()]
         types = [t for t in self._engine.types.values() if t.provider == name]
         return {
-            "id": f"/subscriptions/{self._engine.settings.subscription}/providers/{name}",
+            "id": f"/subscriptions/{subscription}/providers/{name}",
             "namespace": name,
             "registrationState": "Registered",
             "registrationPolicy": "RegistrationRequired",

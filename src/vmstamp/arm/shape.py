@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vmstamp.arm.faults import invalid_content, invalid_parameter, quoted, unsupported
+from vmstamp.errors import AzureError
 
 Json = dict[str, Any]
 
@@ -150,11 +151,60 @@ def merged(base: Any, patch: Any) -> Any:
     return result
 
 
-def tags(body: Json) -> dict[str, str]:
-    """A body's tags. Raises AzureError when they are not texts, or more than Azure takes."""
+RESERVED: Final = set("<>%&\\?/")  # in names of tags
+TAG_NAME: Final = 512  # characters at most
+STORAGE_TAG_NAME: Final = 128
+TAG_VALUE: Final = 256
+TAGS: Final = 50  # of one resource
+
+
+def tags(body: Json, kind: str = "") -> dict[str, str]:
+    """A body's tags. Raises AzureError when they are not texts, or more than Azure takes.
+
+    `kind` is the type of their resource: a storage account's names are shorter.
+    """
     found = body.get("tags") or {}
     if not isinstance(found, dict) or not all(isinstance(v, (str, type(None))) for v in found.values()):
         raise invalid_content("Error converting value to type 'System.String'. Path 'tags'")
-    if len(found) > 50:
-        raise invalid_parameter("The number of tags must not exceed 50.", "tags")
-    return {name: value or "" for name, value in found.items()}
+    if len(found) > TAGS:
+        raise invalid_parameter(f"The number of tags must not exceed {TAGS}.", "tags")
+    longest = STORAGE_TAG_NAME if kind.lower() == "microsoft.storage/storageaccounts" else TAG_NAME
+    given = {name: value or "" for name, value in found.items()}
+    for name, value in given.items():
+        _check_tag(name, value, longest)
+    if len({name.lower() for name in given}) < len(given):
+        raise AzureError(
+            400, "InvalidTag", "The names of tags are told apart without case; two are the same."
+        )
+    return given
+
+
+def _check_tag(name: str, value: str, longest: int) -> None:
+    if not name.strip():
+        raise AzureError(
+            400,
+            "InvalidTagName",
+            "The tag name must be non-null, non-empty and non-whitespace only. Please provide an actual "
+            "value.",
+        )
+    if RESERVED & set(name) or any(ord(character) < 32 for character in name):
+        raise AzureError(
+            400,
+            "InvalidTagNameCharacters",
+            f"The tag names '{name}' have reserved characters '<,>,%,&,\\,?,/' or control characters.",
+        )
+    if len(name) > longest:
+        raise AzureError(
+            400,
+            "InvalidTagName",
+            f"Tag name too large. Following tag name '{name}' exceeded the maximum length. Maximum allowed "
+            f"length for tag name - '{longest}' characters.",
+        )
+    if len(value) > TAG_VALUE:
+        raise AzureError(
+            400,
+            "InvalidTagValueLength",
+            f"Tag value too large. Following tag value '{value}' exceeded the maximum length. Maximum "
+            f"allowed "
+            f"length for tag value - '{TAG_VALUE}' characters.",
+        )

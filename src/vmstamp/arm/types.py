@@ -33,6 +33,13 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     base: str = ""
+    tenant: str = ""  # whose token it came with; '' when that is not told
+
+    @property
+    def subscription(self) -> str:
+        """The subscription in the path, '' when there is none."""
+        words = [word for word in self.path.split("/") if word]
+        return words[1] if len(words) > 1 and words[0].lower() == "subscriptions" else ""
 
     @property
     def api_version(self) -> str:
@@ -63,6 +70,7 @@ class Resource:
     created: str
     document: Json
     state: Json
+    changed: str = ""  # when it was saved last
 
     @property
     def type(self) -> str:
@@ -226,6 +234,9 @@ class ResourceType:
     etag_in_body: bool = False
     preemptible: bool = False  # a DELETE ends a PUT that is under way
     delete_rank: int = 5  # in a group's deletion: lower ranks go first
+    # False: no resource of its own in lists over all types, exports and deployments (locks, for one).
+    listed: bool = True
+    view_of_head: bool = False  # `view` computes members beside the properties (managedBy): lists show these
 
     @property
     def provider(self) -> str:

@@ -53,6 +53,7 @@ API_VERSIONS = {
     "microsoft.network": "2024-05-01",
     "microsoft.storage": "2023-05-01",
     "microsoft.resources": "2024-03-01",
+    "microsoft.subscription": "2021-10-01",
 }
 SUBSCRIPTIONS = "/subscriptions"
 SUBSCRIPTIONS_VERSION = "2022-12-01"  # REST: Subscriptions - List

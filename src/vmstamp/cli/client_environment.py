@@ -19,6 +19,7 @@ from vmstamp.cli.endpoint import Endpoint
 from vmstamp.paths import Home
 
 CLOUD = "vmstamp"
+PROFILE = "azureProfile.json"
 # The variables that are set; their old values are kept in SAVED + name, for --undo.
 NAMES = (
     "AZURE_CONFIG_DIR",
@@ -79,17 +80,41 @@ def undoing(environ: Mapping[str, str]) -> Iterator[str]:
     yield f"unset {ACTIVE}"
 
 
-def write_files(endpoint: Endpoint, home: Home, environ: Mapping[str, str]) -> None:
-    """Write az's configuration and the bundle of certificates into the stamp's home."""
+def write_files(
+    endpoint: Endpoint, home: Home, environ: Mapping[str, str], subscriptions: Mapping[str, str] | None = None
+) -> None:
+    """Write az's configuration and the bundle of certificates into the stamp's home.
+
+    `subscriptions` are display names by id, the stamp's own when None. The one that `az account set` chose
+    stays chosen.
+    """
     home.azure.mkdir(mode=0o700, exist_ok=True)
-    for name, text in configuration(endpoint).items():
+    known = subscriptions or {endpoint.subscription: CLOUD}
+    chosen = _chosen(home.azure / PROFILE)
+    for name, text in configuration(endpoint, known, chosen if chosen in known else "").items():
         _write(home.azure / name, text)
     _write(home.bundle, f"{_known_authorities(environ)}\n{endpoint.ca.read_text()}")
 
 
-def configuration(endpoint: Endpoint) -> dict[str, str]:
-    """az's files by name. The suffix has the port of Blob over TLS: az makes https://ACCOUNT.blob.SUFFIX."""
+def _chosen(profile: Path) -> str:
+    """The subscription that az's profile has as its default; '' when there is none."""
+    try:
+        found = json.loads(profile.read_text("utf-8-sig"))["subscriptions"]
+        return next((str(one["id"]) for one in found if one.get("isDefault")), "")
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def configuration(
+    endpoint: Endpoint, subscriptions: Mapping[str, str] | None = None, chosen: str = ""
+) -> dict[str, str]:
+    """az's files by name. The suffix has the port of Blob over TLS: az makes https://ACCOUNT.blob.SUFFIX.
+
+    `subscriptions` are display names by id, `chosen` is the id of az's default; the stamp's own by default.
+    """
     arm = endpoint.arm
+    known = subscriptions or {endpoint.subscription: CLOUD}
+    default = chosen or endpoint.subscription
     return {
         "clouds.config": _ini(
             CLOUD,
@@ -101,7 +126,7 @@ def configuration(endpoint: Endpoint) -> dict[str, str]:
                 "endpoint_active_directory_graph_resource_id": arm,
                 "endpoint_vm_image_alias_doc": f"{arm}/aliases.json",
                 "suffix_storage_endpoint": f"localhost:{endpoint.blob_https.rpartition(':')[2]}",
-                "subscription": endpoint.subscription,
+                "subscription": default,
             },
         ),
         "config": _ini("cloud", {"name": CLOUD})
@@ -115,19 +140,20 @@ def configuration(endpoint: Endpoint) -> dict[str, str]:
             },
         )
         + _ini("defaults", {"location": endpoint.location}),
-        "azureProfile.json": json.dumps(
+        PROFILE: json.dumps(
             {
                 "installationId": str(uuid.uuid5(uuid.NAMESPACE_URL, endpoint.subscription)),
                 "subscriptions": [
                     {
-                        "id": endpoint.subscription,
-                        "name": CLOUD,
+                        "id": id,
+                        "name": name,
                         "state": "Enabled",
                         "user": {"name": endpoint.client_id, "type": "servicePrincipal"},
-                        "isDefault": True,
+                        "isDefault": id == default,
                         "tenantId": endpoint.tenant,
                         "environmentName": CLOUD,
                     }
+                    for id, name in known.items()
                 ],
             }
         ),

@@ -19,6 +19,7 @@ from vmstamp.cli.commands import (
     image,
     road,
     stamp,
+    subscription,
     transfer,
     vm,
 )
@@ -93,6 +94,7 @@ for command in (
     disk_group,
     image.image,
     vm.vm,
+    subscription.subscription,
     clients.env,
     clients.az,
     clients.azcopy,

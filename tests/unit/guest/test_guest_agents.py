@@ -185,8 +185,8 @@ def test_what_cannot_be_mended_offline_is_told(family: str, changes: Changes, fo
 def test_setuptools_has_the_distutils_that_an_old_agent_needs() -> None:
     new: Changes = {"/usr/bin/python3": "-> python3.12", "/usr/bin/python3.12": ""}
     assert bad(memory_facts(changed("debian", new))) == {"wa-python": "fail"}
-    new["/usr/lib/python3/dist-packages/setuptools/__init__.py"] = ""
-    assert bad(memory_facts(changed("debian", new))) == {}
+    with_it = {**new, "/usr/lib/python3/dist-packages/setuptools/__init__.py": ""}
+    assert bad(memory_facts(changed("debian", with_it))) == {}
 
 
 def test_modules_that_hash_passwords_are_enough_for_a_new_python() -> None:

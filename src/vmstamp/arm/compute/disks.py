@@ -123,6 +123,7 @@ class Disks:
     def type(self) -> ResourceType:
         return ResourceType(
             name=NAME,
+            view_of_head=True,
             api_versions=API_VERSIONS,
             style=DISK_STYLE,
             parse=self.parse,

@@ -147,7 +147,8 @@ class Deployments:
             )
 
     def _place(self, id: ResourceId, asked: Asked, base: str) -> Place:
-        settings = self._engine.settings
+        subscription = self._engine.subscriptions.get(id.subscription)
+        tenant, name = subscription.document["tenantId"], subscription.document["displayName"]
         group = self._catalog.find(ResourceId(id.subscription, id.group)) if id.group else None
         properties: Json = {
             "template": asked.template.document,
@@ -163,19 +164,19 @@ class Deployments:
             deployment["location"] = asked.location
         return Place(
             subscription={
-                "id": f"/subscriptions/{settings.subscription}",
-                "subscriptionId": settings.subscription,
-                "tenantId": settings.tenant,
-                "displayName": settings.subscription_name,
+                "id": str(subscription.id),
+                "subscriptionId": subscription.id.subscription,
+                "tenantId": tenant,
+                "displayName": name,
             },
             tenant={
-                "tenantId": settings.tenant,
-                "displayName": settings.subscription_name,
+                "tenantId": tenant,
+                "displayName": name,
                 "countryCode": "",
             },
             group=group_document(id, group),
             deployment=deployment,
-            environment=environment(base, settings.tenant, self._storage_suffix),
+            environment=environment(base, tenant, self._storage_suffix),
             providers=self._provider,
         )
 
@@ -422,7 +423,7 @@ class Deployments:
         found = [
             resource
             for resource in self._catalog.select(group=home.key)
-            if resource.type != TYPE_NAME.lower() and resource.id.key not in stay
+            if self._engine.types[resource.type].listed and resource.id.key not in stay
         ]
         rank = {r.id.key: self._engine.types[r.type].delete_rank for r in found}
         found = [r for r in found if rank.get(r.id.parent.key, 99) > rank[r.id.key]]
@@ -566,7 +567,7 @@ class Deployments:
                 running.canceled.set()
                 running.ended.wait(60)
 
-        return ResourceType(TYPE_NAME, API_VERSIONS, remove=remove, delete_rank=0)
+        return ResourceType(TYPE_NAME, API_VERSIONS, remove=remove, delete_rank=0, listed=False)
 
 
 class _Record:

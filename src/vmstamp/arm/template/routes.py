@@ -84,6 +84,7 @@ class DeploymentRoutes:
         return Reply(200, {"value": [show(one) for one in _top(found, request)]})
 
     def _put(self, request: Request, id: ResourceId) -> Reply:
+        self._engine.guard(id, "write")
         spec = self._deployments.open(id, request)
         resource, operation, new = self._deployments.start(spec)
         path = f"{resource.id}/operationStatuses/{operation}"
@@ -96,6 +97,7 @@ class DeploymentRoutes:
             self._engine.get_group(id)
         operations = self._engine.operations
         with self._engine.db.write():
+            self._engine.guard(id, "delete")
             if not self._deployments.delete(id):
                 return Reply(204)
             operation = operations.record(id, FORGET, done=True)
@@ -194,9 +196,9 @@ class DeploymentRoutes:
         options = str(request.json.get("options") or "")
         found = []
         for resource in self._engine.catalog.select(group=group.key):
-            if resource.type == TYPE_NAME.lower() or ("*" not in wanted and resource.id.key not in wanted):
-                continue
             kind = self._engine.types[resource.type]
+            if not kind.listed or ("*" not in wanted and resource.id.key not in wanted):
+                continue
             # As it is stored: what a GET computes, such as who uses it, is nothing to deploy.
             stored = {"type": kind.name, "location": resource.location, **resource.document}
             found.append((resource, stored, max(kind.api_versions)))

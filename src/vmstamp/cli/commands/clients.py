@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import examples, json_option, only_stamp
+from vmstamp.cli.options import arm_client, examples, json_option, only_stamp
 from vmstamp.cli.render import Console
 
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -46,7 +46,9 @@ def _prepare() -> dict[str, str]:
 
     home = settings.home()
     endpoint = get_endpoint(home)
-    clients.write_files(endpoint, home, os.environ)
+    with arm_client() as arm:
+        known = {one["subscriptionId"]: one["displayName"] for one in arm.list("/subscriptions")}
+    clients.write_files(endpoint, home, os.environ, known)
     return clients.variables(endpoint, home, os.environ)
 
 

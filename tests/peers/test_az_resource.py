@@ -1,0 +1,137 @@
+"""`az resource`, `lock`, `tag`, `provider` and several subscriptions on a running stamp."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.peers.programs import PROGRAMS, find_peer
+from vmstamp.run import Completed, run
+
+TIMEOUT = 180.0  # seconds of one run
+
+
+@dataclass(frozen=True)
+class Shell:
+    """az turned to a stamp whose home is the test's own."""
+
+    directory: Path
+
+    def run(self, script: str, *, status: int = 0) -> Completed:
+        environment = {
+            "HOME": str(self.directory),
+            "VMSTAMP_HOME": str(self.directory / "stamp"),
+            "VMSTAMP_ARM_PORT": "0",
+            "VMSTAMP_BLOB_PORT": "0",
+            "VMSTAMP_WAY_OUT": "0",
+            "PATH": f"{Path(sys.executable).parent}:{PROGRAMS}:{os.environ['PATH']}",
+        }
+        done = run(["sh", "-euc", script], env=environment, timeout=TIMEOUT, check=False)
+        assert done.status == status, done.stderr.decode()
+        return done
+
+    def az(self, words: str) -> Any:
+        text = self.run(f"vmstamp az -- {words} -o json").text
+        return json.loads(text) if text.strip() else None
+
+    def refused(self, words: str) -> str:
+        return self.run(f"! vmstamp az -- {words}").stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    find_peer("az")
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    shell.run("vmstamp up")
+    try:
+        shell.az("group create -n rg -l westeurope")
+        shell.az("group create -n rg2 -l westeurope")
+        yield shell
+    finally:
+        shell.run("vmstamp down")
+
+
+def test_az_lock_create_show_update_list_and_delete(shell: Shell) -> None:
+    shell.az("network public-ip create -g rg -n ip1 --sku Standard -l westeurope")
+    target = "-g rg --resource-type Microsoft.Network/publicIPAddresses --resource ip1"
+    made = shell.az(f"lock create -n keep -t CanNotDelete --notes mine {target}")
+    assert (made["level"], made["notes"]) == ("CanNotDelete", "mine")
+    assert "ScopeLocked" in shell.refused("network public-ip delete -g rg -n ip1")
+    assert [one["name"] for one in shell.az("lock list -g rg")] == ["keep"]
+    assert shell.az(f"lock show --ids {made['id']}")["name"] == "keep"
+    assert shell.az(f"lock update -t ReadOnly --ids {made['id']}")["level"] == "ReadOnly"
+    assert "ScopeLocked" in shell.refused("network public-ip update -g rg -n ip1 --tags a=b")
+    shell.az(f"lock delete --ids {made['id']}")
+    shell.az("lock create -n whole -t CanNotDelete -g rg")
+    assert "ScopeLocked" in shell.refused("group delete -n rg --yes")
+    shell.az("lock delete -n whole -g rg")
+    assert shell.az("lock list") == []
+    shell.az("network public-ip delete -g rg -n ip1")
+
+
+def test_az_resource_create_show_list_tag_update_move_and_delete(shell: Shell) -> None:
+    properties = json.dumps({"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}})
+    kind = "--resource-type Microsoft.Network/virtualNetworks"
+    made = shell.az(f"resource create -g rg -n net1 {kind} --properties '{properties}' -l westeurope")
+    assert made["properties"]["provisioningState"] == "Succeeded"
+    assert shell.az(f"resource show -g rg -n net1 {kind}")["id"] == made["id"]
+    shell.az(f"resource wait --exists --ids {made['id']}")
+    tagged = shell.az(f"resource tag --tags env=dev --ids {made['id']}")
+    assert tagged["tags"] == {"env": "dev"}
+    updated = shell.az(f"resource update --ids {made['id']} --set tags.more=x")
+    assert updated["tags"] == {"env": "dev", "more": "x"}
+    assert [one["name"] for one in shell.az("resource list --tag env=dev -l ''")] == ["net1"]
+    assert [one["name"] for one in shell.az("resource list -g rg -l ''")] == ["net1"]
+    shell.az(f"resource move --ids {made['id']} --destination-group rg2")
+    assert shell.az("resource list -g rg -l ''") == []
+    moved = shell.az(f"resource show -g rg2 -n net1 {kind}")
+    assert moved["tags"] == {"env": "dev", "more": "x"}
+    shell.az(f"resource delete --ids {moved['id']}")
+    assert shell.az("resource list -l ''") == []
+
+
+def test_az_tag_at_a_scope_and_names(shell: Shell) -> None:
+    group = shell.az("group show -n rg")["id"]
+    shell.az(f"tag create --resource-id {group} --tags a=1 b=2")
+    found = shell.az(f"tag update --resource-id {group} --operation merge --tags c=3")
+    assert found["properties"]["tags"] == {"a": "1", "b": "2", "c": "3"}
+    shell.az(f"tag update --resource-id {group} --operation delete --tags a=1")
+    assert shell.az(f"tag list --resource-id {group}")["properties"]["tags"] == {"b": "2", "c": "3"}
+    shell.az(f"tag delete --resource-id {group} --yes")
+    shell.az("tag create -n cost")
+    shell.az("tag add-value -n cost --value low")
+    listed = {one["tagName"]: [v["tagValue"] for v in one["values"]] for one in shell.az("tag list")}
+    assert listed == {"cost": ["low"]}
+    shell.az("tag remove-value -n cost --value low")
+    shell.az("tag delete -n cost --yes")
+
+
+def test_az_provider_knows_every_type_with_its_versions(shell: Shell) -> None:
+    assert {"Microsoft.Compute", "Microsoft.Authorization"} <= {
+        one["namespace"] for one in shell.az("provider list")
+    }
+    found = shell.az("provider show -n Microsoft.Network")
+    types = {one["resourceType"]: one["apiVersions"] for one in found["resourceTypes"]}
+    assert types["virtualNetworks"]
+    shell.az("provider register -n Microsoft.Network")
+
+
+def test_another_subscription_is_made_chosen_used_and_deleted(shell: Shell) -> None:
+    shell.run("vmstamp subscription create dev")
+    assert [one["name"] for one in shell.az("account list")] == ["vmstamp", "dev"]
+    shell.az("account set -s dev")
+    assert shell.az("account show")["name"] == "dev"
+    assert shell.az("group list") == []
+    shell.az("group create -n only -l westeurope")
+    assert [one["name"] for one in shell.az("group list")] == ["only"]
+    shell.az("group delete -n only --yes")
+    shell.az("account set -s vmstamp")
+    assert {one["name"] for one in shell.az("group list")} == {"rg", "rg2"}
+    shell.run("vmstamp subscription delete dev")
+    listed = json.loads(shell.run("vmstamp subscription list --json").text)
+    assert [one["displayName"] for one in listed] == ["vmstamp"]
