@@ -16,14 +16,16 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.errors import MachineError
+from vmstamp.fabric.extensions import Handler
 from vmstamp.fabric.fabric import AgentStatus, Fabric
 from vmstamp.fabric.ovf_env import build_ovf_env
 from vmstamp.machine.accelerator import Accelerator
@@ -312,6 +314,24 @@ class VmHost:
         """What the guest's agents reported in this boot; None when nothing."""
         status = self._fabric.agent(vm_id)
         return status if status.reports or status.heartbeat else None
+
+    # Extensions
+
+    def extend(
+        self,
+        vm_id: str,
+        handler: Handler,
+        sequence: int,
+        public: Mapping[str, Any],
+        protected: Mapping[str, Any] | None,
+    ) -> int:
+        return self._fabric.extend(vm_id, handler, sequence, public, protected)
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
+        return self._fabric.withdraw(vm_id, handler, sequence)
+
+    def drop(self, vm_id: str, handler: Handler) -> None:
+        self._fabric.drop(vm_id, handler)
 
     def serial_log(self, vm_id: str) -> Path:
         return self._home.machine(vm_id) / "serial.log"

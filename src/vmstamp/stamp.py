@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 
+from vmstamp.arm.compute.guest_agent import PATIENCE, Patience
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.blob.store import BlobStore
@@ -49,10 +50,12 @@ class Stamp:
         *,
         ready_timeout: float,
         way_out: bool,
+        patience: Patience = PATIENCE,
     ) -> Stamp:
         """Put a stamp together, ending and mending first what a killed server left.
 
         `blob_endpoint` is the path-style URL of the Blob door; `ready_timeout` in seconds, under KVM.
+        `patience` is for extensions and their agents.
         """
         for pid in end_leftovers(home.machines, home.networks):
             log.info("ended process %d, left by an earlier server", pid)
@@ -71,7 +74,7 @@ class Stamp:
             way_out=way_out,
         )
         settings = Settings(subscription.subscription, subscription.tenant)
-        control_plane = build(db, blobs, host, settings, blob_endpoint)
+        control_plane = build(db, blobs, host, settings, blob_endpoint, patience=patience)
         stamp = cls(db, blobs, fabric, host, control_plane, settings.default_location, accelerator)
         try:
             control_plane.recover()

@@ -15,8 +15,11 @@ from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.compute.calls import compute_calls
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
+from vmstamp.arm.compute.extensions import Extensions
+from vmstamp.arm.compute.guest_agent import PATIENCE, GuestAgents, Patience
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
 from vmstamp.arm.compute.vm_disks import StorageProfiles
@@ -97,6 +100,7 @@ def build(
     settings: Settings,
     blob_endpoint: str,
     *,
+    patience: Patience = PATIENCE,
     clock: Clock = utc_now,
     workers: int = WORKERS,
 ) -> ControlPlane:
@@ -108,12 +112,14 @@ def build(
         disks = Disks(catalog, vhds, life.fold_disk, clock)
         profiles = StorageProfiles(catalog, vhds, disks)
         captures = Captures(catalog, vhds, life)
+        agents = GuestAgents(catalog, host, patience)
         return [
             *network_types(catalog),
             StorageAccounts(catalog, store, blob_endpoint).type(),
             disks.type(),
             Images(catalog, vhds, disks, life.fold_disk, life.fold_all).type(),
-            VirtualMachines(catalog, profiles, life, captures).type(),
+            VirtualMachines(catalog, profiles, life, captures, RunCommands(agents)).type(),
+            Extensions(catalog, agents).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:

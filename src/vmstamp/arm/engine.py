@@ -426,8 +426,9 @@ class Engine:
             raise self.unknown_action(kind, name)
         with self.db.write():
             resource = self._resource_to_act_on(id)
-            if not action.beside and self.operations.find_open(id):
-                raise faults.conflict()
+            if not action.beside and (running := self.operations.find_open(id)):
+                same = running.kind == action.name and action.in_progress
+                raise faults.conflict(same) if same else faults.conflict()
             input = action.check(resource, request)
             if not action.synchronous:
                 operation = self.operations.record(resource.id, action.name, input=input)

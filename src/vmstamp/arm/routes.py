@@ -206,6 +206,10 @@ class Router:
         embedded = {name.lower(): property for name, property in kind.embedded.items()}
         if last.lower() in embedded:
             return self._embedded.list_page(below, embedded[last.lower()])
+        child = self._engine.types.get(f"{below.type}/{last}".lower())
+        if child is not None:
+            self._engine.get_resource(below)
+            return self._engine.list_page(request, type=child.key, scope=str(below))
         reads = {name.lower(): read for name, read in kind.reads.items()}
         if last.lower() not in reads:
             raise self._engine.unknown_type(below.provider, "/".join((*below.types, last)))

@@ -178,10 +178,8 @@ def merge(public: Any, protected: Any) -> Any:
             raise Failed(f"failed to get configuration: {reason}")
     for name in ("commandToExecute", "script"):
         if public.get(name) and protected.get(name):
-            reason = (
-                f"invalid configuration: '{name}' was specified both in public and protected settings; it must be "
-                "specified only once"
-            )
+            twice = f"'{name}' was specified both in public and protected settings"
+            reason = f"invalid configuration: {twice}; it must be specified only once"
             raise Failed(f"failed to get configuration: {reason}")
     merged = dict(public)
     merged.update(protected)
