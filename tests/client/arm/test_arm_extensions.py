@@ -93,7 +93,7 @@ def test_a_command_that_never_ends_times_out(arm: Any) -> None:
     arm.host.answers = [("transitioning", "Enable in progress")]
     error = error_of(lambda: run(arm, SCRIPT))
     assert error.code == "VMExtensionProvisioningTimeout"
-    assert error.message.endswith('The extension last reported "Enable in progress".')
+    assert 'The extension last reported "Enable in progress".' in error.message
 
 
 def test_a_script_is_not_kept(arm: Any, db: Any) -> None:
@@ -209,3 +209,16 @@ def test_whole_vm_can_be_put_back_with_its_extensions(arm: Any) -> None:
     assert [one.name for one in vm.resources] == ["script"]
     arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", vm).result()
     assert len(arm.host.handled) == 1
+
+
+def test_what_a_location_has_of_extensions_is_listed(arm: Any) -> None:
+    images = arm.compute.virtual_machine_extension_images
+    [found] = images.list_types("westeurope", "Microsoft.Azure.Extensions")
+    assert found.name == "CustomScript"
+    [version] = images.list_versions("westeurope", "Microsoft.Azure.Extensions", "CustomScript")
+    one = images.get("westeurope", "microsoft.azure.extensions", "customscript", version.name)
+    assert (one.name, one.properties.operating_system) == ("2.1.10", "Linux")
+    publishers = arm.compute.virtual_machine_images.list_publishers("westeurope")
+    assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions"]
+    with pytest.raises(ResourceNotFoundError):
+        images.list_versions("westeurope", "Microsoft.Azure.Extensions", "Nothing")

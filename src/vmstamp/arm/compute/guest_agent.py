@@ -20,11 +20,12 @@ from vmstamp.arm.operations import Preempted
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Resource
 from vmstamp.errors import AzureError
-from vmstamp.fabric.extensions import Handler, HandlerStatus, find_status, processed_goal_state
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, Handler, HandlerStatus, find_status, processed_goal_state
 from vmstamp.fabric.report import AgentStatus
 
 STEP: Final = 0.25  # seconds between two looks at what the agent told
 HELP: Final = "https://aka.ms/vmextensionlinuxtroubleshoot"
+SCRIPT_HELP: Final = "https://aka.ms/VMExtensionCSELinuxTroubleshoot"
 NOT_RUNNING: Final = "The operation requires the VM to be running (or set to run)."
 
 
@@ -114,7 +115,7 @@ class GuestAgents:
             if now - heard > self._patience.agent:
                 raise silent(vm)
             if now - started > self._patience.extension:
-                raise timed_out(task.name, last)
+                raise timed_out(task, last)
             time.sleep(STEP)
 
     def _check_running(self, vm: Resource) -> None:
@@ -158,13 +159,13 @@ def silent(vm: Resource) -> AzureError:
     )
 
 
-def timed_out(name: str, last: HandlerStatus | None) -> AzureError:
+def timed_out(task: Task, last: HandlerStatus | None) -> AzureError:
     told = f' The extension last reported "{last.report or last.message}".' if last else ""
     return AzureError(
         409,
         "VMExtensionProvisioningTimeout",
-        f"Provisioning of VM extension '{name}' has timed out. Extension installation may be taking too "
-        f"long, or extension status could not be obtained.{told}",
+        f"Provisioning of VM extension {task.name} has timed out. Extension provisioning has taken too long to "
+        f"complete.{told}\r\n\r\nMore information on troubleshooting is available at {_help(task)}",
     )
 
 
@@ -176,5 +177,9 @@ def reported_failure(task: Task, report: str) -> AzureError:
         "VMExtensionProvisioningError",
         f"VM has reported a failure when processing extension '{task.name}' (publisher '{handler.publisher}' "
         f"and type '{handler.type}'). Error message: '{report}'. More information on troubleshooting is "
-        f"available at {HELP}.",
+        f"available at {_help(task)}.",
     )
+
+
+def _help(task: Task) -> str:
+    return SCRIPT_HELP if task.handler == CUSTOM_SCRIPT else HELP
