@@ -24,7 +24,6 @@ from typing import Any
 TAIL = 4096  # bytes of each output that are reported
 LONGEST_SCRIPT = 256 * 1024  # characters of the setting `script`
 DOWNLOAD_TIMEOUT = 60  # seconds without a byte
-SECRETS = Path("/var/lib/waagent")  # the tenant certificates that the agent was given
 PUBLIC = ("commandToExecute", "script", "fileUris", "skipDos2Unix", "timestamp")
 PROTECTED = ("commandToExecute", "script", "fileUris")
 
@@ -48,6 +47,7 @@ class Handler:
         )
         kind = read_json(directory / "handler.json")
         self.data = Path(kind["data"])
+        self.agent = directory.parent  # /var/lib/waagent; the tenant certificates lie there
         self.exit_status_counts = bool(kind["exitStatusCounts"])
         self.sequence = find_sequence(self.config)
 
@@ -105,9 +105,27 @@ class Handler:
         path = self.config / f"{self.sequence}.settings"
         given = read_json(path)["runtimeSettings"][0]["handlerSettings"]
         public = given.get("publicSettings") or {}
-        protected = decrypt(given, self.data) if given.get("protectedSettings") else {}
+        protected = self.decrypt(given) if given.get("protectedSettings") else {}
         path.write_text(json.dumps({"runtimeSettings": [{"handlerSettings": {"publicSettings": {}}}]}))
         return merge(public, protected)
+
+    def decrypt(self, given: Any) -> Any:
+        """The protected settings. They are CMS EnvelopedData to the certificate named by its thumbprint."""
+        thumbprint = str(given.get("protectedSettingsCertThumbprint", "")).upper()
+        recipient, key = (self.agent / (thumbprint + suffix) for suffix in (".crt", ".prv"))
+        envelope = self.data / "protected.der"
+        envelope.write_bytes(base64.b64decode(given["protectedSettings"]))
+        words = ["openssl", "cms", "-decrypt", "-inform", "DER", "-in", str(envelope)]
+        words += ["-recip", str(recipient), "-inkey", str(key)]
+        try:
+            with os.popen(" ".join(map(shlex.quote, words))) as pipe:
+                text = pipe.read()
+        finally:
+            envelope.unlink()
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise Failed("failed to get configuration: protected settings cannot be decrypted") from error
 
     def run(self, settings: Any) -> Any:
         """Run what the settings ask for: its exit status, and its output as it is reported."""
@@ -149,24 +167,6 @@ def redirect(log: Path) -> None:
         os.dup2(nothing.fileno(), 0)
         os.dup2(written.fileno(), 1)
         os.dup2(written.fileno(), 2)
-
-
-def decrypt(given: Any, data: Path) -> Any:
-    """The protected settings. They are CMS EnvelopedData to the certificate named by its thumbprint."""
-    thumbprint = str(given.get("protectedSettingsCertThumbprint", "")).upper()
-    envelope = data / "protected.der"
-    envelope.write_bytes(base64.b64decode(given["protectedSettings"]))
-    words = ["openssl", "cms", "-decrypt", "-inform", "DER", "-in", str(envelope)]
-    words += ["-recip", str(SECRETS / (thumbprint + ".crt")), "-inkey", str(SECRETS / (thumbprint + ".prv"))]
-    try:
-        with os.popen(" ".join(map(shlex.quote, words))) as pipe:
-            text = pipe.read()
-    finally:
-        envelope.unlink()
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Failed("failed to get configuration: protected settings cannot be decrypted") from error
 
 
 def merge(public: Any, protected: Any) -> Any:

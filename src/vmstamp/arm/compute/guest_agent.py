@@ -164,8 +164,8 @@ def timed_out(task: Task, last: HandlerStatus | None) -> AzureError:
     return AzureError(
         409,
         "VMExtensionProvisioningTimeout",
-        f"Provisioning of VM extension {task.name} has timed out. Extension provisioning has taken too long to "
-        f"complete.{told}\r\n\r\nMore information on troubleshooting is available at {_help(task)}",
+        f"Provisioning of VM extension {task.name} has timed out. Extension provisioning has taken too long "
+        f"to complete.{told}\r\n\r\nMore information on troubleshooting is available at {_help(task)}",
     )
 
 
