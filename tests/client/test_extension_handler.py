@@ -146,7 +146,10 @@ def test_protected_settings_are_decrypted_and_leave_no_trace(custom_script: Inst
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (agent / f"{tenant.thumbprint}.prv").write_bytes(private)
     sealed = tenant.seal(json.dumps({"commandToExecute": "echo a-secret-word | tr a-z A-Z"}).encode())
-    settings = {"protectedSettings": sealed, "protectedSettingsCertThumbprint": tenant.thumbprint}
+    settings: dict[str, Any] = {
+        "protectedSettings": sealed,
+        "protectedSettingsCertThumbprint": tenant.thumbprint,
+    }
     assert "[stdout]\nA-SECRET-WORD\n" in custom_script.enable(publicSettings={}, **settings)[1]
     kept = [path for path in custom_script.directory.parent.parent.rglob("*") if path.is_file()]
     for path in kept:

@@ -16,7 +16,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import fromstring
 
 import pytest
@@ -792,5 +792,7 @@ def test_what_an_agent_tells_of_a_handler_is_read() -> None:
     assert (found.sequence, found.status, found.report, found.ended) == (4, "success", "done", True)
     assert processed_goal_state(document) == 12
     assert find_status(document, RUN_COMMAND) is None
-    for broken in (None, {}, {"aggregateStatus": []}, {"aggregateStatus": {"handlerAggregateStatus": {}}}):
+    empty: dict[str, Any] = {}
+    listed: dict[str, Any] = {"aggregateStatus": {"handlerAggregateStatus": {}}}
+    for broken in (None, empty, {"aggregateStatus": []}, listed):
         assert find_status(broken, CUSTOM_SCRIPT) is None and processed_goal_state(broken) is None
