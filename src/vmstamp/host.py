@@ -17,14 +17,16 @@ import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.errors import MachineError
+from vmstamp.fabric.extensions import Handler
 from vmstamp.fabric.fabric import AgentStatus, Fabric
 from vmstamp.fabric.ovf_env import build_ovf_env
 from vmstamp.machine.accelerator import Accelerator
@@ -329,6 +331,24 @@ class VmHost:
             if vm.machine.running:
                 raise
             return None
+
+    # Extensions
+
+    def extend(
+        self,
+        vm_id: str,
+        handler: Handler,
+        sequence: int,
+        public: Mapping[str, Any],
+        protected: Mapping[str, Any] | None,
+    ) -> int:
+        return self._fabric.extend(vm_id, handler, sequence, public, protected)
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
+        return self._fabric.withdraw(vm_id, handler, sequence)
+
+    def drop(self, vm_id: str, handler: Handler) -> None:
+        self._fabric.drop(vm_id, handler)
 
     def serial_log(self, vm_id: str) -> Path:
         return self._home.machine(vm_id) / "serial.log"

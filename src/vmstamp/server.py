@@ -33,6 +33,7 @@ from starlette.types import ASGIApp
 
 from vmstamp import __version__, settings
 from vmstamp.arm import rest as arm_rest
+from vmstamp.arm.compute.guest_agent import Patience
 from vmstamp.blob import rest as blob_rest
 from vmstamp.blob.protocol import BlobProtocol
 from vmstamp.errors import StampError, VmstampError
@@ -81,6 +82,7 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             blob_base,
             ready_timeout=settings.ready_timeout(),
             way_out=settings.way_out(),
+            patience=Patience(settings.extension_timeout(), settings.agent_timeout()),
         )
         # What is there now stays; and requests make much that is gone soon, but few cycles.
         gc.freeze()

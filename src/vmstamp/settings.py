@@ -88,6 +88,20 @@ READY_TIMEOUT = Setting(
     "600",
     "seconds a VM has to report Ready under KVM; three times as long under software emulation",
 )
+EXTENSION_TIMEOUT = Setting(
+    "extension_timeout",
+    "VMSTAMP_EXTENSION_TIMEOUT",
+    "",
+    "5400",
+    "seconds an extension or a run command may take",
+)
+AGENT_TIMEOUT = Setting(
+    "agent_timeout",
+    "VMSTAMP_AGENT_TIMEOUT",
+    "",
+    "300",
+    "seconds a guest's agent may be silent before an extension or a run command is given up",
+)
 WAY_OUT = Setting("way_out", "VMSTAMP_WAY_OUT", "", "1", "1: VMs reach what this computer reaches; 0: not")
 
 SETTINGS = (
@@ -101,6 +115,8 @@ SETTINGS = (
     LOCATION,
     ACCOUNT,
     READY_TIMEOUT,
+    EXTENSION_TIMEOUT,
+    AGENT_TIMEOUT,
     WAY_OUT,
 )
 HIGHEST_PORT = 65535
@@ -124,6 +140,16 @@ def blob_port(environ: Mapping[str, str] | None = None) -> int:
 def ready_timeout(environ: Mapping[str, str] | None = None) -> int:
     """Seconds that a VM has to report Ready under KVM."""
     return READY_TIMEOUT.number(1, 86400, environ)
+
+
+def extension_timeout(environ: Mapping[str, str] | None = None) -> int:
+    """Seconds that an extension or a run command may take."""
+    return EXTENSION_TIMEOUT.number(1, 86400, environ)
+
+
+def agent_timeout(environ: Mapping[str, str] | None = None) -> int:
+    """Seconds that a guest's agent may be silent while something waits for it."""
+    return AGENT_TIMEOUT.number(1, 86400, environ)
 
 
 def way_out(environ: Mapping[str, str] | None = None) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from vmstamp.arm.compute.guest_agent import PATIENCE, Patience
 from vmstamp.arm.compute.platform_images import aliases
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
@@ -58,10 +59,12 @@ class Stamp:
         *,
         ready_timeout: float,
         way_out: bool,
+        patience: Patience = PATIENCE,
     ) -> Stamp:
         """Put a stamp together, ending and mending first what a killed server left.
 
         `blob_endpoint` is the path-style URL of the Blob door; `ready_timeout` in seconds, under KVM.
+        `patience` is for extensions and their agents.
         """
         for pid in end_leftovers(home.machines, home.networks):
             log.info("ended process %d, left by an earlier server", pid)
@@ -80,7 +83,9 @@ class Stamp:
             way_out=way_out,
         )
         settings = Settings(subscription.subscription, subscription.tenant)
-        control_plane = build(db, blobs, host, settings, blob_endpoint, buildable=BUILDABLE)
+        control_plane = build(
+            db, blobs, host, settings, blob_endpoint, patience=patience, buildable=BUILDABLE
+        )
         stamp = cls(db, blobs, fabric, host, control_plane, settings.default_location, accelerator)
         try:
             control_plane.recover()

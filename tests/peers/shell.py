@@ -10,7 +10,7 @@ from typing import Any
 from tests.peers.programs import PROGRAMS
 from vmstamp.run import Completed, run
 
-TIMEOUT = 120.0  # seconds of one run
+TIMEOUT = 180.0  # seconds of one run
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Shell:
             "VMSTAMP_WAY_OUT": "0",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
             "AZURE_CONFIG_DIR": str(self.directory / "mine"),
+            "AZCOPY_LOG_LOCATION": str(self.directory / "log"),
+            "AZCOPY_JOB_PLAN_LOCATION": str(self.directory / "plan"),
         }
         done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment, cwd=self.directory)
         assert done.status == status, f"{done.text}\n{done.stderr.decode(errors='replace')}"
@@ -38,7 +40,7 @@ class Shell:
         text = self.run(f"vmstamp az -- {words} -o json").text
         return json.loads(text) if text.strip() else None
 
-    def refused(self, words: str) -> str:
+    def refused(self, words: str, *, status: int = 1) -> str:
         """What az says of a command that fails."""
-        done = self.run(f"vmstamp az -- {words}", status=1)
+        done = self.run(f"vmstamp az -- {words}", status=status)
         return done.stderr.decode(errors="replace")

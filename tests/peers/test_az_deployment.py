@@ -6,8 +6,6 @@ import pytest
 
 from tests.peers.shell import Shell
 
-TIMEOUT = 180.0  # seconds of one run
-
 TEMPLATE = """\
 {
   // A network and what protects it. Comments reach the server as they are.

@@ -1,56 +1,21 @@
 """`az disk` and `az snapshot` on a running stamp: uploads by azcopy, copies, imports, accesses."""
 
-import json
 import os
-import sys
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.storage.blob import BlobClient
 
 from tests.peers.front import forwarding
-from tests.peers.programs import PROGRAMS, find_peer
+from tests.peers.programs import find_peer
+from tests.peers.shell import Shell
 from vmstamp.disk.footer import make_footer
-from vmstamp.run import Completed, run
 
-TIMEOUT = 180.0  # seconds of one run
 MIB = 2**20
 SIZE = 20 * MIB
-
-
-@dataclass(frozen=True)
-class Shell:
-    """az turned to a stamp whose home is the test's own."""
-
-    directory: Path
-
-    def run(self, script: str, *, status: int = 0) -> Completed:
-        environment = {
-            "HOME": str(self.directory),
-            "VMSTAMP_HOME": str(self.directory / "home"),
-            "VMSTAMP_ARM_PORT": "0",
-            "VMSTAMP_BLOB_PORT": "0",
-            "VMSTAMP_WAY_OUT": "0",
-            "AZCOPY_LOG_LOCATION": str(self.directory / "log"),
-            "AZCOPY_JOB_PLAN_LOCATION": str(self.directory / "plan"),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
-        }
-        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment, cwd=self.directory)
-        assert done.status == status, f"{done.text}\n{done.stderr.decode(errors='replace')}"
-        return done
-
-    def az(self, words: str) -> Any:
-        text = self.run(f"vmstamp az -- {words} -o json").text
-        return json.loads(text) if text.strip() else None
-
-    def refused(self, words: str) -> str:
-        done = self.run(f"vmstamp az -- {words}", status=1)
-        return done.stderr.decode(errors="replace")
 
 
 @pytest.fixture(scope="module")

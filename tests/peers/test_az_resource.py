@@ -1,46 +1,12 @@
 """`az resource`, `lock`, `tag`, `provider` and several subscriptions on a running stamp."""
 
 import json
-import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.peers.programs import PROGRAMS, find_peer
-from vmstamp.run import Completed, run
-
-TIMEOUT = 180.0  # seconds of one run
-
-
-@dataclass(frozen=True)
-class Shell:
-    """az turned to a stamp whose home is the test's own."""
-
-    directory: Path
-
-    def run(self, script: str, *, status: int = 0) -> Completed:
-        environment = {
-            "HOME": str(self.directory),
-            "VMSTAMP_HOME": str(self.directory / "stamp"),
-            "VMSTAMP_ARM_PORT": "0",
-            "VMSTAMP_BLOB_PORT": "0",
-            "VMSTAMP_WAY_OUT": "0",
-            "PATH": f"{Path(sys.executable).parent}:{PROGRAMS}:{os.environ['PATH']}",
-        }
-        done = run(["sh", "-euc", script], env=environment, timeout=TIMEOUT, check=False)
-        assert done.status == status, done.stderr.decode()
-        return done
-
-    def az(self, words: str) -> Any:
-        text = self.run(f"vmstamp az -- {words} -o json").text
-        return json.loads(text) if text.strip() else None
-
-    def refused(self, words: str) -> str:
-        return self.run(f"! vmstamp az -- {words}").stderr.decode()
+from tests.peers.programs import find_peer
+from tests.peers.shell import Shell
 
 
 @pytest.fixture(scope="module")

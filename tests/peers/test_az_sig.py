@@ -1,47 +1,12 @@
 """Galleries, managed images and platform images by an unmodified az on a running stamp. No guest boots."""
 
 import json
-import os
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.peers.programs import PROGRAMS, find_peer
-from vmstamp.run import Completed, run
-
-TIMEOUT = 180.0  # seconds of one run
-
-
-@dataclass(frozen=True)
-class Shell:
-    """az turned to a stamp whose home is the test's own."""
-
-    directory: Path
-
-    def run(self, script: str, *, status: int = 0) -> Completed:
-        environment = {
-            "HOME": str(self.directory),
-            "VMSTAMP_HOME": str(self.directory / "home"),
-            "VMSTAMP_ARM_PORT": "0",
-            "VMSTAMP_BLOB_PORT": "0",
-            "VMSTAMP_WAY_OUT": "0",
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]]),
-        }
-        done = run(["sh", "-ec", script], check=False, timeout=TIMEOUT, env=environment, cwd=self.directory)
-        assert done.status == status, f"{done.text}\n{done.stderr.decode(errors='replace')}"
-        return done
-
-    def az(self, words: str) -> Any:
-        text = self.run(f"vmstamp az -- {words} -o json").text
-        return json.loads(text) if text.strip() else None
-
-    def refused(self, words: str, *, status: int = 1) -> str:
-        done = self.run(f"vmstamp az -- {words}", status=status)
-        return done.stderr.decode(errors="replace")
+from tests.peers.programs import find_peer
+from tests.peers.shell import Shell
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,16 @@ from vmstamp.arm.compute.availability_sets import AvailabilitySets
 from vmstamp.arm.compute.calls import compute_calls
 from vmstamp.arm.compute.capture import Captures
 from vmstamp.arm.compute.disks import Disks
+from vmstamp.arm.compute.extensions import Extensions
 from vmstamp.arm.compute.galleries import Galleries
 from vmstamp.arm.compute.gallery_sources import GallerySources
 from vmstamp.arm.compute.gallery_versions import GalleryVersions
+from vmstamp.arm.compute.guest_agent import PATIENCE, GuestAgents, Patience
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.images import Images
 from vmstamp.arm.compute.platform_images import PlatformImages
+from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.snapshots import Snapshots
 from vmstamp.arm.compute.turns import Turns, places
 from vmstamp.arm.compute.vhds import Vhds
@@ -110,6 +113,7 @@ def build(
     settings: Settings,
     blob_endpoint: str,
     *,
+    patience: Patience = PATIENCE,
     clock: Clock = utc_now,
     workers: int = WORKERS,
     buildable: Mapping[str, str] | None = None,
@@ -129,6 +133,7 @@ def build(
             catalog, vhds, disks.state_of, lambda vm: host.running(vm.properties["vmId"])
         )
         captures = Captures(catalog, vhds, life)
+        agents = GuestAgents(catalog, host, patience)
         return [
             *network_types(catalog),
             StorageAccounts(catalog, store, blob_endpoint).type(),
@@ -138,7 +143,10 @@ def build(
             *Galleries(catalog, clock).types(),
             GalleryVersions(catalog, vhds, sources, life.fold_disk, life.fold_all, clock).type(),
             AvailabilitySets(catalog).type(),
-            VirtualMachines(catalog, profiles, life, captures, Conversions(catalog, vhds, life)).type(),
+            VirtualMachines(
+                catalog, profiles, life, captures, Conversions(catalog, vhds, life), RunCommands(agents)
+            ).type(),
+            Extensions(catalog, agents).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:

@@ -434,7 +434,7 @@ class Engine:
             resource = self._resource_to_act_on(id)
             self.guard(resource.id, "write")
             if not action.beside:
-                self._refuse_busy(id)
+                self._refuse_busy(id, action)
             input = action.check(resource, request)
             if action.synchronous and not action.beside:
                 return Reply(200, action.run(resource, Work(input=input)))
@@ -445,10 +445,11 @@ class Engine:
         self._submit_action(action, operation, resource.id)
         return self.polling.accepted(request, kind, resource.location, operation)
 
-    def _refuse_busy(self, id: ResourceId) -> None:
+    def _refuse_busy(self, id: ResourceId, action: Action) -> None:
         """Raises 409 while an operation works on a resource, or on one that it shares bytes with."""
-        if self.operations.find_open(id):
-            raise faults.conflict()
+        if running := self.operations.find_open(id):
+            same = running.kind == action.name and action.in_progress
+            raise faults.conflict(same) if same else faults.conflict()
         self._refuse_coupled(id)
 
     def _refuse_coupled(self, id: ResourceId) -> None:

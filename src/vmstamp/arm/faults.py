@@ -71,8 +71,10 @@ def not_found(message: str = "The entity was not found in this Azure location.")
     return AzureError(404, "NotFound", message)
 
 
-def conflict() -> AzureError:
-    return AzureError(409, "Conflict", "The request failed due to conflict with a concurrent request.")
+def conflict(
+    message: str = "The request failed due to conflict with a concurrent request.",
+) -> AzureError:
+    return AzureError(409, "Conflict", message)
 
 
 def not_allowed(message: str, *, target: str | None = None) -> AzureError:

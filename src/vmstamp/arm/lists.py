@@ -65,7 +65,7 @@ class Lists:
         return kind is not None and kind.listed
 
     def _brief(self, resource: Resource, expand: tuple[str, ...]) -> Json:
-        """A resource without its properties, with its parents' names, and with the times that were asked for."""
+        """A resource without its properties, named with its parents, and with the times asked for."""
         kind = self._engine.types[resource.type]
         head = {
             "name": "/".join(resource.id.names) or resource.name,

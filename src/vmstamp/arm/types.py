@@ -166,6 +166,8 @@ class Action:
     resumable: bool = True
     # May run while an operation on the resource is open (reads only).
     beside: bool = False
+    # What is said in place of the usual text when the open operation is one of this action.
+    in_progress: str = ""
 
 
 @dataclass(frozen=True)

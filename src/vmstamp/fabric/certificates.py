@@ -25,6 +25,7 @@ from vmstamp.run import run
 # The header x-ms-cipher-name and openssl's name of the cipher.
 CIPHERS = {"AES128_CBC": "-aes-128-cbc", "DES_EDE3_CBC": "-des3"}
 DEFAULT_CIPHER = "DES_EDE3_CBC"
+SEAL_CIPHER = "AES128_CBC"
 VALIDITY = timedelta(days=3650)
 OPENSSL_TIMEOUT = 30.0  # seconds
 
@@ -44,6 +45,22 @@ class Tenant:
             if self._pfx is None:
                 self._pfx = make_pfx(self._name, datetime.now(UTC))
             return self._pfx
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        _, certificate, _ = pkcs12.load_key_and_certificates(self.pfx, None)
+        assert certificate is not None
+        return certificate
+
+    @property
+    def thumbprint(self) -> str:
+        """The name of the certificate in a guest: SHA-1 of its DER, in upper-case hexadecimal digits."""
+        return self.certificate.fingerprint(hashes.SHA1()).hex().upper()
+
+    def seal(self, content: bytes) -> str:
+        """`content` for the guest alone: base64, in one line, of a CMS EnvelopedData. Runs openssl."""
+        recipient = base64.b64encode(self.certificate.public_bytes(Encoding.DER)).decode()
+        return "".join(envelop(content, recipient, SEAL_CIPHER).split())
 
 
 def make_pfx(name: str, now: datetime) -> bytes:
@@ -66,8 +83,8 @@ def make_pfx(name: str, now: datetime) -> bytes:
     return pkcs12.serialize_key_and_certificates(None, key, certificate, None, NoEncryption())
 
 
-def envelop(pfx: bytes, transport_certificate: str, cipher: str) -> str:
-    """`pfx` encrypted to the guest's certificate, as base64 in lines. Runs openssl, some 10 ms.
+def envelop(content: bytes, transport_certificate: str, cipher: str) -> str:
+    """`content` encrypted to the guest's certificate, as base64 in lines. Runs openssl, some 10 ms.
 
     In lines because guests hand it to openssl, which drops longer ones than 1024 characters.
 
@@ -81,7 +98,7 @@ def envelop(pfx: bytes, transport_certificate: str, cipher: str) -> str:
         file = Path(directory) / "transport.pem"
         file.write_bytes(recipient.public_bytes(Encoding.PEM))
         words = ["openssl", "cms", "-encrypt", "-binary", "-outform", "DER", CIPHERS[cipher], str(file)]
-        return base64.encodebytes(run(words, input=pfx, timeout=OPENSSL_TIMEOUT).stdout).decode()
+        return base64.encodebytes(run(words, input=content, timeout=OPENSSL_TIMEOUT).stdout).decode()
 
 
 def _load_recipient(text: str) -> x509.Certificate:

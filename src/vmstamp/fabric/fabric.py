@@ -13,9 +13,10 @@ network, the peer's address says the VM. Public methods may be called from any t
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from vmstamp.errors import StampError
+from vmstamp.fabric.extensions import Handler, Plugin
 from vmstamp.fabric.guests import Guest, Guests
 from vmstamp.fabric.imds import imds_app
 from vmstamp.fabric.instance import Instance
@@ -134,10 +136,36 @@ class Fabric:
 
         Raises StampError for a VM that is not known.
         """
+        return self._get(vm_id).advance()
+
+    def extend(
+        self,
+        vm_id: str,
+        handler: Handler,
+        sequence: int,
+        public: Mapping[str, Any],
+        protected: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Have the VM's agent run a handler with new settings; the goal state's incarnation that says so.
+
+        Protected settings are sealed for the guest and not kept otherwise. Raises StampError for a VM that is
+        not known, ProgramMissing and ProgramError of openssl.
+        """
+        guest = self._get(vm_id)
+        if not protected:
+            return guest.extend(Plugin(handler, sequence, public))
+        sealed = guest.tenant.seal(json.dumps(protected).encode())
+        return guest.extend(Plugin(handler, sequence, public, sealed, guest.tenant.thumbprint))
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
+        """Have the VM's agent uninstall a handler; the incarnation of the goal state that says so."""
+        return self._get(vm_id).extend(Plugin(handler, sequence, {}, state="uninstall"))
+
+    def drop(self, vm_id: str, handler: Handler) -> None:
+        """Leave a handler out of the VM's next goal states, and forget its settings. No error for any VM."""
         guest = self._find(vm_id)
-        if guest is None:
-            raise StampError(f"the fabric does not know the VM {vm_id}")
-        return guest.advance()
+        if guest is not None:
+            guest.forget(handler)
 
     def close(self) -> None:
         """Stop serving everything. Idempotent."""
@@ -151,6 +179,12 @@ class Fabric:
         with self._lock:
             _, guest = self._vms.get(vm_id, ("", None))
             return guest
+
+    def _get(self, vm_id: str) -> Guest:
+        guest = self._find(vm_id)
+        if guest is None:
+            raise StampError(f"the fabric does not know the VM {vm_id}")
+        return guest
 
     def _stop_answering(self, vm_id: str) -> None:
         network_id, _ = self._vms.get(vm_id, ("", None))

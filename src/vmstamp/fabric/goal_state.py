@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
+from vmstamp.fabric.extensions import Handler, Plugin, handler_manifest, plugins_element
 from vmstamp.fabric.instance import Instance, bare_mac
 
 PROTOCOL_VERSION = "2012-11-30"
@@ -20,6 +21,7 @@ SUPPORTED_VERSIONS = ("2015-04-05", "2012-11-30")
 ENDPOINT = "http://168.63.129.16:80"
 MANIFEST_PATH = "/vmstamp/agent-manifest.xml"
 STATUS_PATH = "/vmstamp/status"
+EXTENSIONS_PATH = "/vmstamp/extensions"
 # Older than every agent in use: an agent never replaces itself by it.
 OFFERED_AGENT_VERSION = "1.0.0.0"
 DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
@@ -27,10 +29,11 @@ DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 
 @dataclass(frozen=True)
 class GoalState:
-    """What makes one goal state differ from another: its number, from 1, and when it was made (UTC)."""
+    """What makes one goal state differ from another: its number, from 1, when it was made (UTC), plugins."""
 
     incarnation: int
     created: datetime
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def created_ticks(self) -> int:
@@ -107,7 +110,7 @@ def shared_config(instance: Instance, goal: GoalState) -> str:
 
 
 def extensions_config(instance: Instance, goal: GoalState) -> str:
-    """GET ?comp=config&type=extensionsConfig: no extensions, and where the agent's status goes.
+    """GET ?comp=config&type=extensionsConfig: the extensions, and where the agent's status goes.
 
     The status URL has a query because the agent's redaction of it needs one.
     """
@@ -118,6 +121,7 @@ def extensions_config(instance: Instance, goal: GoalState) -> str:
     return (
         f'{DECLARATION}<Extensions version="1.0.0.0" goalStateIncarnation="{goal.incarnation}">'
         f"<GuestAgentExtension><GAFamilies>{family}</GAFamilies></GuestAgentExtension>"
+        f"{plugins_element(goal.plugins, f'{ENDPOINT}{EXTENSIONS_PATH}')}"
         f'<StatusUploadBlob statusBlobType="BlockBlob">{escape(status)}</StatusUploadBlob>'
         f'<InVMGoalStateMetaData inSvdSeqNo="{goal.incarnation}" '
         f'createdOnTicks="{goal.created_ticks}" activityId="{activity}" correlationId="{activity}" />'
@@ -132,6 +136,11 @@ def agent_manifest() -> str:
         f"<Uris><Uri>{ENDPOINT}/vmstamp/agent-{OFFERED_AGENT_VERSION}.zip</Uri></Uris></Plugin></Plugins>"
         "<InternalPlugins /></PluginVersionManifest>"
     )
+
+
+def extension_manifest(handler: Handler) -> str:
+    """The manifest of an extension handler's versions."""
+    return handler_manifest(handler, f"{ENDPOINT}{EXTENSIONS_PATH}")
 
 
 def certificates(blob: str, goal: GoalState) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from vmstamp.fabric.certificates import Tenant
+from vmstamp.fabric.extensions import Handler, Plugin
 from vmstamp.fabric.goal_state import GoalState
 from vmstamp.fabric.instance import Instance
 from vmstamp.fabric.report import AgentStatus, HealthDocument, HealthReport, Reporter
@@ -51,8 +52,24 @@ class Guest:
     def advance(self) -> int:
         """Make a new goal state, which the agent fetches within seconds; its incarnation."""
         with self._lock:
-            self._goal_state = GoalState(self._goal_state.incarnation + 1, self._clock())
+            self._goal_state = GoalState(
+                self._goal_state.incarnation + 1, self._clock(), self._goal_state.plugins
+            )
             return self._goal_state.incarnation
+
+    def extend(self, plugin: Plugin) -> int:
+        """Make a new goal state with this plugin, in place of its handler's last; its incarnation."""
+        self.forget(plugin.handler)
+        with self._lock:
+            plugins = (*self._goal_state.plugins, plugin)
+            self._goal_state = replace(self._goal_state, plugins=plugins)
+        return self.advance()
+
+    def forget(self, handler: Handler) -> None:
+        """Leave a handler out of the goal states to come; what the agent runs of it goes on."""
+        with self._lock:
+            plugins = tuple(p for p in self._goal_state.plugins if p.handler != handler)
+            self._goal_state = replace(self._goal_state, plugins=plugins)
 
     def mark(self, stage: Stage, detail: str) -> None:
         self._timeline.mark(stage, detail)

@@ -23,6 +23,8 @@ from starlette.routing import Route
 from vmstamp.errors import VmstampError
 from vmstamp.fabric import goal_state as documents
 from vmstamp.fabric.certificates import DEFAULT_CIPHER, envelop
+from vmstamp.fabric.extensions import Handler as ExtensionHandler
+from vmstamp.fabric.extensions import build_package, find_handler
 from vmstamp.fabric.guests import Guest, Guests
 from vmstamp.fabric.report import WALINUXAGENT, Reporter, name_reporter, parse_health
 from vmstamp.timeline import Stage
@@ -59,6 +61,8 @@ def wireserver_app(guests: Guests) -> Starlette:
         ("GET", "/machine/{container}/{role}"): _machine_of,
         ("POST", "/HealthService"): _health_service,
         ("GET", documents.MANIFEST_PATH): _manifest,
+        ("GET", documents.EXTENSIONS_PATH + "/{name}/manifest.xml"): _extension_manifest,
+        ("GET", documents.EXTENSIONS_PATH + "/{name}/{version}.zip"): _extension_package,
         ("PUT", documents.STATUS_PATH + "/{vm_id}"): _put_status,
     }
     return _app(guests, routes, _xml_refusal)
@@ -251,6 +255,25 @@ async def _health_service(request: Request, guest: Guest) -> Response:
 
 async def _manifest(request: Request, guest: Guest) -> Response:
     return _xml(documents.agent_manifest())
+
+
+def _extension(request: Request) -> ExtensionHandler:
+    name = request.path_params["name"]
+    handler = find_handler(name)
+    if handler is None:
+        raise _Refused(404, "NotFound", f"no extension handler {name[:LINE_LENGTH]!r}")
+    return handler
+
+
+async def _extension_manifest(request: Request, guest: Guest) -> Response:
+    return _xml(documents.extension_manifest(_extension(request)))
+
+
+async def _extension_package(request: Request, guest: Guest) -> Response:
+    handler, version = _extension(request), request.path_params["version"]
+    if version != handler.version:
+        raise _Refused(404, "NotFound", f"{handler.name} has no version {version[:LINE_LENGTH]!r}")
+    return Response(build_package(handler), media_type="application/zip")
 
 
 async def _put_status(request: Request, guest: Guest) -> Response:

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from vmstamp.arm import rest
+from vmstamp.arm.compute.guest_agent import Patience
 from vmstamp.arm.compute.host import DiskPlan, Outcome, VmPlan
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
@@ -37,6 +38,7 @@ from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.disk.footer import make_footer
 from vmstamp.errors import AzureError
+from vmstamp.fabric.extensions import Handler
 from vmstamp.fabric.report import AgentStatus, HealthReport
 from vmstamp.timeline import Event, Stage
 
@@ -255,7 +257,8 @@ class Killed(BaseException):
 class FakeHost:
     """A host whose guests boot at once. What a guest writes is kept, and folded like an overlay.
 
-    `held` keeps guests from reporting until it is set; `outcome` is how the next provisioning ends.
+    `held` keeps guests from reporting until it is set; `outcome` is how the next provisioning ends. Of its
+    agents, `agent_runs` says whether there are any, `agent_held` keeps them silent until it is set.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -268,6 +271,13 @@ class FakeHost:
         self.held = threading.Event()
         self.held.set()
         self.started = threading.Event()
+        self.agent_runs = True
+        self.agent_held = threading.Event()
+        self.agent_held.set()
+        self.handled: list[tuple[Handler, int, dict[str, Any], dict[str, Any] | None]] = []
+        self.answers: list[tuple[str, str]] = []
+        self._goal = 1
+        self._handlers: dict[str, dict[str, Any]] = {}
         self.dies = ("", "")  # before or after which method the server is killed, once
         self.may_fold = threading.Event()
         self.may_fold.set()
@@ -348,7 +358,48 @@ class FakeHost:
 
     def agent(self, vm_id: str) -> AgentStatus | None:
         at = datetime(2024, 1, 1, tzinfo=UTC)
-        return AgentStatus((HealthReport(at, "Ready", "cloud-init/24.4"),)) if vm_id in self.plans else None
+        if vm_id not in self.plans:
+            return None
+        reports = (HealthReport(at, "Ready", "cloud-init/24.4"),)
+        if not self.agent_runs or not self.agent_held.is_set():
+            return AgentStatus(reports)
+        aggregate = {
+            "handlerAggregateStatus": list(self._handlers.values()),
+            "vmArtifactsAggregateStatus": {"goalStateAggregateStatus": {"inSvdSeqNo": str(self._goal)}},
+        }
+        return AgentStatus(reports, {"aggregateStatus": aggregate}, datetime.now(UTC), datetime.now(UTC))
+
+    def extend(
+        self,
+        vm_id: str,
+        handler: Handler,
+        sequence: int,
+        public: Mapping[str, Any],
+        protected: Mapping[str, Any] | None,
+    ) -> int:
+        """The agent tells the next of `answers` (status, message), or success; `not ready`: no install."""
+        self.handled.append((handler, sequence, dict(public), dict(protected) if protected else None))
+        status, message = self.answers.pop(0) if self.answers else ("success", "Enable succeeded: ")
+        told: dict[str, Any] = {"handlerName": handler.name, "handlerVersion": handler.version}
+        if status == "not ready":
+            formatted = {"lang": "en-US", "message": message}
+            told |= {"status": "NotReady", "code": 1002, "formattedMessage": formatted}
+        else:
+            formatted = {"lang": "en-US", "message": message}
+            settings = {"status": {"status": status, "code": 0, "formattedMessage": formatted}}
+            told |= {"status": "Ready", "code": 0}
+            told["runtimeSettingsStatus"] = {"settingsStatus": settings, "sequenceNumber": sequence}
+        self._handlers[handler.name] = told
+        self._goal += 1
+        return self._goal
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
+        self._handlers.pop(handler.name, None)
+        self._goal += 1
+        return self._goal
+
+    def drop(self, vm_id: str, handler: Handler) -> None:
+        pass
 
     def screenshot(self, vm_id: str) -> bytes | None:
         return b"BM a picture" if vm_id in self.up else None
@@ -376,8 +427,9 @@ ENDPOINT = "http://127.0.0.1:10000"
 
 @pytest.fixture
 def plane(db: Database, store: BlobStore, host: FakeHost) -> ControlPlane:
-    settings = Settings(SUBSCRIPTION, TENANT, page_size=3)
-    return build(db, store, host, settings, ENDPOINT, buildable={"debian:debian-12:12-gen2": "debian-12"})
+    settings, patience = Settings(SUBSCRIPTION, TENANT, page_size=3), Patience(extension=1.5, agent=0.5)
+    buildable = {"debian:debian-12:12-gen2": "debian-12"}
+    return build(db, store, host, settings, ENDPOINT, patience=patience, buildable=buildable)
 
 
 @pytest.fixture

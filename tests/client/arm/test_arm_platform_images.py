@@ -29,7 +29,10 @@ def test_image_that_was_put_is_read_as_azure_reads(arm: Any) -> None:
     for version in ("0.20241004.2", "0.20250101.10", "0.20250101.9"):
         assert put_image(arm, version).status_code == 201
     images = arm.compute.virtual_machine_images
-    assert [one.name for one in images.list_publishers("westeurope")] == ["Debian"]
+    assert [one.name for one in images.list_publishers("westeurope")] == [
+        "Debian",
+        "Microsoft.Azure.Extensions",
+    ]
     assert [one.name for one in images.list_offers("westeurope", "debian")] == ["debian-12"]
     skus = images.list_skus("westeurope", "Debian", "debian-12")
     assert [one.name for one in skus] == ["12-gen2"]

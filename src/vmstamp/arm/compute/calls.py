@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vmstamp.arm.compute.disks import NAME as DISKS
+from vmstamp.arm.compute.extension_images import extension_image_calls
 from vmstamp.arm.compute.sizes import SIZES, Size, vm_sizes
 from vmstamp.arm.compute.virtual_machines import NAME as MACHINES
 from vmstamp.arm.engine import Engine
@@ -44,6 +45,7 @@ def compute_calls(engine: Engine) -> list[Call]:
         Call("GET", "Microsoft.Compute", ("locations", "{}", "vmSizes"), sizes),
         Call("GET", "Microsoft.Compute", ("locations", "{}", "virtualMachines"), machines),
         Call("GET", "Microsoft.Compute", ("skus",), skus),
+        *extension_image_calls(engine.settings.subscription, check),
     ]
 
 

@@ -6,15 +6,16 @@ that boots at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vmstamp.timeline import Event
 
 if TYPE_CHECKING:
+    from vmstamp.fabric.extensions import Handler
     from vmstamp.fabric.instance import Instance
     from vmstamp.fabric.report import AgentStatus
     from vmstamp.machine.network import NetworkSpec
@@ -126,6 +127,28 @@ class Host(Protocol):
 
     def screenshot(self, vm_id: str) -> bytes | None:
         """What the VM's screen shows, as a BMP; None when it does not run. Raises MachineError."""
+        ...
+
+    def extend(
+        self,
+        vm_id: str,
+        handler: Handler,
+        sequence: int,
+        public: Mapping[str, Any],
+        protected: Mapping[str, Any] | None,
+    ) -> int:
+        """Tell the guest's agent to run an extension handler; the number of the goal state that says so.
+
+        Protected settings are encrypted for the guest and not kept. What comes of it is in `agent`.
+        """
+        ...
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
+        """Tell the guest's agent to uninstall a handler; the number of the goal state that says so."""
+        ...
+
+    def drop(self, vm_id: str, handler: Handler) -> None:
+        """Say no more of a handler in goal states to come, and forget its settings."""
         ...
 
     def serial_log(self, vm_id: str) -> Path:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.extension_images import PUBLISHERS
 from vmstamp.arm.compute.galleries import version_number
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.engine import Engine, read_body
@@ -192,12 +193,14 @@ class PlatformImages:
     # -- Azure's reads
 
     def list_level(self, engine: Engine, request: Request, words: tuple[str, ...]) -> Reply:
+        """Publishers (of images and of extensions), a publisher's offers, an offer's SKUs."""
         location, *chosen = words
         _location(engine, location)
         found = self.select(*chosen)
         if chosen and not found:
             raise _not_found(self._advice(*[*chosen, "", ""][:3]))
-        names = sorted({image.id.names[2 + len(chosen)] for image in found}, key=str.lower)
+        known = {image.id.names[2 + len(chosen)] for image in found}
+        names = sorted(known if chosen else known | PUBLISHERS, key=str.lower)
         return Reply(200, [_entry(engine, location, [*chosen, name]) for name in names])
 
     def list_versions(self, engine: Engine, request: Request, words: tuple[str, ...]) -> Reply:

@@ -20,8 +20,11 @@ from typing import Any, Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import availability_sets
 from vmstamp.arm.compute.capture import Captures
+from vmstamp.arm.compute.extensions import NAME as EXTENSIONS
+from vmstamp.arm.compute.extensions import extension_view
 from vmstamp.arm.compute.image_references import used_images
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
+from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.sizes import DEFAULT, Size, check_generation, get_size, vm_sizes
 from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
 from vmstamp.arm.compute.vm_convert import Conversions
@@ -57,12 +60,14 @@ class VirtualMachines:
         life: Life,
         captures: Captures,
         conversions: Conversions,
+        commands: RunCommands,
     ) -> None:
         self._catalog = catalog
         self._profiles = profiles
         self._life = life
         self._captures = captures
         self._conversions = conversions
+        self._commands = commands
 
     def type(self) -> ResourceType:
         life = self._life
@@ -79,10 +84,7 @@ class VirtualMachines:
             etag_in_body=True,
             preemptible=True,
             delete_rank=1,
-            reads={
-                "instanceView": lambda vm: instance_view(vm, life.host, life.turns),
-                "vmSizes": lambda vm: vm_sizes(),
-            },
+            reads={"instanceView": self.instance_view, "vmSizes": lambda vm: vm_sizes()},
             actions=(
                 Action("start", life.start, check=life.check_start),
                 Action("restart", life.restart, check=life.check_restart),
@@ -90,6 +92,7 @@ class VirtualMachines:
                 Action("deallocate", life.deallocate, check=life.check_deallocate),
                 Action("generalize", life.generalize, check=life.check_generalize, synchronous=True),
                 Action("capture", self._captures.run, check=self._captures.check),
+                self._commands.action(),
                 Action("convertToManagedDisks", self._conversions.run, check=self._conversions.check),
                 Action("reimage", never, check=check_reimage),
                 Action("performMaintenance", never, check=check_maintenance),
@@ -102,7 +105,7 @@ class VirtualMachines:
                 ),
                 Action(
                     "instanceView",
-                    lambda vm, work: instance_view(vm, life.host, life.turns),
+                    lambda vm, work: self.instance_view(vm),
                     synchronous=True,
                     beside=True,
                 ),
@@ -116,10 +119,22 @@ class VirtualMachines:
             raise unsupported(f"The value '{expand}' of query parameter '$expand'")
         shown = vm
         if expand.lower() == "instanceview":
-            shown = shown.with_properties(instanceView=instance_view(vm, self._life.host, self._life.turns))
+            shown = shown.with_properties(instanceView=self.instance_view(vm))
         if expand.lower() == "userdata" and vm.state.get("user data"):
             shown = shown.with_properties(userData=vm.state["user data"])
+        if found := self._catalog.select(type=EXTENSIONS, scope=str(vm.id)):
+            return {**shown.document, "resources": [self._show_extension(one) for one in found]}
         return shown.document
+
+    @staticmethod
+    def _show_extension(extension: Resource) -> Json:
+        head = {"name": extension.name, "id": str(extension.id), "type": EXTENSIONS}
+        return {**head, "location": extension.location, **extension.document}
+
+    def instance_view(self, vm: Resource) -> Json:
+        extensions = self._catalog.select(type=EXTENSIONS, scope=str(vm.id))
+        shown = [extension_view(one) for one in extensions]
+        return instance_view(vm, self._life.host, self._life.turns, shown)
 
     # -- PUT
 

@@ -191,6 +191,8 @@ class Life:
                 self._catalog.delete(parse_resource_id(disk.managed))
         self._vhds.delete_log(_vm_id(vm))
         self._remove_interfaces(vm)
+        for child in self._catalog.select(scope=str(vm.id)):
+            self._catalog.delete(child.id)
         self._forget(vm)
 
     def _remove_interfaces(self, vm: Resource) -> None:

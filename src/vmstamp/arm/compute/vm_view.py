@@ -6,6 +6,7 @@ extensions' substatuses already.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vm_plan import computer_name
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Resource
+from vmstamp.fabric.extensions import HandlerStatus, handler_statuses
 from vmstamp.fabric.report import AgentStatus
 from vmstamp.timeline import Event
 
@@ -34,8 +36,8 @@ def power_state(vm: Resource, host: Host) -> str:
     return power
 
 
-def instance_view(vm: Resource, host: Host, turns: Turns) -> Json:
-    """The instance view as Azure's documents have it."""
+def instance_view(vm: Resource, host: Host, turns: Turns, extensions: Iterable[Json] = ()) -> Json:
+    """The instance view as Azure's documents have it, with those of the VM's extensions."""
     agent = host.agent(vm.properties["vmId"])
     view: Json = {
         "computerName": computer_name(vm),
@@ -46,8 +48,11 @@ def instance_view(vm: Resource, host: Host, turns: Turns) -> Json:
     }
     view |= vm.state.get("domains", {})
     view |= _guest(agent)
+    shown = list(extensions)
     if events := host.timeline(vm.properties["vmId"]):
-        view["extensions"] = [timeline_extension(events)]
+        shown.append(timeline_extension(events))
+    if shown:
+        view["extensions"] = shown
     return view
 
 
@@ -103,11 +108,28 @@ def _guest(agent: AgentStatus | None) -> Json:
     status["message"] = agent.last.description or f"reported by {agent.last.reporter}"
     version = agent.version or agent.last.reporter
     found: Json = {"vmAgent": {"vmAgentVersion": version, "statuses": [status]}}
+    if handlers := [_handler(one) for one in handler_statuses(agent.status)]:
+        found["vmAgent"]["extensionHandlers"] = handlers
     system = _agent_document(agent.status)
     for name, key in (("osName", "osName"), ("osVersion", "osVersion")):
         if isinstance(system.get(key), str):
             found[name] = system[key]
     return found
+
+
+def _handler(told: HandlerStatus) -> Json:
+    """A handler as its guest's agent tells of it."""
+    ready = told.state.lower() == "ready"
+    status = _status(
+        f"ProvisioningState/{'succeeded' if ready else 'failed'}",
+        "Ready" if ready else "Not Ready",
+        "Info" if ready else "Error",
+    )
+    return {
+        "type": told.name,
+        "typeHandlerVersion": told.version,
+        "status": {**status, "message": told.message} if told.message else status,
+    }
 
 
 def _agent_document(status: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""Microsoft.Compute/virtualMachines/extensions: handlers that the guest's own agent runs.
+
+    state of an extension (never shown)
+    protected  protectedSettings, until the agent has been told; then they are gone
+    told       what the handler said when it last ended: status, message, when
+    settled    what was applied last (settings, forceUpdateTag): a PUT of the same runs nothing again
+
+An extension goes with its VM; its DELETE uninstalls the handler in the guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.guest_agent import GuestAgents, Task, check_allowed, reported_failure
+from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
+from vmstamp.arm.compute.vm_view import power_state
+from vmstamp.arm.faults import (
+    change_not_allowed,
+    conflict,
+    missing_parameter,
+    not_allowed,
+    parent_not_found,
+    unsupported,
+)
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
+from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.errors import AzureError
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, Handler, HandlerStatus, find_handler
+
+NAME: Final = "Microsoft.Compute/virtualMachines/extensions"
+# Handlers that clients may ask for by name; run commands have an action of their own.
+OFFERED: Final = (CUSTOM_SCRIPT,)
+
+SHAPE: Final = {
+    "location": str,
+    "tags": KEEP,
+    "properties": {
+        "publisher": str,
+        "type": str,
+        "typeHandlerVersion": str,
+        "autoUpgradeMinorVersion": bool,
+        "enableAutomaticUpgrade": Only(False),
+        "forceUpdateTag": str,
+        "settings": KEEP,
+        "protectedSettings": KEEP,
+        "suppressFailures": bool,
+        # What Azure fills in:
+        "provisioningState": READ_ONLY,
+        "instanceView": READ_ONLY,
+    },
+}
+
+
+class Extensions:
+    """The type."""
+
+    def __init__(self, catalog: Catalog, agents: GuestAgents) -> None:
+        self._catalog = catalog
+        self._agents = agents
+
+    def type(self) -> ResourceType:
+        return ResourceType(
+            name=NAME,
+            api_versions=API_VERSIONS,
+            style=VM_STYLE,
+            parse=self.parse,
+            apply=self.apply,
+            remove=self.remove,
+            view=view,
+            references=references,
+            check_delete=self.check_delete,
+            patch="all",
+            delete_rank=2,
+        )
+
+    # -- PUT
+
+    def parse(self, put: Put) -> Change:
+        check_name(put.id.name, "vmExtensionName")
+        vm = self._catalog.find(put.id.parent)
+        if vm is None:
+            raise parent_not_found(put.id)
+        body = clean(put.body, SHAPE)
+        properties = body.get("properties", {})
+        for name in ("publisher", "type", "typeHandlerVersion"):
+            if not properties.get(name):
+                raise missing_parameter(name)
+        self._check_vm(vm)
+        handler = get_handler(properties, put.location)
+        self._check_alone(put, handler)
+        protected = properties.pop("protectedSettings", None)
+        for name, settings in (("settings", properties.get("settings")), ("protectedSettings", protected)):
+            if settings is not None and not isinstance(settings, dict):
+                raise unsupported(f"'{name}' that are not a JSON object", target=f"properties.{name}")
+        shown = {"autoUpgradeMinorVersion": False, **properties}
+        before = put.existing
+        if before:
+            for name in ("publisher", "type"):
+                if shown[name].lower() != before.properties[name].lower():
+                    raise change_not_allowed(name)
+        state = {**(before.state if before else {}), "protected": protected}
+        return Change({**body, "properties": shown}, state)
+
+    def _check_vm(self, vm: Resource) -> None:
+        check_allowed(vm)
+        if vm.provisioning_state in ("Creating", "Deleting"):
+            raise conflict()
+        if power_state(vm, self._agents.host) != "running":
+            raise not_allowed("Cannot modify extensions in the VM when the VM is not running.")
+
+    def _check_alone(self, put: Put, handler: Handler) -> None:
+        for other in self._catalog.select(type=NAME, scope=str(put.id.parent)):
+            if other.id.key != put.id.key and _handler(other) == handler:
+                raise AzureError(
+                    400,
+                    "BadRequest",
+                    "Multiple VMExtensions per handler not supported for OS type 'Linux'. VMExtension "
+                    f"'{put.id.name}' with handler '{handler.name}' already added or specified in input.",
+                )
+
+    def apply(self, extension: Resource, work: Work) -> Resource:
+        """Have the agent run the handler, unless it ran with the same settings."""
+        settled = _settled(extension)
+        protected = extension.state.get("protected")
+        if protected is None and extension.state.get("settled") == settled:
+            return extension
+        forgotten = extension.with_state(protected=None, settled=None, told=None)
+        with self._catalog.db.write():
+            self._catalog.save(forgotten, touch=False)
+        task = Task(extension.name, _handler(extension), extension.properties.get("settings", {}), protected)
+        told = self._agents.run(self._vm(extension), task, work.cancelled)
+        kept = forgotten.with_state(told=self._record(told))
+        if told.status == "error":
+            with self._catalog.db.write():
+                self._catalog.save(kept, touch=False)
+            if not extension.properties.get("suppressFailures"):
+                raise reported_failure(task, told.report)
+        return kept.with_state(settled=settled)
+
+    def _record(self, told: HandlerStatus) -> Json:
+        return {"status": told.status, "message": told.report, "at": self._catalog.now()}
+
+    def _vm(self, extension: Resource) -> Resource:
+        vm = self._catalog.find(extension.id.parent)
+        if vm is None:
+            raise parent_not_found(extension.id)
+        return vm
+
+    # -- DELETE
+
+    def check_delete(self, extension: Resource) -> None:
+        vm = self._catalog.find(extension.id.parent)
+        if vm is not None and vm.provisioning_state != "Deleting":
+            self._check_vm(vm)
+
+    def remove(self, extension: Resource, work: Work) -> None:
+        vm = self._catalog.find(extension.id.parent)
+        if vm is not None and vm.provisioning_state != "Deleting":
+            self._agents.withdraw(vm, Task(extension.name, _handler(extension), {}), work.cancelled)
+
+
+def get_handler(properties: Json, location: str) -> Handler:
+    """The handler that an extension asks for. Raises AzureError that names what is not there."""
+    publisher, kind, version = (properties[n] for n in ("publisher", "type", "typeHandlerVersion"))
+    handler = find_handler(f"{publisher}.{kind}")
+    if handler is None or handler not in OFFERED:
+        offered = ", ".join(f"'{one.name}'" for one in OFFERED)
+        raise AzureError(
+            404,
+            "ArtifactNotFound",
+            f"The VM extension with publisher '{publisher}' and type '{kind}' could not be found in "
+            f"location '{location}'. This stamp has {offered}.",
+        )
+    if not _satisfies(handler.version, str(version), bool(properties.get("autoUpgradeMinorVersion"))):
+        raise AzureError(
+            404,
+            "ArtifactVersionNotFound",
+            "No version found in the artifact repository that satisfies the requested version "
+            f"'{version}' for VM extension with publisher '{publisher}' and type '{kind}'.",
+        )
+    return handler
+
+
+def _satisfies(offered: str, asked: str, minor_upgrade: bool) -> bool:
+    """Whether the version that there is does for one that is asked for: same major, at least the minor."""
+    have, want = offered.split("."), asked.split(".")
+    if not all(word.isdecimal() for word in want) or have[0] != want[0]:
+        return False
+    minor = int(want[1]) if len(want) > 1 else 0
+    return int(have[1]) >= minor if minor_upgrade else int(have[1]) == minor
+
+
+def _handler(extension: Resource) -> Handler:
+    found = find_handler(f"{extension.properties['publisher']}.{extension.properties['type']}")
+    assert found is not None, "parse let only known handlers pass"
+    return found
+
+
+def _settled(extension: Resource) -> Json:
+    names = ("settings", "forceUpdateTag", "typeHandlerVersion")
+    return {name: extension.properties.get(name) for name in names}
+
+
+def references(extension: Resource) -> Iterator[Reference]:
+    yield Reference("extension", str(extension.id.parent), str(extension.id))
+
+
+# -- GET
+
+
+def view(extension: Resource, expand: str) -> Json:
+    if expand and expand.lower() != "instanceview":
+        raise unsupported(f"The value '{expand}' of query parameter '$expand'")
+    if not expand:
+        return extension.document
+    return extension.with_properties(instanceView=extension_view(extension)).document
+
+
+def extension_view(extension: Resource) -> Json:
+    """The instance view of one extension."""
+    handler = _handler(extension)
+    return {
+        "name": extension.name,
+        "type": handler.name,
+        "typeHandlerVersion": handler.version,
+        "statuses": [_status(extension)],
+    }
+
+
+def _status(extension: Resource) -> Json:
+    told: Any = extension.state.get("told")
+    if not told:
+        words = "transitioning"
+        return {"code": f"ProvisioningState/{words}", "level": "Info", "displayStatus": "Transitioning"}
+    failed = told["status"] == "error"
+    words = "failed" if failed else "succeeded"
+    return {
+        "code": f"ProvisioningState/{words}/0" if failed else f"ProvisioningState/{words}",
+        "level": "Error" if failed else "Info",
+        "displayStatus": f"Provisioning {words}",
+        "message": told["message"],
+        "time": told["at"],
+    }
