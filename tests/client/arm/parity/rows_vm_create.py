@@ -362,7 +362,7 @@ def _failed(answer: requests.Response) -> bool:
     properties = answer.json()["properties"]
     status = properties["instanceView"]["statuses"][0]
     assert status["code"] == "ProvisioningState/failed/OSProvisioningTimedOut"
-    return properties["provisioningState"] == "Failed" and status["message"] == DETECTED
+    return bool(properties["provisioningState"] == "Failed" and status["message"] == DETECTED)
 
 
 INVALID, NOT_ALLOWED = "InvalidParameter", "OperationNotAllowed"
