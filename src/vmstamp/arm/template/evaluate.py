@@ -476,6 +476,8 @@ _REFUSED = {
     "getsecret",
     "loadtextcontent",
     "externalinput",
+    "builduri",
+    "parseuri",
 }
 
 
