@@ -41,7 +41,7 @@ def test_the_commands_are_those_of_the_product() -> None:
         "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",
         "vm create", "vm list", "vm show", "vm start", "vm stop", "vm ssh", "vm log", "vm generalize",
-        "vm capture", "vm delete",
+        "vm capture", "vm delete", "subscription create", "subscription list", "subscription delete",
     }  # fmt: skip
 
 
