@@ -794,5 +794,6 @@ def test_what_an_agent_tells_of_a_handler_is_read() -> None:
     assert find_status(document, RUN_COMMAND) is None
     empty: dict[str, Any] = {}
     listed: dict[str, Any] = {"aggregateStatus": {"handlerAggregateStatus": {}}}
-    for broken in (None, empty, {"aggregateStatus": []}, listed):
+    wrong: dict[str, Any] = {"aggregateStatus": []}
+    for broken in (None, empty, wrong, listed):
         assert find_status(broken, CUSTOM_SCRIPT) is None and processed_goal_state(broken) is None
