@@ -130,7 +130,7 @@ def build(
         disks = Disks(catalog, vhds, references, life.fold_disk, life.settle, clock)
         profiles = StorageProfiles(catalog, vhds, disks, references)
         sources = GallerySources(
-            catalog, vhds, disks.state_of, lambda vm: host.running(vm.properties["vmId"])
+            catalog, vhds, disks.state_of, lambda vm: host.running(vm.properties["vmId"]), clock
         )
         captures = Captures(catalog, vhds, life)
         agents = GuestAgents(catalog, host, patience)

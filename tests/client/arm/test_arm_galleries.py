@@ -215,6 +215,31 @@ def test_version_of_disks_and_blobs_keeps_their_luns(arm: Any) -> None:
     assert error.message == "The value of parameter imageReference is invalid."
 
 
+def test_version_of_snapshots_has_their_bytes_and_waits_for_whole_ones(arm: Any) -> None:
+    make_definition(arm)
+    creation = {"createOption": "Import", "sourceUri": arm.vhd("account1", "os.vhd", mark=b"then")}
+    disk = body(creationData=creation, osType="Linux", hyperVGeneration="V2")
+    made = arm.compute.disks.begin_create_or_update("rg", "disk1", disk).result()
+    copy = {"createOption": "Copy", "sourceResourceId": made.id}
+    taken = [
+        arm.compute.snapshots.begin_create_or_update("rg", name, body(creationData=copy, **more)).result()
+        for name, more in (("full", {}), ("part", {"incremental": True}))
+    ]
+    upload = {"creationData": {"createOption": "Upload", "uploadSizeBytes": 20 * MIB + 512}}
+    coming = arm.compute.snapshots.begin_create_or_update("rg", "coming", body(**upload)).result()
+    arm.compute.disks.begin_delete("rg", "disk1").result()
+
+    def profile(data: Any) -> dict[str, Any]:
+        data_disks = [{"lun": 0, "source": {"id": data.id}}]
+        return {"osDiskImage": {"source": {"id": taken[0].id}}, "dataDiskImages": data_disks}
+
+    error = error_of(lambda: begin_version(arm, "1.0.0", profile(coming)))
+    assert error.code == "OperationNotAllowed" and "is being uploaded" in error.message
+    version = make_version(arm, "1.0.0", profile(taken[1]))
+    vm = create_vm(arm, {"id": version.id})
+    assert first_bytes(arm, vm) == b"then"
+
+
 def test_latest_is_the_highest_version_of_the_region_that_is_not_excluded(arm: Any) -> None:
     definition = make_definition(arm)
     for version, mark in (("1.2.0", b"two"), ("1.10.0", b"ten"), ("2.0.0", b"out")):

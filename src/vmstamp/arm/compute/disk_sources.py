@@ -24,7 +24,7 @@ from vmstamp.arm.faults import (
     not_found,
 )
 from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Put, Resource
+from vmstamp.arm.types import Put, Reference, Resource
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
@@ -116,6 +116,12 @@ def copy_source(put: Put, creation: Json, catalog: Catalog, now: datetime) -> Re
         raise not_found(f"{kind} {id.name} is not found.")
     check_whole(found, now)
     return found
+
+
+def copied(resource: Resource) -> Iterator[Reference]:
+    """What a disk or snapshot is a copy of, while it is being made."""
+    if "copy of" in resource.state and resource.provisioning_state not in ("Succeeded", "Failed"):
+        yield Reference("copy source", resource.state["copy of"], str(resource.id))
 
 
 def check_whole(source: Resource, now: datetime) -> None:

@@ -8,7 +8,7 @@ that a deallocated VM holds first folds what the VM wrote into the VHD.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from vmstamp.arm.compute.disk_sources import (
     at_least,
     changed_creation,
     check_size,
+    copied,
     copy_source,
     import_source,
     inherited,
@@ -37,7 +38,7 @@ from vmstamp.arm.faults import (
     not_found,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
+from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
@@ -130,7 +131,7 @@ class Disks:
             apply=self.apply,
             remove=self.remove,
             view=self.view,
-            references=references,
+            references=copied,
             check_delete=self.check_delete,
             patch="all",
             delete_rank=3,
@@ -304,12 +305,6 @@ class Disks:
 
     def end_access(self, resource: Resource, work: Work) -> None:
         self._accesses.close(resource)
-
-
-def references(disk: Resource) -> Iterator[Reference]:
-    """The disk that it is a copy of, while it is being made."""
-    if "copy of" in disk.state and disk.provisioning_state not in ("Succeeded", "Failed"):
-        yield Reference("copy source", disk.state["copy of"], str(disk.id))
 
 
 def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.compute import disks as managed
+from vmstamp.arm.catalog import Catalog, Clock, utc_now
+from vmstamp.arm.compute.disk_sources import DISKS, SNAPSHOTS, check_whole
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_blob_disks import ACCOUNTS
 from vmstamp.arm.compute.vm_disk import read_disks
@@ -30,7 +30,6 @@ from vmstamp.resource_id import ResourceId, parse_resource_id
 
 MACHINES: Final = "Microsoft.Compute/virtualMachines"
 IMAGES: Final = "Microsoft.Compute/images"
-SNAPSHOTS: Final = "Microsoft.Compute/snapshots"
 PATH: Final = "properties.storageProfile"
 
 Trait = tuple[str, str, str]  # a resource's id, the name of a property of the definition, its value there
@@ -64,11 +63,13 @@ class GallerySources:
         vhds: Vhds,
         state_of: Callable[[Resource], str],
         running: Callable[[Resource], bool],
+        now: Clock = utc_now,
     ) -> None:
         self._catalog = catalog
         self._vhds = vhds
         self._state_of = state_of
         self._running = running
+        self._now = now
 
     def find(self, put: Put, profile: Json, definition: Resource) -> Source:
         """The source that a new version's storageProfile names. Raises AzureError."""
@@ -171,7 +172,7 @@ class GallerySources:
         if "id" not in source:
             raise missing_parameter(f"galleryImageVersion.properties.storageProfile.{part}.source")
         id = _parse(source["id"], f"{PATH}.{part}.source.id")
-        if id.type.lower() not in (managed.NAME.lower(), SNAPSHOTS.lower()):
+        if id.type.lower() not in (DISKS.lower(), SNAPSHOTS.lower()):
             raise invalid_parameter(
                 f"The source id: {source['id']} must be a managed disk or snapshot.",
                 f"galleryImageVersion.properties.storageProfile.{part}.source.id",
@@ -182,13 +183,12 @@ class GallerySources:
         known = _traits(
             disk, "", disk.properties.get("hyperVGeneration", ""), disk.properties.get("osType", "")
         )
-        return SourceDisk(place, size, caching, str(disk.id)), str(disk.id), known
+        folded = "" if disk.type == SNAPSHOTS.lower() else str(disk.id)
+        return SourceDisk(place, size, caching, folded), str(disk.id), known
 
     def _check_disk(self, disk: Resource) -> None:
         if disk.type == SNAPSHOTS.lower():
-            done = disk.properties.get("completionPercent", 100) == 100
-            if disk.provisioning_state != "Succeeded" or not done:
-                raise not_allowed(f"The snapshot '{disk.name}' is not complete yet.")
+            check_whole(disk, self._now())
         elif (state := self._state_of(disk)) not in ("Unattached", "Reserved", "ActiveSAS"):
             raise not_allowed(
                 f"The disk '{disk.name}' is in state {state}; a gallery image version can be made of it when "

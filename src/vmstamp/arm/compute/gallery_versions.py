@@ -337,7 +337,10 @@ def _check_disk_unchanged(old: Json, given: Json, path: str) -> None:
 
 def references(version: Resource) -> Iterator[Reference]:
     """What it is being made of."""
-    source = version.properties["storageProfile"].get("source", {})
-    id = source.get("id") or source.get("virtualMachineId")
-    if id and version.provisioning_state == "Creating":
-        yield Reference("image source", id, str(version.id))
+    if version.provisioning_state != "Creating":
+        return
+    profile = version.properties["storageProfile"]
+    disks = [profile.get("osDiskImage", {}), *profile.get("dataDiskImages", [])]
+    for source in (profile.get("source", {}), *(disk.get("source", {}) for disk in disks)):
+        if id := source.get("id") or source.get("virtualMachineId"):
+            yield Reference("image source", id, str(version.id))
