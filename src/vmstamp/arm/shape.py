@@ -6,6 +6,7 @@ without case (clients differ: `diskSizeGb`, `diskSizeGB`); null counts as absent
     str, int, bool          a value of this type that the stamp acts on
     OneOf(...)              one of these words, returned as spelled here; anything else is invalid
     Only(...)               Azure knows more values, the stamp these: another is refused by name
+    Url()                   a URL without its query
     an object with `clean(value, path)`: a node of its own kind, such as `links.Link`
     {...}                   an object of that shape
     [node]                  a list
@@ -69,6 +70,13 @@ class Only:
                 return known
         shown = str(value).lower() if isinstance(value, bool) else value
         raise unsupported(f"The value '{shown}' of property '{path}'", target=path)
+
+
+class Url:
+    """A URL; its query, which may hold a SAS, is not kept: the stamp reads its own blobs without."""
+
+    def clean(self, value: Any, path: str) -> str:
+        return str(_clean_scalar(value, str, path)).split("?", 1)[0]
 
 
 Node = Any  # a node as said at the top; recursive, so not spelled out as a type

@@ -186,7 +186,21 @@ def test_a_signature_in_a_source_is_neither_shown_nor_kept(arm: Any, said: Said,
     disk = {"osType": "Linux", "osState": "Generalized", "blobUri": url}
     image = {"storageProfile": {"osDisk": disk}, "hyperVGeneration": "V2"}
     said("PUT", f"{COMPUTE}/images/image1", {**where, "properties": image})
-    for path in (f"{COMPUTE}/disks/disk1", f"{COMPUTE}/images/image1", f"{COMPUTE}/disks"):
+    said("PUT", f"{COMPUTE}/snapshots/snap1", {**where, "properties": {"creationData": creation}})
+    gallery = f"{COMPUTE}/galleries/gallery1"
+    kind = {"osType": "Linux", "osState": "Generalized", "hyperVGeneration": "V2"}
+    identifier = {"publisher": "a", "offer": "b", "sku": "c"}
+    said("PUT", gallery, {**where, "properties": {}})
+    said("PUT", f"{gallery}/images/linux", {**where, "properties": {**kind, "identifier": identifier}})
+    version = {"storageProfile": {"osDiskImage": {"source": {"uri": url}}}}
+    said("PUT", f"{gallery}/images/linux/versions/1.0.0", {**where, "properties": version})
+    made = (
+        "disks/disk1",
+        "images/image1",
+        "snapshots/snap1",
+        "galleries/gallery1/images/linux/versions/1.0.0",
+    )
+    for path in (f"{COMPUTE}/{one}" for one in (*made, "disks")):
         assert said("GET", path).startswith("200")
     creation["sourceUri"] = url.replace("disk.vhd", "none.vhd")
     said("PUT", f"{COMPUTE}/disks/disk2", {**where, "properties": {"creationData": creation}})

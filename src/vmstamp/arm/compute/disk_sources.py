@@ -5,6 +5,7 @@ REST: Disks, CreationData. Everything here decides and raises; nothing is made.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -44,8 +45,7 @@ def import_source(put: Put, creation: Json, catalog: Catalog, vhds: Vhds) -> tup
     ref = vhds.find_url(url)
     account = _account(catalog, ref.account) if ref else None
     if ref is None or account is None or not vhds.exists(ref):
-        bare = url.split("?", 1)[0]
-        raise AzureError(404, "DiskBlobNotFound", f"Unable to find VHD blob with URI {bare}.")
+        raise AzureError(404, "DiskBlobNotFound", f"Unable to find VHD blob with URI {url}.")
     if account.location != put.location:
         raise AzureError(
             400,
@@ -66,6 +66,23 @@ def import_source(put: Put, creation: Json, catalog: Catalog, vhds: Vhds) -> tup
 def _account(catalog: Catalog, name: str) -> Resource | None:
     found = catalog.select(type="Microsoft.Storage/storageAccounts")
     return next((account for account in found if account.name == name), None)
+
+
+def check_creation(creation: Json) -> None:
+    """Whether a new disk or snapshot tells what it is made of. Raises InvalidParameter."""
+    if "createOption" not in creation:
+        raise missing_parameter("creationData.createOption" if creation else "creationData")
+
+
+def new_properties(catalog: Catalog) -> Json:
+    """What every new disk and snapshot has."""
+    return {
+        "uniqueId": str(uuid.uuid4()),
+        "timeCreated": catalog.now(),
+        "networkAccessPolicy": "AllowAll",
+        "publicNetworkAccess": "Enabled",
+        "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
+    }
 
 
 def upload_size(creation: Json) -> int:

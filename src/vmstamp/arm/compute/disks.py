@@ -7,7 +7,6 @@ that a deallocated VM holds first folds what the VM wrote into the VHD.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +17,13 @@ from vmstamp.arm.compute.disk_sources import (
     DISKS,
     at_least,
     changed_creation,
+    check_creation,
     check_size,
     copied,
     copy_source,
     import_source,
     inherited,
+    new_properties,
     passing,
     sku,
     upload_size,
@@ -37,7 +38,7 @@ from vmstamp.arm.faults import (
     not_allowed,
     not_found,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
 from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.disk.footer import FOOTER_SIZE
@@ -61,7 +62,7 @@ SHAPE = {
             "performancePlus": Only(False),
             "sourceResourceId": str,
             "sourceUniqueId": READ_ONLY,
-            "sourceUri": str,
+            "sourceUri": Url(),
             "storageAccountId": KEEP,
             "uploadSizeBytes": int,
         },
@@ -149,21 +150,14 @@ class Disks:
         properties = body.get("properties", {})
         if put.existing:
             return self._update(put, put.existing, body, properties)
-        creation = properties.get("creationData")
-        if creation and "sourceUri" in creation:
-            creation["sourceUri"] = creation["sourceUri"].split("?", 1)[0]  # a SAS is not kept
-        if not creation or "createOption" not in creation:
-            raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
+        creation = properties.get("creationData", {})
+        check_creation(creation)
         size, state, taken = self._plan(put, creation, properties.get("diskSizeGB"))
         fixed = {
             **taken,
             **properties,
             **sizes(size),
-            "uniqueId": str(uuid.uuid4()),
-            "timeCreated": self._catalog.now(),
-            "networkAccessPolicy": "AllowAll",
-            "publicNetworkAccess": "Enabled",
-            "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
+            **new_properties(self._catalog),
         }
         document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(new_place()), "size": size})

@@ -168,7 +168,7 @@ class GallerySources:
         source = given.get("source", {})
         caching = given.get("hostCaching", "ReadWrite" if part == "osDiskImage" else "None")
         if url := source.get("uri"):
-            return self._blob(put, url, caching), url.split("?")[0], ()
+            return self._blob(put, url, caching), url, ()
         if "id" not in source:
             raise missing_parameter(f"galleryImageVersion.properties.storageProfile.{part}.source")
         id = _parse(source["id"], f"{PATH}.{part}.source.id")
@@ -200,7 +200,7 @@ class GallerySources:
         accounts = self._catalog.select(type=ACCOUNTS)
         account = next((a for a in accounts if ref and a.name == ref.account), None)
         if ref is None or account is None or account.location != put.location or not self._vhds.exists(ref):
-            raise source_not_found(url.split("?")[0])
+            raise source_not_found(url)
         if not self._vhds.is_page_blob(ref):
             raise AzureError(
                 400,

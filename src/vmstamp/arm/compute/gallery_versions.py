@@ -39,7 +39,7 @@ from vmstamp.arm.faults import (
     unsupported,
 )
 from vmstamp.arm.locations import Locations
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
 
@@ -50,7 +50,7 @@ ACCOUNT_TYPE: Final = OneOf("Standard_LRS", "Standard_ZRS", "Premium_LRS")
 DISK_IMAGE: Final = {
     "hostCaching": CACHING,
     "sizeInGB": READ_ONLY,
-    "source": {"id": str, "uri": str, "storageAccountId": KEEP, "resourceGroup": READ_ONLY},
+    "source": {"id": str, "uri": Url(), "storageAccountId": KEEP, "resourceGroup": READ_ONLY},
 }
 SHAPE: Final = {
     "location": str,

@@ -26,7 +26,7 @@ from vmstamp.arm.faults import (
     not_found,
 )
 from vmstamp.arm.links import linked_id
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, clean
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Url, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
 
@@ -36,7 +36,7 @@ MACHINES: Final = "Microsoft.Compute/virtualMachines"
 GENERATION_REQUIRED_FROM: Final = "2019-03-01"
 
 DISK_SHAPE = {
-    "blobUri": str,
+    "blobUri": Url(),
     "caching": OneOf("None", "ReadOnly", "ReadWrite"),
     "diskSizeGB": int,
     "managedDisk": {"id": str, "resourceGroup": READ_ONLY},
@@ -156,8 +156,6 @@ class Images:
         _check_luns(data)
         plan, shown = {}, []
         for given in (os_disk, *data):
-            if "blobUri" in given:
-                given["blobUri"] = given["blobUri"].split("?", 1)[0]  # a SAS is not kept
             source, size = self._source(put, given)
             plan["os" if given is os_disk else str(given["lun"])] = {**_planned([], size), **source}
             shown.append({**_shown(given, given.get("lun"), size), **given, "diskSizeGB": -(-size // GIB)})

@@ -20,7 +20,7 @@ from vmstamp.arm.compute.galleries import version_number
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.engine import Engine, read_body
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed, unsupported
-from vmstamp.arm.shape import READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.shape import READ_ONLY, Json, OneOf, Only, Url, clean
 from vmstamp.arm.types import Call, Reply, Request, Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
@@ -30,7 +30,7 @@ TYPES: Final = ("locations", "artifactTypes", "publishers", "offers", "skus", "v
 TYPE: Final = "/".join((PROVIDER, *TYPES))
 EVERYWHERE: Final = "global"  # the location of what is there in all regions
 
-DISK: Final = {"uri": str}
+DISK: Final = {"uri": Url()}
 SHAPE: Final = {
     "location": READ_ONLY,
     "properties": {
@@ -170,7 +170,7 @@ class PlatformImages:
             raise AzureError(
                 404,
                 "ImageBlobNotFound",
-                f"Unable to find VHD blob with URI {disk.get('uri', '').split('?')[0]}.",
+                f"Unable to find VHD blob with URI {disk.get('uri', '')}.",
                 target="uri",
             )
         size = self._vhds.check(ref, "platform image")

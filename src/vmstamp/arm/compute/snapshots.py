@@ -7,7 +7,6 @@ Both share the disk's content: they cost no bytes until the disk is written. RES
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from vmstamp.arm.compute.disk_sources import (
     SNAPSHOTS,
     at_least,
     changed_creation,
+    check_creation,
     check_size,
     check_whole,
     copied,
@@ -28,6 +28,7 @@ from vmstamp.arm.compute.disk_sources import (
     copy_source,
     import_source,
     inherited,
+    new_properties,
     passing,
     sku,
     upload_size,
@@ -42,7 +43,7 @@ from vmstamp.arm.faults import (
     not_found,
     unsupported,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
 from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
@@ -64,7 +65,7 @@ SHAPE: Final = {
             "provisionedBandwidthCopySpeed": KEEP,
             "sourceResourceId": str,
             "sourceUniqueId": READ_ONLY,
-            "sourceUri": str,
+            "sourceUri": Url(),
             "storageAccountId": KEEP,
             "uploadSizeBytes": int,
         },
@@ -135,9 +136,8 @@ class Snapshots:
         properties = body.get("properties", {})
         if put.existing:
             return _update(put, put.existing, body, properties)
-        creation = properties.get("creationData")
-        if not creation or "createOption" not in creation:
-            raise missing_parameter("creationData.createOption" if creation is not None else "creationData")
+        creation = properties.get("creationData", {})
+        check_creation(creation)
         incremental = properties.get("incremental", False)
         if incremental and creation["createOption"] not in ("Copy", "CopyStart"):
             raise invalid_parameter(
@@ -151,13 +151,9 @@ class Snapshots:
             **taken,
             **properties,
             **sizes(size),
+            **new_properties(self._catalog),
             "incremental": incremental,
             **({"incrementalSnapshotFamilyId": family} if family else {}),
-            "uniqueId": str(uuid.uuid4()),
-            "timeCreated": self._catalog.now(),
-            "networkAccessPolicy": "AllowAll",
-            "publicNetworkAccess": "Enabled",
-            "encryption": {"type": "EncryptionAtRestWithPlatformKey"},
         }
         document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(ref), "size": size})

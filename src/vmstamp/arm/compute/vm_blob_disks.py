@@ -112,8 +112,7 @@ class BlobDisks:
         ref = self._vhds.find_url(uri)
         accounts = self._catalog.select(type=ACCOUNTS)
         if ref is None:
-            plain = uri.split("?")[0]
-            raise invalid_parameter(f"The URI {plain} does not look to be correct blob URI.", parameter)
+            raise invalid_parameter(f"The URI {uri} does not look to be correct blob URI.", parameter)
         if not any(a.name == ref.account and a.location == put.location for a in accounts):
             raise AzureError(
                 400,

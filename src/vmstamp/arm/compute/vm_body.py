@@ -9,11 +9,11 @@ from typing import Final
 
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
 from vmstamp.arm.links import DELETE_OPTION, Link
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only
+from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url
 
 CACHING: Final = OneOf("None", "ReadOnly", "ReadWrite")
 CREATE_OPTION: Final = OneOf("FromImage", "Attach", "Empty")
-VHD: Final = {"uri": str}
+VHD: Final = {"uri": Url()}
 
 DISK_SHAPE: Final = {
     "caching": CACHING,
