@@ -17,10 +17,11 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     find_peer("az")
     shell = Shell(tmp_path_factory.mktemp("verbs"))
     shell.run("ssh-keygen -q -t ed25519 -N '' -f key; truncate -s 24M blank.raw")
-    shell.run("vmstamp up; vmstamp disk convert blank.raw blank.vhd")
-    url = json.loads(shell.run("vmstamp upload blank.vhd --json").text)["url"]
-    shell.run(f"vmstamp image create blank --source {url} --generation 2 --os-state specialized")
+    shell.run("vmstamp up")
     try:
+        shell.run("vmstamp disk convert blank.raw blank.vhd")
+        url = json.loads(shell.run("vmstamp upload blank.vhd --json").text)["url"]
+        shell.run(f"vmstamp image create blank --source {url} --generation 2 --os-state specialized")
         yield shell
     finally:
         shell.run("vmstamp down")
