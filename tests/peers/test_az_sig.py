@@ -102,7 +102,8 @@ def test_a_platform_image_is_found_and_taken_by_its_urn(shell: Shell) -> None:
     url = f"{scope}/platformImage/{words}?api-version=2015-12-01-preview"
     shell.az(f"rest --method put --url '{url}' --body @image.json")
 
-    assert [one["name"] for one in shell.az("vm image list-publishers -l westeurope")] == ["Debian"]
+    publishers = shell.az("vm image list-publishers -l westeurope")
+    assert [one["name"] for one in publishers] == ["Debian", "Microsoft.Azure.Extensions"]
     chosen = "-l westeurope -p Debian"
     assert [one["name"] for one in shell.az(f"vm image list-offers {chosen}")] == ["debian-12"]
     assert [one["name"] for one in shell.az(f"vm image list-skus {chosen} -f debian-12")] == ["12-gen2"]
