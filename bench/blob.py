@@ -65,7 +65,7 @@ def measure(scale: Scale) -> Iterator[Figure]:
                 other.create_container()
                 sides = ((our_server, client), (theirs, other))
                 yield from _transfers(sides, raw, scale.runs)
-                yield _scattered(client, other, scale.size)
+                yield _scattered(client, other, scale)
             yield from _copies(our_server, client, raw, scale.runs)
             yield _page_ranges(client)
             yield from _commands(our_server, raw, scale.runs)
@@ -142,18 +142,21 @@ def _spent(server: Server, work: Callable[[], object]) -> Spent:
     return Spent(wall, server.cpu() - before)
 
 
-def _scattered(client: PageClient, other: PageClient, size: int) -> Figure:
-    offsets = random.Random(3).sample(range(0, size, WRITE), WRITES)
+def _scattered(client: PageClient, other: PageClient, scale: Scale) -> Figure:
+    offsets = random.Random(3).sample(range(0, scale.size, WRITE), WRITES)
     data = random.Random(4).randbytes(WRITE)
-    seconds = []
-    for side in (client, other):
-        side.create("scattered.vhd", size)
-        os.sync()
-        seconds.append(timed(partial(side.scatter, "scattered.vhd", offsets, data)))
-    how = f"{seconds[0]:.2f} s; {seconds[1]:.2f} s; one run"
-    return Figure(
-        f"{WRITES} scattered Put Page of {WRITE} / Azurite", seconds[0] / seconds[1], "x", 1 / 3, how
-    )
+    pairs = []
+    for number in range(scale.runs):
+        seconds = []
+        for side in (client, other):
+            side.create(f"scattered-{number}.vhd", scale.size)
+            os.sync()
+            seconds.append(timed(partial(side.scatter, f"scattered-{number}.vhd", offsets, data)))
+        pairs.append(seconds)
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    one, other_one = (statistics.median(column) for column in zip(*pairs, strict=True))
+    how = f"{one:.2f} s; {other_one:.2f} s; median of {scale.runs}"
+    return Figure(f"{WRITES} scattered Put Page of {WRITE} / Azurite", ratio, "x", 1 / 3, how)
 
 
 def _copies(server: Server, client: PageClient, raw: Path, runs: int) -> Iterator[Figure]:

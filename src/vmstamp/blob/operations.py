@@ -6,7 +6,7 @@ An operation that the service does not offer is refused by its name in the REST 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vmstamp.blob import (
@@ -269,7 +269,7 @@ class Operations:
             raise faults.fault("ResourceNotFound", f"There is no storage account {address.account!r}.")
         container = self._store.find_container(address.account, address.container)
         grant = auth.authenticate(request, account, container, self._store.now(), self._verify_token)
-        return replace(request, grant=grant)
+        return request._replace(grant=grant)
 
     def run(self, request: Request, operation: Operation) -> Reply:
         """Do it. Blocks. Raises AzureError."""

@@ -26,6 +26,7 @@ from vmstamp.extents import Extent, Extents
 log = logging.getLogger("vmstamp.blob")
 
 PAGE: Final = 512  # bytes; pages are written and cleared whole
+SMALL: Final = 64 * 1024  # bytes that are written while other writers wait: that costs less than a query
 MAXIMUM_SIZE: Final = 8 * 2**40  # bytes of a page blob
 
 
@@ -79,20 +80,37 @@ class PageBlobs(Blobs):
         new = replace(blob, etag=self.new_etag(), last_modified=self.now())
         with self._space():
             try:
-                with self._db.read() as connection:
-                    over = pages.overlaps(connection, blob.content, offset, offset + len(data))
+                if len(data) <= SMALL:
+                    over = not self._write_at_once(new, offset, data)
+                else:
+                    over = not self._write_and_list(new, offset, data)
                 if over:
                     self._write_over(new, offset, data)
-                else:
-                    self._contents.write(blob.content, offset, data)
-                    with self._db.write() as connection:
-                        self._list(connection, new, offset, offset + len(data))
             except FileNotFoundError:
                 raise faults.fault("BlobNotFound") from None
             except BaseException:
                 self._stained.add(blob.content)
                 raise
         return new
+
+    def _write_at_once(self, new: Blob, offset: int, data: Data) -> bool:
+        """Write few bytes in one transaction, where there is no data: whether that is so."""
+        with self._db.write() as connection:
+            if not pages.add_new(connection, new.content, offset, offset + len(data), new.generation):
+                return False
+            tables.touch_blob(connection, new)
+            self._contents.write(new.content, offset, data)
+        return True
+
+    def _write_and_list(self, new: Blob, offset: int, data: Data) -> bool:
+        """Write where there is no data, with other writers beside: whether that is so."""
+        with self._db.read() as connection:
+            if pages.overlaps(connection, new.content, offset, offset + len(data)):
+                return False
+        self._contents.write(new.content, offset, data)
+        with self._db.write() as connection:
+            self._list(connection, new, offset, offset + len(data))
+        return True
 
     def _write_over(self, new: Blob, offset: int, data: Data) -> None:
         """Write where there is data: a death in the middle must not leave a part of the new bytes."""

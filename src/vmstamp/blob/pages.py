@@ -8,7 +8,7 @@ cost is that of the rows touched, not of the table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Final, Literal, NamedTuple
 
 from vmstamp.db import Connection
@@ -28,6 +28,17 @@ def add(connection: Connection, content: str, start: int, end: int, generation: 
     _add(connection, "page", content, start, end, generation)
     if generation:
         _remove(connection, "cleared_page", content, start, end)
+
+
+def add_new(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> bool:
+    """As `add`, unless some of [start, end) holds data: then False, and nothing is changed."""
+    touching = _touching(connection, "page", content, start, end)
+    if any(row.start < end and row.end > start for row in touching):
+        return False
+    _put(connection, "page", content, touching, _Row(start, end, generation))
+    if generation:
+        _remove(connection, "cleared_page", content, start, end)
+    return True
 
 
 def remove(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> None:
@@ -76,11 +87,16 @@ def copy(connection: Connection, source: str, target: str) -> None:
 
 def _add(connection: Connection, table: Table, content: str, start: int, end: int, generation: int) -> None:
     old = _touching(connection, table, content, start, end)
-    same = [row for row in old if row.generation == generation]
-    low = min(start, *(row.start for row in same), start)
-    high = max(end, *(row.end for row in same), end)
-    others = _outside([row for row in old if row.generation != generation], start, end)
-    _replace(connection, table, content, old, [*others, _Row(low, high, generation)])
+    _put(connection, table, content, old, _Row(start, end, generation))
+
+
+def _put(connection: Connection, table: Table, content: str, old: list[_Row], new: _Row) -> None:
+    """A row over and between those that overlap or touch it; it takes in those of its generation."""
+    same = [row for row in old if row.generation == new.generation]
+    low = min(new.start, *(row.start for row in same), new.start)
+    high = max(new.end, *(row.end for row in same), new.end)
+    others = _outside([row for row in old if row.generation != new.generation], new.start, new.end)
+    _replace(connection, table, content, old, [*others, _Row(low, high, new.generation)])
 
 
 def _remove(connection: Connection, table: Table, content: str, start: int, end: int) -> None:
@@ -109,8 +125,9 @@ def _replace(connection: Connection, table: Table, content: str, old: list[_Row]
 
 def _touching(connection: Connection, table: Table, content: str, start: int, end: int) -> list[_Row]:
     """The rows that overlap [start, end) or touch its ends."""
-    found = [*_before(connection, table, content, start), *_from(connection, table, content, start, end + 1)]
-    return [_Row(*row) for row in found if row[1] >= start]
+    query = _SELECT.format(table) + " AND start <= ? ORDER BY start DESC"
+    found = takewhile(lambda row: row[1] >= start, _rows(connection, query, (content, end)))
+    return [_Row(*row) for row in found][::-1]
 
 
 def _ranges(
@@ -146,7 +163,7 @@ _SELECT: Final = "SELECT start, end, generation FROM {} WHERE content = ?"
 def _before(connection: Connection, table: Table, content: str, start: int) -> list[tuple[int, int, int]]:
     """The last row that begins before `start`."""
     query = _SELECT.format(table) + " AND start < ? ORDER BY start DESC LIMIT 1"
-    return connection.execute(query, (content, start)).fetchall()
+    return list(_rows(connection, query, (content, start)))
 
 
 def _from(
@@ -154,6 +171,11 @@ def _from(
 ) -> Iterable[tuple[int, int, int]]:
     """The rows that begin in [start, end), as they are asked for."""
     query = _SELECT.format(table) + " AND start >= ? AND start < ? ORDER BY start"
+    return _rows(connection, query, (content, start, end))
+
+
+def _rows(connection: Connection, query: str, values: tuple[object, ...]) -> Iterable[tuple[int, int, int]]:
+    """Rows as they are asked for, in plain tuples: there may be a hundred thousand."""
     cursor = connection.cursor()
-    cursor.row_factory = None  # plain tuples: there may be a hundred thousand
-    return cursor.execute(query, (content, start, end))
+    cursor.row_factory = None
+    return cursor.execute(query, values)

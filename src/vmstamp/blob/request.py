@@ -68,8 +68,7 @@ class Grant:
         return self.by in ("key", "token")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """`raw_path` and `raw_query` are as sent; names of `query` and `headers` are in lower case."""
 
     method: str
@@ -81,8 +80,8 @@ class Request:
     scheme: str = "http"
     host: str = ""
     client: str = "127.0.0.1"
-    body: Body = field(default_factory=Body)
-    grant: Grant = field(default_factory=lambda: Grant("public"))
+    body: Body = Body()
+    grant: Grant = Grant("public")
 
     @property
     def ref(self) -> BlobRef:

@@ -14,8 +14,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
@@ -24,7 +22,7 @@ from vmstamp.blob import documents, faults, service_ops
 from vmstamp.blob.auth import VerifyToken
 from vmstamp.blob.body import Body
 from vmstamp.blob.operations import Operation, Operations
-from vmstamp.blob.protocol import EXTENSION, ReadBody
+from vmstamp.blob.protocol import EXTENSION, BodyReader, Pieces
 from vmstamp.blob.request import Reply, Request, Stream, parse_address, parse_query
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
@@ -110,13 +108,13 @@ class BlobApp:
             log.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
             await sender.fail(faults.fault("InternalError"))
 
-    async def _serve(self, request: Request, read: ReadBody, sender: _Sender) -> None:
+    async def _serve(self, request: Request, reader: BodyReader, sender: _Sender) -> None:
         operation = self._operations.find(request)
         length = _body_length(request, operation)
         if length > SMALL:
-            reply = await self._answer_large(request, operation, read, length)
+            reply = await self._answer_large(request, operation, reader, length)
         else:
-            request = replace(request, body=await _read_body(read, length)) if length else request
+            request = request._replace(body=await _read_body(reader, length)) if length else request
             reply = await self._answer_small(request, operation)
         if isinstance(reply.body, Stream):
             await self._stream(reply, reply.body, sender)
@@ -132,14 +130,14 @@ class BlobApp:
         return await self._run(lambda: self._operations.answer(request, operation))
 
     async def _answer_large(
-        self, request: Request, operation: Operation, read: ReadBody, length: int
+        self, request: Request, operation: Operation, reader: BodyReader, length: int
     ) -> Reply:
         admitted = self._operations.find_authorized(request, operation)
         if admitted is None:
             admitted = await self._run(lambda: self._operations.authorize(request, operation))
         await self._budget.take(length)
         try:
-            whole = replace(admitted, body=await _read_body(read, length))
+            whole = admitted._replace(body=await _read_body(reader, length))
             return await self._run(lambda: self._operations.run(whole, operation))
         finally:
             whole = admitted
@@ -278,26 +276,44 @@ def _body_length(request: Request, operation: Operation) -> int:
     return length if operation.body else 0
 
 
-def _find_reader(scope: Scope, receive: Receive) -> ReadBody:
-    """How the request's body is read: by BlobProtocol's extension; under another server, as ASGI has it."""
-    extension = scope.get("extensions", {}).get(EXTENSION)
-    return extension["read"] if extension else partial(_receive_all, receive)
+def _find_reader(scope: Scope, receive: Receive) -> BodyReader:
+    """What reads the request's body: BlobProtocol's extension; under another server, what ASGI has."""
+    return scope.get("extensions", {}).get(EXTENSION) or _AsgiReader(receive)
 
 
-async def _receive_all(receive: Receive, progress: Callable[[], None]) -> list[bytes | bytearray] | None:
-    pieces: list[bytes | bytearray] = []
-    while True:
-        message = await receive()
-        progress()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return pieces
+class _AsgiReader:
+    """Reads a body by ASGI's messages."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+
+    def find(self) -> Pieces | None:
+        return None
+
+    async def read(self, progress: Callable[[], None]) -> Pieces | None:
+        pieces: Pieces = []
+        while True:
+            message = await self._receive()
+            progress()
+            if message["type"] == "http.disconnect":
+                return None
+            pieces.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                return pieces
 
 
-async def _read_body(read: ReadBody, length: int) -> Body:
+async def _read_body(reader: BodyReader, length: int) -> Body:
     """A body of exactly `length` bytes. Raises _Gone, 400 when it is shorter, 500 when it stalls."""
+    pieces = reader.find() or await _read_in_time(reader)
+    if pieces is None:
+        raise _Gone
+    body = Body(pieces)
+    if len(body) != length:
+        raise faults.invalid_header("Content-Length", str(length))
+    return body
+
+
+async def _read_in_time(reader: BodyReader) -> Pieces | None:
     now = asyncio.get_running_loop().time
     extended = now()
 
@@ -309,12 +325,6 @@ async def _read_body(read: ReadBody, length: int) -> Body:
 
     try:
         async with asyncio.timeout(STALL) as limit:
-            pieces = await read(extend)
+            return await reader.read(extend)
     except TimeoutError:
         raise faults.fault("OperationTimedOut") from None
-    if pieces is None:
-        raise _Gone
-    body = Body(pieces)
-    if len(body) != length:
-        raise faults.invalid_header("Content-Length", str(length))
-    return body

@@ -66,7 +66,7 @@ def signed_request(key: str, *, date: datetime = NOW) -> Request:
     stamp = date.strftime("%a, %d %b %Y %H:%M:%S GMT")
     plain = request("GET", "/myaccount/pics/a.jpg", "", x_ms_date=stamp, x_ms_version="2021-12-02")
     signature = sas.sign(key, next(iter(auth.strings_to_sign(plain, "myaccount"))))
-    return replace(plain, headers={**plain.headers, "authorization": f"SharedKey myaccount:{signature}"})
+    return plain._replace(headers={**plain.headers, "authorization": f"SharedKey myaccount:{signature}"})
 
 
 @pytest.mark.parametrize("key", [KEY1, KEY2])
