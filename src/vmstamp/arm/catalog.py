@@ -159,7 +159,7 @@ class Catalog:
 
     @contextmanager
     def knowing_referrers(self, targets: Iterable[ResourceId]) -> Iterator[None]:
-        """Within the block, `referrers` of these resources, on this thread, are as they are now: one query."""
+        """Within the block, this thread's `referrers` of these resources are as they are now: one query."""
         of: dict[str, list[Referrer]] = {target.key: [] for target in targets}
         query = "target IN (SELECT value FROM json_each(:keys))"
         for found in self._referrers(query, {"keys": json.dumps(list(of))}):

@@ -221,6 +221,8 @@ class Engine:
         """The existing resource, after all that any write demands was checked."""
         group = self.get_group(id)
         self.guard(id, "write")
+        provider = self.get_type(id).provider
+        self.subscriptions.check_registered(self.subscriptions.get(id.subscription), provider)
         if group.provisioning_state == "Deleting":
             raise AzureError(
                 409,
