@@ -292,9 +292,9 @@ class Router:
     def _provider(self, words: Words, subscription: Resource) -> Reply:
         if len(words) > 1:
             raise self._engine.unknown_type(words[0], "/".join(words[1::2]))
-        return (
-            self._providers.get(words[0], subscription) if words else self._providers.list_page(subscription)
-        )
+        if words:
+            return self._providers.get(words[0], subscription)
+        return self._providers.list_page(subscription)
 
     def describe_provider(self, name: str) -> Json:
         """What `providers/NAME` shows. Raises AzureError for a provider that is not there."""

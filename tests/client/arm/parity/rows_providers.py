@@ -82,7 +82,8 @@ ROWS: Final = (
         409,
         "MissingSubscriptionRegistration",
         "The subscription registration is in 'Unregistered' state. The subscription must be registered to "
-        "use namespace 'Microsoft.Network'. See https://aka.ms/rps-not-found for how to register subscriptions.",
+        "use namespace 'Microsoft.Network'. See https://aka.ms/rps-not-found for how to register "
+        "subscriptions.",
         holds=_names_the_namespace,
     ),
     Row(
