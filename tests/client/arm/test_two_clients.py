@@ -111,7 +111,8 @@ def test_of_two_writes_on_one_condition_one_is_refused(arm: Any, kept: str) -> N
         condition = "*"
         if kept == "If-Match":
             condition = ask(arm, "PUT", address, body).headers["ETag"]
-        ready, found = threading.Barrier(2), []
+        found: list[int] = []
+        ready = threading.Barrier(2)
 
         def send(ready: threading.Barrier, found: list[int], condition: str) -> None:
             headers = {kept.lower(): condition}
