@@ -200,7 +200,7 @@ class Router:
             return self._resource(request, id)
         below = ResourceId(scope.subscription, scope.group, provider, words[:-1:2], words[1::2])
         if request.method == "POST":
-            return self._engine.act(below, words[-1], request)
+            return self._engine.actions.act(below, words[-1], request)
         if request.method == "GET":
             return self._collection(request, below, words[-1])
         raise method_not_allowed(request)
@@ -233,7 +233,7 @@ class Router:
             case "PATCH":
                 return self._engine.patch(id, request)
             case "DELETE":
-                return self._engine.delete(id, request)
+                return self._engine.deletions.delete(id, request)
         raise method_not_allowed(request)
 
     def _embedded_resource(
