@@ -20,6 +20,7 @@ install_venv() {
     [ -x $venv/bin/python ] || python3 -m venv $venv
     $venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
     $venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+    $venv/bin/python -m compileall -q src # as any installed package is; else each start compiles 200 modules
     fingerprint > "$mark"
 }
 

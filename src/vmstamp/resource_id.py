@@ -105,6 +105,13 @@ class ResourceId:
         return ResourceId(self.subscription, self.group, provider, (type,), (name,))
 
 
+def stored_id(text: str, key: str) -> ResourceId:
+    """An id that was written by `str` and has this key: what both are is not worked out again."""
+    id = parse_resource_id(text)
+    id.__dict__.update(_text=text, key=key)
+    return id
+
+
 def parse_resource_id(text: str) -> ResourceId:
     """Parse an id, whatever its case, double slashes or trailing slash. Raises ValueError."""
     words = [word for word in text.split("/") if word]

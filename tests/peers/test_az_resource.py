@@ -101,3 +101,41 @@ def test_another_subscription_is_made_chosen_used_and_deleted(shell: Shell) -> N
     shell.run("vmstamp subscription delete dev")
     listed = json.loads(shell.run("vmstamp subscription list --json").text)
     assert [one["displayName"] for one in listed] == ["vmstamp"]
+
+
+def test_az_provider_unregister_register_and_operations(shell: Shell) -> None:
+    shell.az("provider unregister -n Microsoft.Storage")
+    assert shell.az("provider show -n Microsoft.Storage")["registrationState"] == "Unregistered"
+    shell.az("provider register -n Microsoft.Storage")
+    assert shell.az("provider show -n Microsoft.Storage")["registrationState"] == "Registered"
+    found = shell.az("provider operation show --namespace Microsoft.Storage")
+    (accounts,) = (one for one in found["resourceTypes"] if one["name"] == "storageAccounts")
+    assert "Microsoft.Storage/storageAccounts/write" in {one["name"] for one in accounts["operations"]}
+    assert {"Microsoft.Compute"} <= {one["name"] for one in shell.az("provider operation list")}
+
+
+def test_az_registers_the_provider_that_a_command_needs(shell: Shell) -> None:
+    shell.az("provider unregister -n Microsoft.Compute")
+    shell.az("disk create -g rg -n d1 --size-gb 1 -l westeurope")
+    assert shell.az("provider show -n Microsoft.Compute")["registrationState"] == "Registered"
+    assert "has resources of it" in shell.refused("provider unregister -n Microsoft.Compute")
+    shell.az("disk delete -g rg -n d1 --yes")
+
+
+def test_az_resource_invoke_action_lists_by_tag_and_group_wait_and_export(shell: Shell) -> None:
+    shell.az("group create -n acts -l westeurope --tags team=a")
+    shell.az("group wait -n acts --created")
+    made = shell.az("disk create -g acts -n d1 --size-gb 1 -l westeurope --tags env=prod")
+    opened = json.dumps({"access": "Read", "durationInSeconds": 600})
+    shell.az(f"resource invoke-action --action beginGetAccess --ids {made['id']} --request-body '{opened}'")
+    assert shell.az(f"disk show --ids {made['id']}")["diskState"] == "ActiveSAS"
+    shell.az(f"resource invoke-action --action endGetAccess --ids {made['id']}")
+    for form in ("--tag env=prod", "--tag env"):
+        assert [one["name"] for one in shell.az(f"resource list {form} -l ''")] == ["d1"], form
+    assert shell.az("resource list --tag env=dev -l ''") == []
+    assert [one["name"] for one in shell.az("group list --tag team=a")] == ["acts"]
+    exported = shell.az("group export -n acts")
+    assert [one["type"] for one in exported["resources"]] == ["Microsoft.Compute/disks"]
+    shell.az("group delete -n acts --yes --no-wait")
+    shell.az("group wait -n acts --deleted")
+    assert shell.az("group exists -n acts") is False

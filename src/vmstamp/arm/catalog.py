@@ -7,15 +7,17 @@ derived from its document at each save, so the two cannot disagree.
 from __future__ import annotations
 
 import json
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Reference, Referrer, Resource
 from vmstamp.db import Database, Row
-from vmstamp.resource_id import ResourceId, parse_resource_id
+from vmstamp.resource_id import ResourceId, parse_resource_id, stored_id
 
 Clock = Callable[[], datetime]
 
@@ -39,7 +41,7 @@ def new_etag() -> str:
 def _resource(row: Row) -> Resource:
     document = json.loads(row["document"])
     return Resource(
-        id=parse_resource_id(document.pop("id")),
+        id=stored_id(document.pop("id"), row["id"]),
         location=row["location"],
         etag=row["etag"],
         created=row["created"],
@@ -61,6 +63,7 @@ class Catalog:
         self.db = db
         self._references = references
         self._clock = clock
+        self._known = threading.local()  # `of`: referrers by target, within `knowing_referrers`
 
     def now(self) -> str:
         return timestamp(self._clock())
@@ -150,19 +153,34 @@ class Catalog:
     def referrers(self, target: ResourceId | str, *kinds: str) -> list[Referrer]:
         """Who refers to a resource (in one of these ways), by source id."""
         key = target.key if isinstance(target, ResourceId) else target.lower()
-        return [found for found in self._referrers("target = :key", key) if not kinds or found.kind in kinds]
+        known: dict[str, list[Referrer]] = getattr(self._known, "of", {})
+        found = known[key] if key in known else self._referrers("target = :key", {"key": key})
+        return [referrer for referrer in found if not kinds or referrer.kind in kinds]
+
+    @contextmanager
+    def knowing_referrers(self, targets: Iterable[ResourceId]) -> Iterator[None]:
+        """Within the block, this thread's `referrers` of these resources are as they are now: one query."""
+        of: dict[str, list[Referrer]] = {target.key: [] for target in targets}
+        query = "target IN (SELECT value FROM json_each(:keys))"
+        for found in self._referrers(query, {"keys": json.dumps(list(of))}):
+            of[found.target].append(found)
+        self._known.of = of
+        try:
+            yield
+        finally:
+            self._known.of = {}
 
     def referrers_within(self, target: ResourceId) -> list[Referrer]:
         """Who refers to a resource or to a part of it, by source id."""
         within = "(target = :key OR (target > :key || '/' AND target < :key || '0'))"
-        return list(self._referrers(within, target.key))
+        return list(self._referrers(within, {"key": target.key}))
 
-    def _referrers(self, where: str, key: str) -> Iterator[Referrer]:
+    def _referrers(self, where: str, values: Mapping[str, str]) -> Iterator[Referrer]:
         with self.db.read() as connection:
             rows = connection.execute(
                 "SELECT reference.kind, reference.part, reference.target, resource.document FROM reference "
                 f"JOIN resource ON resource.id = reference.source WHERE {where} ORDER BY source, part",
-                {"key": key},
+                values,
             ).fetchall()
         for row in rows:
             source = parse_resource_id(json.loads(row["document"])["id"])

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from vmstamp.arm import faults
+from vmstamp.arm.actions import Actions
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
 from vmstamp.arm.conditions import check_conditions
+from vmstamp.arm.deletions import Deletions
 from vmstamp.arm.locations import Locations
 from vmstamp.arm.locks import TYPE as LOCK_TYPE
 from vmstamp.arm.locks import Locks, Verb
@@ -90,6 +92,8 @@ class Engine:
         )
         self.locks = Locks(self.catalog)
         self.polling = Polling(self.catalog, self.operations, self.show)
+        self.deletions = Deletions(self)
+        self.actions = Actions(self)
 
     def close(self) -> None:
         """End what runs; open operations are taken up again by the next start."""
@@ -221,6 +225,8 @@ class Engine:
         """The existing resource, after all that any write demands was checked."""
         group = self.get_group(id)
         self.guard(id, "write")
+        provider = self.get_type(id).provider
+        self.subscriptions.check_registered(self.subscriptions.get(id.subscription), provider)
         if group.provisioning_state == "Deleting":
             raise AzureError(
                 409,
@@ -335,143 +341,10 @@ class Engine:
         applied: list[Resource] = []
         self.operations.submit(operation, body, finish, resumed=resumed, first=first)
 
-    # -- DELETE
-
-    def delete(self, id: ResourceId, request: Request) -> Reply:
-        """Delete a resource; 204 when there is none."""
-        kind = self.get_type(id)
-        with self.db.write():
-            self.get_group(id)
-            resource = self.catalog.find(id)
-            check_conditions(request.headers, resource, id, delete=True)
-            if resource is None:
-                return Reply(204)
-            self.guard(resource.id, "delete")
-            before = self._before_delete(kind, resource)
-            self.catalog.save(resource.with_properties(provisioningState="Deleting"))
-            operation = self.operations.record(resource.id, "delete")
-        self._submit_delete(kind, operation, resource.id, before)
-        if kind.style.synchronous_delete:
-            self.operations.wait(resource.id)
-            ended = self.operations.find(operation)
-            if ended and ended.error:
-                raise ended.error
-            return Reply(200)
-        return self.polling.accepted(request, kind, resource.location, operation)
-
-    def _before_delete(self, kind: ResourceType, resource: Resource) -> Callable[[], None]:
-        """Check that it may be deleted; what to wait for before."""
-        kind.check_delete(resource)
-        self._refuse_coupled(resource.id)
-        running = self.operations.find_open(resource.id)
-        if running is None:
-            return lambda: None
-        if running.kind != "put" or not kind.preemptible:
-            raise faults.conflict()
-        return self.operations.preempt(resource.id)
-
-    def _submit_delete(
-        self,
-        kind: ResourceType,
-        operation: str,
-        id: ResourceId,
-        before: Callable[[], None],
-        resumed: bool = False,
-    ) -> None:
-        def body(work: Work) -> None:
-            before()
-            self._remove(kind, id, work)
-
-        def finish(error: AzureError | None) -> None:
-            if error:
-                self._mark_failed(id)
-
-        self.operations.submit(operation, body, finish, resumed=resumed)
-
-    def _remove(self, kind: ResourceType, id: ResourceId, work: Work) -> None:
-        resource = self.catalog.find(id)
-        if resource is None:
-            return
-        if kind.remove:
-            kind.remove(resource, work)
-        self.catalog.delete(id)
-
-    def delete_all(self, group: str, work: Work) -> None:
-        """Delete what lies in a group, those that use others first. Raises the first refusal."""
-        found = sorted(
-            self.catalog.select(group=group), key=lambda r: (self.types[r.type].delete_rank, r.id.key)
-        )
-        for resource in found:
-            kind = self.types[resource.type]
-            with self.db.write():
-                fresh = self.catalog.find(resource.id)
-                if fresh is None:
-                    continue
-                kind.check_delete(fresh)
-                self.catalog.save(fresh.with_properties(provisioningState="Deleting"))
-            self.operations.preempt(resource.id)()
-            try:
-                self._remove(kind, resource.id, work)
-            except Exception:
-                self._mark_failed(resource.id)
-                raise
-
-    def _mark_failed(self, id: ResourceId) -> None:
-        with self.db.write():
-            resource = self.catalog.find(id)
-            if resource:
-                self.catalog.save(resource.with_properties(provisioningState="Failed"))
-
-    # -- actions
-
-    def act(self, id: ResourceId, name: str, request: Request) -> Reply:
-        """POST an action on a resource."""
-        kind = self.get_type(id)
-        action = next((a for a in kind.actions if a.name.lower() == name.lower()), None)
-        if action is None:
-            raise self.unknown_action(kind, name)
-        with self.db.write():
-            resource = self._resource_to_act_on(id)
-            self.guard(resource.id, "write")
-            if not action.beside:
-                self._refuse_busy(id, action)
-            input = action.check(resource, request)
-            if action.synchronous and not action.beside:
-                return Reply(200, action.run(resource, Work(input=input)))
-            if not action.synchronous:
-                operation = self.operations.record(resource.id, action.name, input=input)
-        if action.synchronous:
-            return Reply(200, action.run(resource, Work(input=input)))
-        self._submit_action(action, operation, resource.id)
-        return self.polling.accepted(request, kind, resource.location, operation)
-
-    def _refuse_busy(self, id: ResourceId, action: Action) -> None:
-        """Raises 409 while an operation works on a resource, or on one that it shares bytes with."""
-        if running := self.operations.find_open(id):
-            same = running.kind == action.name and action.in_progress
-            raise faults.conflict(same) if same else faults.conflict()
-        self._refuse_coupled(id)
-
-    def _refuse_coupled(self, id: ResourceId) -> None:
+    def refuse_coupled(self, id: ResourceId) -> None:
+        """Raises 409 while an operation works on a resource that shares bytes with this one."""
         if self.operations.any_open([*self.catalog.coupled(id), *self.catalog.coupled_to(id)]):
             raise faults.conflict()
-
-    def _resource_to_act_on(self, id: ResourceId) -> Resource:
-        resource = self.get_resource(id)
-        if resource.provisioning_state == "Deleting":
-            raise faults.conflict()
-        return resource
-
-    @staticmethod
-    def unknown_action(kind: ResourceType, name: str) -> AzureError:
-        known = faults.quoted(action.name for action in kind.actions) or "none"
-        return faults.unsupported(f"The action '{name}' on '{kind.name}' (supported: {known})")
-
-    def _submit_action(self, action: Action, operation: str, id: ResourceId, resumed: bool = False) -> None:
-        def body(work: Work) -> Json | None:
-            return action.run(self.get_resource(id), work)
-
-        self.operations.submit(operation, body, lambda error: None, resumed=resumed)
 
     # -- after a crash
 
@@ -490,12 +363,12 @@ class Engine:
             gone = operation.kind == "delete"
             self.operations.end(operation.id, error=None if gone else _interrupted(operation))
         elif operation.kind == "delete":
-            self._submit_delete(kind, operation.id, resource.id, lambda: None, resumed=True)
+            self.deletions.submit(kind, operation.id, resource.id, lambda: None, resumed=True)
         elif operation.kind == "put" and resource.provisioning_state != "Deleting":
             first = resource.provisioning_state == kind.style.creating
             self._submit_put(kind, operation.id, resource.id, first, resumed=True)
         elif (action := _find_action(kind, operation.kind)) and action.resumable:
-            self._submit_action(action, operation.id, resource.id, resumed=True)
+            self.actions.submit(action, operation.id, resource.id, resumed=True)
         else:
             self.operations.end(operation.id, error=_interrupted(operation))
 

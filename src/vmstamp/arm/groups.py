@@ -144,7 +144,7 @@ class Groups:
         """Run a recorded deletion."""
 
         def body(work: Work) -> None:
-            self._engine.delete_all(group.id.key, work)
+            self._engine.deletions.delete_all(group.id.key, work)
             self._catalog.delete(group.id)
 
         def finish(error: AzureError | None) -> None:

@@ -39,9 +39,11 @@ class Lists:
         limit = self._page_size(request)
         after = request.query.get("$skiptoken", "")
         found = self._catalog.select(type=type, scope=str(scope), after=after, limit=limit + 1)
+        shown = [resource.id for resource in found[:limit]]
         status_only = request.query.get("statusonly", "").lower() == "true"
         expand = "instanceView" if status_only else request.query.get("$expand", "")
-        return _page(request, found, limit, lambda resource: self._engine.show(resource, expand))
+        with self._catalog.knowing_referrers(shown):
+            return _page(request, found, limit, lambda resource: self._engine.show(resource, expand))
 
     def of_all(self, request: Request, scope: ResourceId, test: Callable[[Resource], bool]) -> Reply:
         """A page of the resources of every type in a group or a subscription that pass a test, in brief.
@@ -58,7 +60,9 @@ class Lists:
             if len(chunk) < CHUNK:
                 break
             after = chunk[-1].id.key
-        return _page(request, found, limit, lambda resource: self._brief(resource, expand))
+        computed = [one.id for one in found[:limit] if self._engine.types[one.type].view_of_head]
+        with self._catalog.knowing_referrers(computed):
+            return _page(request, found, limit, lambda resource: self._brief(resource, expand))
 
     def _is_listed(self, resource: Resource) -> bool:
         kind = self._engine.types.get(resource.type)

@@ -138,8 +138,10 @@ class Moves:
 
     def _check(self, asked: Move) -> None:
         """Raises AzureError unless the move can be done now."""
+        target = self._engine.subscriptions.get(asked.target.subscription)
         for id in (asked.source, asked.target, *asked.resources):
             self._engine.guard(id, "write")
+            self._engine.subscriptions.check_registered(target, id.provider)
             if id.provider and self._catalog.find(asked.moved(id)):
                 raise AzureError(
                     409,

@@ -14,10 +14,10 @@ from vmstamp.arm import faults
 from vmstamp.arm.embedded import EmbeddedResources
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.filters import parse_filter
-from vmstamp.arm.groups import TYPE as GROUP_TYPE
 from vmstamp.arm.groups import Groups
 from vmstamp.arm.lists import Lists
 from vmstamp.arm.locks import NAME as LOCKS
+from vmstamp.arm.providers import OPERATIONS, Providers
 from vmstamp.arm.shape import Json
 from vmstamp.arm.subscriptions import PROVIDER as SUBSCRIPTION_PROVIDER
 from vmstamp.arm.subscriptions import show as show_subscription
@@ -55,6 +55,7 @@ class Router:
         self._embedded = EmbeddedResources(engine)
         self._calls = tuple(calls)
         self._lists = Lists(engine)
+        self._providers = Providers(engine)
         self._subscriptions = engine.subscriptions
         self._tags = TagRoutes(engine)
         # What may lie on a subscription, a group or a resource, by namespace and type.
@@ -118,7 +119,10 @@ class Router:
             raise faults.unsupported("A deployment at a management group's scope")
         if lower[:2] == (SUBSCRIPTION_PROVIDER.lower(), "aliases"):
             return self._subscriptions.handle_alias(request, words[2:])
-        return self._providers(request, words, self._engine.settings.subscription)
+        if "/".join(lower[:2]) == OPERATIONS.lower():
+            return _only("GET", request, lambda: self._providers.operations(words[2:], request))
+        own = self._subscriptions.get(self._engine.settings.subscription)
+        return _only("GET", request, lambda: self._provider(words, own))
 
     def _in_subscription(self, request: Request, found: Resource, words: Words) -> Reply:
         subscription = found.id.subscription
@@ -144,7 +148,9 @@ class Router:
         if head == "providers" and len(words) > 1 and not _is_registration(words):
             return self._below_provider(request, ResourceId(subscription), words[1], words[2:])
         if head == "providers":
-            return self._providers(request, words[1:], subscription)
+            if len(words) == 3:
+                return _only("POST", request, lambda: self._providers.act(words[1], words[2], found.id))
+            return _only("GET", request, lambda: self._provider(words[1:], found))
         raise faults.unsupported(f"The request {request.method} '{request.path}'")
 
     # -- resource groups and resources
@@ -194,7 +200,7 @@ class Router:
             return self._resource(request, id)
         below = ResourceId(scope.subscription, scope.group, provider, words[:-1:2], words[1::2])
         if request.method == "POST":
-            return self._engine.act(below, words[-1], request)
+            return self._engine.actions.act(below, words[-1], request)
         if request.method == "GET":
             return self._collection(request, below, words[-1])
         raise method_not_allowed(request)
@@ -227,7 +233,7 @@ class Router:
             case "PATCH":
                 return self._engine.patch(id, request)
             case "DELETE":
-                return self._engine.delete(id, request)
+                return self._engine.deletions.delete(id, request)
         raise method_not_allowed(request)
 
     def _embedded_resource(
@@ -283,48 +289,16 @@ class Router:
         ]
         return Reply(200, {"value": value})
 
-    def _providers(self, request: Request, words: Words, subscription: str) -> Reply:
-        known = sorted({GROUP_TYPE.provider, *(t.provider for t in self._engine.types.values())})
-        if not words:
-            return _only(
-                "GET",
-                request,
-                lambda: Reply(200, {"value": [self._provider(n, subscription) for n in known]}),
-            )
-        name = next((n for n in known if n.lower() == words[0].lower()), None)
-        if name is None:
-            raise self._engine.unknown_type(words[0], "")
-        if len(words) == 1:
-            return _only("GET", request, lambda: Reply(200, self._provider(name, subscription)))
-        return _only("POST", request, lambda: Reply(200, self._provider(name, subscription)))
+    def _provider(self, words: Words, subscription: Resource) -> Reply:
+        if len(words) > 1:
+            raise self._engine.unknown_type(words[0], "/".join(words[1::2]))
+        if words:
+            return self._providers.get(words[0], subscription)
+        return self._providers.list_page(subscription)
 
     def describe_provider(self, name: str) -> Json:
         """What `providers/NAME` shows. Raises AzureError for a provider that is not there."""
-        reply = self._providers(
-            Request("GET", f"/providers/{name}"), (name,), self._engine.settings.subscription
-        )
-        found: Json = reply.body
-        return found
-
-    def _provider(self, name: str, subscription: str) -> Json:
-        """One provider, always registered: there is nothing to register in one stamp."""
-        locations = [self._engine.locations.display_name(n) for n in self._engine.locations.names()]
-        types = [t for t in self._engine.types.values() if t.provider == name]
-        return {
-            "id": f"/subscriptions/{subscription}/providers/{name}",
-            "namespace": name,
-            "registrationState": "Registered",
-            "registrationPolicy": "RegistrationRequired",
-            "resourceTypes": [
-                {
-                    "resourceType": t.name.split("/", 1)[1],
-                    "locations": locations,
-                    "apiVersions": sorted(t.api_versions, reverse=True),
-                    "capabilities": "SupportsTags, SupportsLocation",
-                }
-                for t in types
-            ],
-        }
+        return self._providers.describe(name)
 
 
 def check_api_version(request: Request) -> None:

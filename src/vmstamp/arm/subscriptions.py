@@ -18,7 +18,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, clean
 from vmstamp.arm.shape import tags as read_tags
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType
-from vmstamp.errors import AzureError
+from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Resources/subscriptions"
@@ -111,6 +111,31 @@ class Subscriptions:
                 f"The subscription '{subscription.id.subscription}' is disabled and therefore marked as read "
                 "only. You cannot perform any write actions on this subscription until it is re-enabled.",
             )
+
+    # -- providers
+
+    @staticmethod
+    def is_registered(subscription: Resource, namespace: str) -> bool:
+        """Whether a subscription may write resources of a provider: unless it was unregistered."""
+        return namespace.lower() not in subscription.state.get("unregistered", [])
+
+    def check_registered(self, subscription: Resource, namespace: str) -> None:
+        """Raises 409 when the subscription was unregistered from a provider."""
+        if self.is_registered(subscription, namespace):
+            return
+        message = (
+            "The subscription registration is in 'Unregistered' state. The subscription must be registered "
+            f"to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how to register "
+            "subscriptions."
+        )
+        code = "MissingSubscriptionRegistration"
+        raise AzureError(409, code, message, details=(Detail(code, message, namespace),))
+
+    def set_registered(self, subscription: Resource, namespace: str, registered: bool) -> Resource:
+        """Register or unregister a subscription, in the caller's transaction."""
+        left = {*subscription.state.get("unregistered", [])} - {namespace.lower()}
+        gone = left if registered else left | {namespace.lower()}
+        return self._catalog.save(subscription.with_state(unregistered=sorted(gone)))
 
     # -- aliases
 

@@ -9,7 +9,8 @@ operation thread, may take minutes, and are idempotent where they are to be resu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from vmstamp.arm.shape import Json
@@ -72,7 +73,7 @@ class Resource:
     state: Json
     changed: str = ""  # when it was saved last
 
-    @property
+    @cached_property
     def type(self) -> str:
         return self.id.type.lower()
 
@@ -90,10 +91,14 @@ class Resource:
         return str(self.properties.get("provisioningState", "Succeeded"))
 
     def with_properties(self, **properties: Any) -> Resource:
-        return replace(self, document={**self.document, "properties": {**self.properties, **properties}})
+        return self._with({**self.document, "properties": {**self.properties, **properties}}, self.state)
 
     def with_state(self, **state: Any) -> Resource:
-        return replace(self, state={**self.state, **state})
+        return self._with(self.document, {**self.state, **state})
+
+    def _with(self, document: Json, state: Json) -> Resource:
+        # `replace` looks at every field, and a list of thousands comes by here for each.
+        return Resource(self.id, self.location, self.etag, self.created, document, state, self.changed)
 
 
 @dataclass(frozen=True)

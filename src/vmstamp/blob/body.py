@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from awscrt import checksums
-
 
 @dataclass(frozen=True)
 class Body:
@@ -37,6 +35,8 @@ def pieces_of(data: Data) -> Sequence[bytes | bytearray | memoryview]:
 
 def crc64_text(data: bytes | Body) -> str:
     """CRC-64/NVME, little-endian in base64, as the service writes it."""
+    from awscrt import checksums  # 0.1 s that a server's start need not wait for
+
     value = 0
     for piece in pieces_of(data):
         value = checksums.crc64nvme(piece, value)

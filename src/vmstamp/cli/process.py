@@ -89,6 +89,9 @@ def answers(endpoint: Endpoint) -> bool:
 
 
 def _wait_ready(home: Home, server: Process, logged: int) -> Endpoint:
+    import ssl  # noqa: F401 - what `answers` needs is read in while the server does its own reading
+    import urllib.request  # noqa: F401
+
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if (status := server.poll()) is not None:

@@ -10,8 +10,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-import pycdlib
-
 SECTOR = 2048
 FIRST_DESCRIPTOR = 16  # ECMA-119 6.2.1, ECMA-167 2/8.3
 ISO_IDENTIFIER = b"CD001"
@@ -26,6 +24,8 @@ def build_dvd(files: Mapping[str, bytes], path: Path, kind: str = "udf") -> None
     """
     if kind not in KINDS:
         raise ValueError(f"no such kind of medium: {kind!r}; expected one of {', '.join(KINDS)}")
+    import pycdlib  # not before a VM needs it: a server's start would wait for it
+
     medium = pycdlib.PyCdlib()
     medium.new(
         interchange_level=3,

@@ -17,6 +17,8 @@ ENDED = ("Succeeded", "Failed", "Canceled")
 MACHINES = "microsoft.compute/virtualmachines"
 DISKS = "microsoft.compute/disks"
 IMAGES = "microsoft.compute/images"
+SNAPSHOTS = "microsoft.compute/snapshots"
+VERSIONS = "microsoft.compute/galleries/images/versions"
 
 
 def violations(plane: ControlPlane, store: BlobStore, host: Any) -> list[str]:
@@ -68,6 +70,10 @@ def _machines(plane: ControlPlane, store: BlobStore, host: Any, resources: list[
         if runs and vm.state["generalized"]:
             yield f"{vm.name} is generalized, and runs"
         for disk in read_disks(vm.state):
+            if not disk.managed:
+                if not _leased(store, disk.place, disk.unique):
+                    yield f"{disk.name} of {vm.name} is not leased"
+                continue
             found = catalog.find(disk.managed)
             if found is None:
                 yield f"{vm.name} has the disk {disk.name}, which is gone"
@@ -96,6 +102,10 @@ def _contents(store: BlobStore, resources: list[Resource]) -> Iterator[str]:
         if blob is not None and blob.lease is not None and disk.properties["uniqueId"] not in held:
             yield f"{disk.name} is leased, and no VM has it"
     places = {tuple(one.state["place"]) for one in resources if one.type == DISKS}
+    places |= {tuple(one.state["place"]) for one in resources if one.type == SNAPSHOTS}
+    for version in (resource for resource in resources if resource.type == VERSIONS):
+        for replica in version.state["replicas"].values():
+            places |= {tuple(where) for where in replica.values()}
     for image in (resource for resource in resources if resource.type == IMAGES):
         places |= {tuple(disk["place"]) for disk in image.state["disks"].values()}
     for account in store.list_accounts(hidden=True):

@@ -18,6 +18,7 @@ from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.faults import not_allowed
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.blob.records import BlobRef
 from vmstamp.resource_id import parse_resource_id
 
 KIND = "Standard_LRS"
@@ -42,7 +43,8 @@ class Conversions:
                 "deallocated."
             )
         names = [self._free_name(vm, disk) for disk in disks]
-        return {"names": names, "places": [list(new_place()) for _ in disks]}
+        blobs = [disk.place for disk in disks]
+        return {"names": names, "places": [list(new_place()) for _ in disks], "blobs": blobs}
 
     def _free_name(self, vm: Resource, disk: VmDisk) -> str:
         taken = self._catalog.find(vm.id.sibling("Microsoft.Compute", "disks", disk.name))
@@ -51,21 +53,28 @@ class Conversions:
     def run(self, vm: Resource, work: Work) -> None:
         """Copy the bytes, then exchange the disks in one transaction. Idempotent."""
         disks = read_disks(vm.state)
-        if all(disk.managed for disk in disks):
-            return
+        if not all(disk.managed for disk in disks):
+            self._copy(vm, disks, work.input)
+        for disk, blob in zip(disks, work.input["blobs"], strict=True):
+            self._release(place(blob), disk.unique)
+
+    def _release(self, blob: BlobRef, lease: str) -> None:
+        found = self._vhds.store.find_blob(*blob)
+        if found is not None and found.lease is not None and found.lease.id == lease:
+            self._vhds.store.release_lease(blob, lease)
+
+    def _copy(self, vm: Resource, disks: list[VmDisk], input: Json) -> None:
         self._life.fold_all(vm)
-        places = work.input["places"]
+        places = input["places"]
         for disk, target in zip(disks, places, strict=True):
             self._vhds.copy(disk.ref, place(target))
-        made = [self._convert(vm, *each) for each in zip(disks, work.input["names"], places, strict=True)]
+        made = [self._convert(vm, *each) for each in zip(disks, input["names"], places, strict=True)]
         for disk in made:
             self._vhds.store.acquire_infinite_lease(disk.ref, disk.unique)
         with self._catalog.db.write():
             for disk in made:
                 self._catalog.save(self._resource(vm, disk))
             self._exchange(vm, made)
-        for disk in disks:
-            self._vhds.store.release_lease(disk.ref, disk.unique)
 
     def _convert(self, vm: Resource, disk: VmDisk, name: str, target: list[str]) -> VmDisk:
         id = vm.id.sibling("Microsoft.Compute", "disks", name)

@@ -49,6 +49,28 @@ def _group_of_a_locked_resource(arm: Any) -> requests.Response:
     return ask(arm, "DELETE", GROUP)
 
 
+def _twice_locked(method: str, path: str, body: Any = None) -> Send:
+    """A request on a resource with a CanNotDelete lock, in a group with a ReadOnly one."""
+
+    def send(arm: Any) -> requests.Response:
+        _address(arm)
+        for scope, level in ((_ADDRESS, "CanNotDelete"), (GROUP, "ReadOnly")):
+            ask(arm, "PUT", f"{scope}/{_LOCK}", {"properties": {"level": level}}, api="2020-05-01")
+        return ask(arm, method, path, body)
+
+    return send
+
+
+def _unlocked(arm: Any) -> requests.Response:
+    _locked("CanNotDelete", "DELETE", f"{GROUP}/{_LOCK}?api-version=2020-05-01")(arm)
+    return ask(arm, "DELETE", _ADDRESS)
+
+
+def _move_of_what_is_locked(arm: Any) -> requests.Response:
+    _locked("ReadOnly", "GET", GROUP)(arm)
+    return _move(arm, _ADDRESS)
+
+
 def _tags(method: str, body: Any = None) -> Send:
     """A request on a group's tags, which are a=1 and b=2 before."""
 
@@ -192,6 +214,25 @@ ROWS: Final = (
         "ScopeLocked",
         f"The scope '{GROUP}' cannot perform delete operation because following scope(s) are locked: "
         f"'{_ADDRESS}'. Please remove the lock and try again.",
+    ),
+    Row(
+        "DELETE where a resource is locked against deletion and its group against writes",
+        "D",
+        _twice_locked("DELETE", _ADDRESS),
+        409,
+        "ScopeLocked",
+        f"The scope '{_ADDRESS}' cannot perform delete operation because following scope(s) are locked: "
+        "'...'. Please remove the lock and try again.",
+        holds=lambda reply: f"'{GROUP}" in reply.text and f"{_ADDRESS}'" in reply.text,
+    ),
+    Row("DELETE once the lock is gone", "D", _unlocked, 202),
+    Row("a move out of a group with a ReadOnly lock", "D", _move_of_what_is_locked, 409, "ScopeLocked"),
+    Row(
+        "PATCH of the tags of a resource in a group with a ReadOnly lock",
+        "D",
+        _locked("ReadOnly", "PATCH", _ADDRESS, {"tags": {"a": "b"}}),
+        409,
+        "ScopeLocked",
     ),
     Row("tags: Merge", "R", _patch("Merge", b="3", c="4"), 200, holds=_has_tags(a="1", b="3", c="4")),
     Row("tags: Replace", "R", _patch("Replace", c="4"), 200, holds=_has_tags(c="4")),
