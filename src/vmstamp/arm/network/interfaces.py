@@ -19,6 +19,7 @@ from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
 from vmstamp.errors import AzureError
+from vmstamp.machine.network import internal_domain
 from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Network/networkInterfaces"
@@ -115,12 +116,14 @@ class Interfaces:
         if group := properties.get("networkSecurityGroup"):
             linked(put, group, "properties.networkSecurityGroup", security_groups.NAME)
         old = put.existing.properties if put.existing else {}
+        network, configuration = self._configuration(put, configurations[0])
+        suffix = internal_domain(network.properties["resourceGuid"])
         fixed = {
-            "ipConfigurations": [self._configuration(put, configurations[0])],
+            "ipConfigurations": [configuration],
             "resourceGuid": old.get("resourceGuid") or str(uuid.uuid4()),
             "enableAcceleratedNetworking": properties.get("enableAcceleratedNetworking", False),
             "enableIPForwarding": False,
-            "dnsSettings": {"dnsServers": [], "appliedDnsServers": []},
+            "dnsSettings": {"dnsServers": [], "appliedDnsServers": [], "internalDomainNameSuffix": suffix},
             "nicType": "Standard",
         }
         state = put.existing.state if put.existing else {"mac": self._free_mac()}
@@ -132,14 +135,15 @@ class Interfaces:
             pass
         return mac
 
-    def _configuration(self, put: Put, given: Json) -> Json:
+    def _configuration(self, put: Put, given: Json) -> tuple[Resource, Json]:
+        """The interface's virtual network and its one IP configuration."""
         if "name" not in given:
             raise missing_parameter("ipConfigurations.name")
         id = put.id.child("ipConfigurations", given["name"])
         properties = given.get("properties", {})
         if "subnet" not in properties:
             raise missing_parameter("subnet")
-        subnet_id, prefix = self._subnet(put, properties["subnet"])
+        network, subnet_id, prefix = self._subnet(put, properties["subnet"])
         address = self._address(put, id, properties, subnet_id, prefix)
         if public := properties.get("publicIPAddress"):
             self._check_public(put, id, public)
@@ -151,7 +155,7 @@ class Interfaces:
             "provisioningState": "Succeeded",
             "subnet": {"id": str(subnet_id)},
         }
-        return {
+        return network, {
             "name": given["name"],
             "id": str(id),
             "type": f"{NAME}/ipConfigurations",
@@ -159,14 +163,14 @@ class Interfaces:
             "properties": {**properties, **fixed},
         }
 
-    def _subnet(self, put: Put, link: Json) -> tuple[ResourceId, IPv4Network]:
+    def _subnet(self, put: Put, link: Json) -> tuple[Resource, ResourceId, IPv4Network]:
         id = linked_id(link, "properties.ipConfigurations[0].properties.subnet", virtual_networks.SUBNET)
         network = self._catalog.find(id.parent)
         subnet = virtual_networks.find_subnet(network, id.name) if network else None
         deleting = network is not None and network.provisioning_state == "Deleting"
         if network is None or subnet is None or network.location != put.location or deleting:
             raise invalid_reference(text_of(link), str(put.id))
-        return id, IPv4Network(subnet["properties"]["addressPrefix"])
+        return network, id, IPv4Network(subnet["properties"]["addressPrefix"])
 
     def _address(
         self, put: Put, id: ResourceId, properties: Json, subnet: ResourceId, prefix: IPv4Network
