@@ -24,6 +24,8 @@ from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Network/networkInterfaces"
 RESERVED = 4  # first addresses of a subnet that Azure keeps
+# Where an interface's document has its address.
+ADDRESS_PATH = "$.properties.ipConfigurations[0].properties.privateIPAddress"
 MAC_PREFIX = "00-0D-3A"  # one of Azure's own, which agents and udev rules know
 
 SHAPE = {
@@ -130,8 +132,7 @@ class Interfaces:
         return Change({"properties": {**properties, **fixed}}, state)
 
     def _free_mac(self) -> str:
-        taken = {resource.state["mac"] for resource in self._catalog.select(type=NAME)}
-        while (mac := self._new_mac()) in taken:
+        while self._catalog.any_state(NAME, "mac", mac := self._new_mac()):
             pass
         return mac
 
@@ -188,10 +189,9 @@ class Interfaces:
     def _taken(self, interface: ResourceId, subnet: ResourceId) -> dict[IPv4Address, str]:
         """The addresses in use in a subnet, and by whom; the interface's own left out."""
         found = {}
-        for referrer in self._catalog.referrers(subnet, "subnet"):
-            other = self._catalog.find(referrer.source)
-            if other and other.id.key != interface.key:
-                found[IPv4Address(_primary(other)["privateIPAddress"])] = referrer.part
+        for source, part, address in self._catalog.referring_values(subnet, "subnet", ADDRESS_PATH):
+            if source != interface.key and address:
+                found[IPv4Address(address)] = part
         return found
 
     def _check_public(self, put: Put, id: ResourceId, link: Json) -> None:
