@@ -1,7 +1,6 @@
 """Microsoft.Network/networkInterfaces: one IP configuration each, its address taken from the subnet.
 
-Azure keeps the first four addresses of a subnet and the last, so the first guest gets .4. A change to
-an interface takes effect when its virtual machine is started next.
+A change to an interface takes effect when its virtual machine is started next.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from vmstamp.arm.catalog import Catalog, new_etag
 from vmstamp.arm.faults import invalid_parameter, invalid_reference, missing_parameter, unsupported
 from vmstamp.arm.links import DELETE_OPTION, Link, linked, linked_id, text_of
 from vmstamp.arm.network import public_addresses, security_groups, virtual_networks
+from vmstamp.arm.network.addresses import free_addresses, is_reserved, used_addresses
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
@@ -23,9 +23,6 @@ from vmstamp.machine.network import internal_domain
 from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Network/networkInterfaces"
-RESERVED = 4  # first addresses of a subnet that Azure keeps
-# Where an interface's document has its address.
-ADDRESS_PATH = "$.properties.ipConfigurations[0].properties.privateIPAddress"
 MAC_PREFIX = "00-0D-3A"  # one of Azure's own, which agents and udev rules know
 
 SHAPE = {
@@ -176,7 +173,7 @@ class Interfaces:
     def _address(
         self, put: Put, id: ResourceId, properties: Json, subnet: ResourceId, prefix: IPv4Network
     ) -> IPv4Address:
-        taken = self._taken(put.id, subnet)
+        taken = used_addresses(self._catalog, subnet, but=put.id)
         old = _primary(put.existing) if put.existing else {}
         same = old.get("subnet", {}).get("id", "").lower() == subnet.key
         if properties.get("privateIPAllocationMethod", "Dynamic") == "Dynamic":
@@ -185,14 +182,6 @@ class Interfaces:
         if not text:
             raise missing_parameter("privateIPAddress")
         return _static_address(id, text, prefix, taken)
-
-    def _taken(self, interface: ResourceId, subnet: ResourceId) -> dict[IPv4Address, str]:
-        """The addresses in use in a subnet, and by whom; the interface's own left out."""
-        found = {}
-        for source, part, address in self._catalog.referring_values(subnet, "subnet", ADDRESS_PATH):
-            if source != interface.key and address:
-                found[IPv4Address(address)] = part
-        return found
 
     def _check_public(self, put: Put, id: ResourceId, link: Json) -> None:
         path = "properties.ipConfigurations[0].properties.publicIPAddress"
@@ -243,9 +232,8 @@ def references(resource: Resource) -> Iterator[Reference]:
 
 
 def _free_address(subnet: ResourceId, prefix: IPv4Network, taken: dict[IPv4Address, str]) -> IPv4Address:
-    for offset in range(RESERVED, prefix.num_addresses - 1):
-        if prefix[offset] not in taken:
-            return prefix[offset]
+    if free := next(free_addresses(prefix, taken), None):
+        return free
     raise AzureError(
         400,
         "SubnetIsFull",
@@ -269,7 +257,7 @@ def _static_address(
             "PrivateIPAddressNotInSubnet",
             f"Private static IP address {address} does not belong to the range of subnet prefix {prefix}.",
         )
-    if int(address) - int(prefix[0]) < RESERVED or address == prefix.broadcast_address:
+    if is_reserved(address, prefix):
         raise AzureError(
             400,
             "PrivateIPAddressInReservedRange",
