@@ -38,9 +38,11 @@ class Azure:
         credential = closing.enter_context(
             ClientSecretCredential(*words, authority=url, disable_instance_discovery=True, **verify)
         )
-        options = {"base_url": url, "credential_scopes": [f"{url}/.default"], **verify}
-        self.network = closing.enter_context(NetworkManagementClient(credential, subscription, **options))
-        self.compute = closing.enter_context(ComputeManagementClient(credential, subscription, **options))
+        options: dict[str, Any] = {"base_url": url, "credential_scopes": [f"{url}/.default"], **verify}
+        network = NetworkManagementClient(credential, subscription, **options)
+        compute = ComputeManagementClient(credential, subscription, **options)
+        self.network: Any = closing.enter_context(network)
+        self.compute: Any = closing.enter_context(compute)
 
     def virtual_network(self, name: str, **subnets: str) -> None:
         children = [{"name": n, "properties": {"addressPrefix": p}} for n, p in subnets.items()]
