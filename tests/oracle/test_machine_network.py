@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from vmstamp.errors import MachineError
-from vmstamp.machine.dhcp import IMDS, WIRESERVER, NetworkSpec, SubnetSpec
+from vmstamp.machine.dhcp import IMDS, WIRESERVER, NetworkSpec, SubnetSpec, internal_domain
 from vmstamp.machine.network import Network
 
 SPEC = NetworkSpec(
@@ -110,7 +110,7 @@ def test_a_lease_carries_azures_options(network: Network) -> None:
     assert options[1] == bytes([255, 255, 255, 0])
     assert options[3] == bytes([10, 0, 1, 1])
     assert options[6] == WIRESERVER.packed
-    assert options[15] == b"internal.cloudapp.net"
+    assert options[15] == SPEC.domain.encode()
     assert options[51] == b"\xff\xff\xff\xff"
     gateway = bytes([10, 0, 1, 1])
     assert options[121] == b"\0" + gateway + b"\x20" + WIRESERVER.packed + gateway + (
@@ -172,11 +172,17 @@ def resolve(network: Network, name: str, kind: int = 1) -> tuple[int, bytes]:
 def test_names_of_the_network_are_answered_and_others_do_not_exist(network: Network) -> None:
     tap = network.add_port(MAC, IPv4Address("10.0.0.4"), "web", nothing)
     deadline = time.monotonic() + 5
-    while resolve(network, "web.internal.cloudapp.net")[0] != 0 and time.monotonic() < deadline:
+    while resolve(network, f"web.{SPEC.domain}")[0] != 0 and time.monotonic() < deadline:
         pass
-    assert resolve(network, "web.internal.cloudapp.net") == (0, bytes([10, 0, 0, 4]))
+    assert resolve(network, f"web.{SPEC.domain}") == (0, bytes([10, 0, 0, 4]))
+    assert resolve(network, "web") == (0, bytes([10, 0, 0, 4]))
     assert resolve(network, "www.example.org")[0] == 3
-    assert resolve(network, "no.internal.cloudapp.net")[0] == 3
+    assert resolve(network, f"no.{SPEC.domain}")[0] == 3
+    assert resolve(network, f"web.{internal_domain('another')}")[0] == 3
+    network.remove_port(MAC)
+    while resolve(network, f"web.{SPEC.domain}")[0] == 0 and time.monotonic() < deadline:
+        pass
+    assert resolve(network, f"web.{SPEC.domain}")[0] == 3
     os.close(tap)
 
 

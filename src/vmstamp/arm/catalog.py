@@ -170,6 +170,37 @@ class Catalog:
         finally:
             self._known.of = {}
 
+    def parts(self, target: ResourceId | str, *kinds: str) -> list[str]:
+        """The parts that refer to a resource in one of these ways, each once: of ten thousand in one pass."""
+        key = target.key if isinstance(target, ResourceId) else target.lower()
+        query = (
+            "SELECT DISTINCT part FROM reference WHERE target = ? "
+            f"AND kind IN ({', '.join('?' * len(kinds))}) ORDER BY part"
+        )
+        with self.db.read() as connection:
+            return [row[0] for row in connection.execute(query, (key, *kinds)).fetchall()]
+
+    def referring_values(
+        self, target: ResourceId | str, kind: str, path: str
+    ) -> list[tuple[str, str, str | None]]:
+        """Of each reference to a resource: the source's key, its part, and what its document has at a path.
+
+        `path` is SQLite's: $.properties.size. Nothing of the documents is read but that.
+        """
+        key = target.key if isinstance(target, ResourceId) else target.lower()
+        query = (
+            "SELECT source, part, json_extract(document, ?) FROM reference JOIN resource ON id = source "
+            "WHERE target = ? AND kind = ? ORDER BY source, part"
+        )
+        with self.db.read() as connection:
+            return [tuple(row) for row in connection.execute(query, (path, key, kind)).fetchall()]
+
+    def any_state(self, type: str, member: str, value: str) -> bool:
+        """Whether a resource of a type has that in its state."""
+        query = "SELECT 1 FROM resource WHERE type = ? AND json_extract(state, ?) = ? LIMIT 1"
+        with self.db.read() as connection:
+            return connection.execute(query, (type.lower(), f"$.{member}", value)).fetchone() is not None
+
     def referrers_within(self, target: ResourceId) -> list[Referrer]:
         """Who refers to a resource or to a part of it, by source id."""
         within = "(target = :key OR (target > :key || '/' AND target < :key || '0'))"

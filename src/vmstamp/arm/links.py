@@ -57,5 +57,5 @@ def text_of(link: Json) -> str:
 
 
 def names(catalog: Catalog, target: ResourceId | str, *kinds: str) -> list[str]:
-    """The parts that refer to a resource, each once."""
-    return sorted({referrer.part for referrer in catalog.referrers(target, *kinds)})
+    """The parts that refer to a resource in one of these ways, each once."""
+    return catalog.parts(target, *kinds)

@@ -265,11 +265,14 @@ class Router:
         if last.lower() in embedded:
             return self._embedded.list_page(below, embedded[last.lower()])
         reads = {name.lower(): read for name, read in kind.reads.items()}
-        if last.lower() not in reads:
+        queries = {name.lower(): query for name, query in kind.queries.items()}
+        if last.lower() not in reads and last.lower() not in queries:
             raise self._engine.unknown_type(below.provider, "/".join((*below.types, last)))
         resource = self._engine.catalog.find(below)
         if resource is None:
             raise faults.not_found()
+        if query := queries.get(last.lower()):
+            return Reply(200, query(resource, request))
         return Reply(200, reads[last.lower()](resource))
 
     # -- what describes the stamp

@@ -235,6 +235,8 @@ class ResourceType:
     actions: tuple[Action, ...] = ()
     # GETs below a resource that are no resources: instanceView, vmSizes.
     reads: Mapping[str, Callable[[Resource], Json]] = field(default_factory=dict)
+    # The same where what is asked for stands in the query: CheckIPAddressAvailability.
+    queries: Mapping[str, Callable[[Resource, Request], Json]] = field(default_factory=dict)
     # Child types that live inside this one's document: last segment of the type -> property name.
     embedded: Mapping[str, str] = field(default_factory=dict)
     patch: str = "tags"  # what PATCH may change: tags, or all (a merge)

@@ -8,6 +8,8 @@ whenever a generalized image boots.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -17,6 +19,7 @@ WIRESERVER = IPv4Address("168.63.129.16")
 IMDS = IPv4Address("169.254.169.254")
 BRIDGE = "az0"
 DOMAIN = "internal.cloudapp.net"
+REGION_LABEL = "ax"  # Azure has two letters for each region before that, the second an x
 WIRESERVER_OPTION = 245  # Azure's own
 
 
@@ -39,6 +42,10 @@ class NetworkSpec:
     name: str
     subnets: tuple[SubnetSpec, ...]
 
+    @property
+    def domain(self) -> str:
+        return internal_domain(self.id)
+
 
 @dataclass(frozen=True)
 class Port:
@@ -48,6 +55,16 @@ class Port:
     address: IPv4Address
     hostname: str
     tap: str
+
+
+def internal_domain(network_id: str) -> str:
+    """The DNS suffix of a virtual network's VMs in Azure's form: 26 letters and digits, a region's label.
+
+    It is told by the id alone, so no two networks have the same, and a network keeps its own.
+    """
+    digest = hashlib.sha256(network_id.lower().encode()).digest()[:16]
+    label = base64.b32encode(digest).decode().lower().rstrip("=")
+    return f"{label}.{REGION_LABEL}.{DOMAIN}"
 
 
 def colon_mac(mac: str) -> str:
@@ -74,7 +91,8 @@ def dnsmasq_config(spec: NetworkSpec, directory: Path, upstream: IPv4Address | N
         "no-resolv",
         "no-hosts",
         f"addn-hosts={directory / 'names'}",
-        f"domain={DOMAIN}",
+        f"domain={spec.domain}",
+        # What is internal to another network is nobody's business outside either.
         f"local=/{DOMAIN}/",
         "expand-hosts",
         # No lease outlives dnsmasq, so none can be in the way of a new VM's.
@@ -87,7 +105,7 @@ def dnsmasq_config(spec: NetworkSpec, directory: Path, upstream: IPv4Address | N
         "pid-file=",
         f"dhcp-hostsfile={directory / 'hosts'}",
         f"dhcp-option=option:dns-server,{WIRESERVER}",
-        f"dhcp-option=option:domain-name,{DOMAIN}",
+        f"dhcp-option=option:domain-name,{spec.domain}",
         f"dhcp-option-force={WIRESERVER_OPTION},{WIRESERVER.packed.hex(':')}",
     ]
     for number, subnet in enumerate(spec.subnets):
@@ -107,6 +125,6 @@ def hosts_file(ports: Sequence[Port]) -> str:
     return "".join(f"{port.mac},{port.address},{port.hostname},infinite\n" for port in ports)
 
 
-def names_file(ports: Sequence[Port]) -> str:
+def names_file(ports: Sequence[Port], domain: str) -> str:
     """dnsmasq's addn-hosts: names by address, known before a lease is and for guests that take none."""
-    return "".join(f"{port.address} {port.hostname}.{DOMAIN} {port.hostname}\n" for port in ports)
+    return "".join(f"{port.address} {port.hostname}.{domain} {port.hostname}\n" for port in ports)

@@ -42,6 +42,7 @@ from vmstamp.machine.dhcp import (
     colon_mac,
     dnsmasq_config,
     hosts_file,
+    internal_domain,
     names_file,
 )
 from vmstamp.run import Process, find_program, run, spawn
@@ -249,7 +250,7 @@ class Network:
 
     def _write_hosts(self) -> None:
         ports = list(self._ports.values())
-        for name, text in (("hosts", hosts_file(ports)), ("names", names_file(ports))):
+        for name, text in (("hosts", hosts_file(ports)), ("names", names_file(ports, self.spec.domain))):
             beside = self._directory / f"{name}.new"
             beside.write_text(text)
             beside.replace(self._directory / name)
@@ -404,4 +405,13 @@ def _start_holder(directory: Path) -> tuple[socket.socket, Process]:
     return ours, keeper
 
 
-__all__ = ["IMDS", "WIRESERVER", "Network", "NetworkSpec", "Port", "SubnetSpec", "colon_mac"]
+__all__ = [
+    "IMDS",
+    "WIRESERVER",
+    "Network",
+    "NetworkSpec",
+    "Port",
+    "SubnetSpec",
+    "colon_mac",
+    "internal_domain",
+]

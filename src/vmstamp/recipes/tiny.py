@@ -40,6 +40,7 @@ SCRIPTS = {
     "init": "init",
     "bin/dhcp-event": "dhcp-event",
     "bin/banner": "banner",
+    "bin/order": "order",
 }
 KERNEL_OPTIONS = "console=ttyS0,115200n8 loglevel=6"
 
@@ -151,8 +152,8 @@ def _applets() -> list[str]:
     """The programs of busybox that the scripts call."""
     text = "".join((TREE / source).read_text() for source in SCRIPTS.values())
     known = (
-        "base64 cat cp cut dd echo findfs grep hostname insmod ip mount nc poweroff printf sed sh sleep sync "
-        "test timeout tr udhcpc umount uname wc wget"
+        "base64 cat cp cut dd echo findfs grep hostname insmod ip mount nc nslookup poweroff printf sed sh "
+        "sleep sync test timeout tr udhcpc umount uname wc wget"
     )
     return [name for name in known.split() if re.search(rf"\b{name}\b", text)]
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
+from vmstamp.machine.network import internal_domain
+
 WHERE = {"location": "westeurope"}
 
 
@@ -160,3 +162,34 @@ def test_unmet_if_match_is_refused(arm: Any) -> None:
         code_of(lambda: network.begin_create_or_update("rg", "v1", vnet(), headers=headers))
         == "PreconditionFailed"
     )
+
+
+def test_a_group_and_a_network_show_all_that_use_them(arm: Any) -> None:
+    group = arm.network.network_security_groups.begin_create_or_update("rg", "nsg1", WHERE).result()
+    for name in ("nic2", "nic1"):
+        nic = arm.nic(name).as_dict()
+        nic["properties"]["networkSecurityGroup"] = {"id": group.id}
+        arm.network.network_interfaces.begin_create_or_update("rg", name, nic).result()
+    subnet = {"properties": {"addressPrefix": "10.0.0.0/24", "networkSecurityGroup": {"id": group.id}}}
+    arm.network.subnets.begin_create_or_update("rg", "vnet1", "default", subnet).result()
+    shown = arm.network.network_security_groups.get("rg", "nsg1").properties
+    assert [nic.id.split("/")[-1] for nic in shown.network_interfaces] == ["nic1", "nic2"]
+    assert [found.id.split("/")[-1] for found in shown.subnets] == ["default"]
+
+
+def test_an_interface_shows_the_domain_of_its_network(arm: Any) -> None:
+    suffixes = []
+    for network in ("v1", "v2"):
+        made = arm.network.virtual_networks.begin_create_or_update(
+            "rg", network, vnet(a="10.0.0.0/24")
+        ).result()
+        configuration = {"name": "c", "properties": {"subnet": {"id": made.properties.subnets[0].id}}}
+        body = {**WHERE, "properties": {"ipConfigurations": [configuration]}}
+        nics = [
+            arm.network.network_interfaces.begin_create_or_update("rg", f"{network}-{n}", body).result()
+            for n in (1, 2)
+        ]
+        first, second = (nic.properties.dns_settings.internal_domain_name_suffix for nic in nics)
+        assert first == second == internal_domain(made.properties.resource_guid)
+        suffixes.append(first)
+    assert suffixes[0] != suffixes[1]

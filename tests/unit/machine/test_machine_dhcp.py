@@ -1,3 +1,4 @@
+import re
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from vmstamp.machine.dhcp import (
     colon_mac,
     dnsmasq_config,
     hosts_file,
+    internal_domain,
     names_file,
 )
 
@@ -70,6 +72,17 @@ def test_ports_are_written_by_mac_and_by_name() -> None:
     assert hosts_file(PORTS) == (
         "00:0d:3a:01:02:03,10.0.0.4,web,infinite\n00:0d:3a:01:02:04,10.0.1.132,db,infinite\n"
     )
-    assert names_file(PORTS) == (
-        "10.0.0.4 web.internal.cloudapp.net web\n10.0.1.132 db.internal.cloudapp.net db\n"
-    )
+    assert names_file(PORTS, "x.example") == "10.0.0.4 web.x.example web\n10.0.1.132 db.x.example db\n"
+
+
+def test_each_network_has_a_domain_of_its_own() -> None:
+    domain = internal_domain("6F9619FF-8B86-D011-B42D-00CF4FC964FF")
+    assert re.fullmatch(r"[a-z2-7]{26}\.ax\.internal\.cloudapp\.net", domain)
+    assert domain == internal_domain("6f9619ff-8b86-d011-b42d-00cf4fc964ff")
+    assert domain != internal_domain("6f9619ff-8b86-d011-b42d-00cf4fc964fe")
+
+
+def test_the_domain_is_the_search_domain_and_no_internal_name_is_asked_for_outside() -> None:
+    lines = dnsmasq_config(SPEC, Path("/n"), IPv4Address("198.18.0.3")).splitlines()
+    assert f"dhcp-option=option:domain-name,{internal_domain('e1a1')}" in lines
+    assert "local=/internal.cloudapp.net/" in lines

@@ -1,7 +1,6 @@
 """Microsoft.Network/networkInterfaces: one IP configuration each, its address taken from the subnet.
 
-Azure keeps the first four addresses of a subnet and the last, so the first guest gets .4. A change to
-an interface takes effect when its virtual machine is started next.
+A change to an interface takes effect when its virtual machine is started next.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ from vmstamp.arm.catalog import Catalog, new_etag
 from vmstamp.arm.faults import invalid_parameter, invalid_reference, missing_parameter, unsupported
 from vmstamp.arm.links import DELETE_OPTION, Link, linked, linked_id, text_of
 from vmstamp.arm.network import public_addresses, security_groups, virtual_networks
+from vmstamp.arm.network.addresses import free_addresses, is_reserved, used_addresses
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
 from vmstamp.errors import AzureError
+from vmstamp.machine.network import internal_domain
 from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Network/networkInterfaces"
-RESERVED = 4  # first addresses of a subnet that Azure keeps
 MAC_PREFIX = "00-0D-3A"  # one of Azure's own, which agents and udev rules know
 
 SHAPE = {
@@ -115,31 +115,33 @@ class Interfaces:
         if group := properties.get("networkSecurityGroup"):
             linked(put, group, "properties.networkSecurityGroup", security_groups.NAME)
         old = put.existing.properties if put.existing else {}
+        network, configuration = self._configuration(put, configurations[0])
+        suffix = internal_domain(network.properties["resourceGuid"])
         fixed = {
-            "ipConfigurations": [self._configuration(put, configurations[0])],
+            "ipConfigurations": [configuration],
             "resourceGuid": old.get("resourceGuid") or str(uuid.uuid4()),
             "enableAcceleratedNetworking": properties.get("enableAcceleratedNetworking", False),
             "enableIPForwarding": False,
-            "dnsSettings": {"dnsServers": [], "appliedDnsServers": []},
+            "dnsSettings": {"dnsServers": [], "appliedDnsServers": [], "internalDomainNameSuffix": suffix},
             "nicType": "Standard",
         }
         state = put.existing.state if put.existing else {"mac": self._free_mac()}
         return Change({"properties": {**properties, **fixed}}, state)
 
     def _free_mac(self) -> str:
-        taken = {resource.state["mac"] for resource in self._catalog.select(type=NAME)}
-        while (mac := self._new_mac()) in taken:
+        while self._catalog.any_state(NAME, "mac", mac := self._new_mac()):
             pass
         return mac
 
-    def _configuration(self, put: Put, given: Json) -> Json:
+    def _configuration(self, put: Put, given: Json) -> tuple[Resource, Json]:
+        """The interface's virtual network and its one IP configuration."""
         if "name" not in given:
             raise missing_parameter("ipConfigurations.name")
         id = put.id.child("ipConfigurations", given["name"])
         properties = given.get("properties", {})
         if "subnet" not in properties:
             raise missing_parameter("subnet")
-        subnet_id, prefix = self._subnet(put, properties["subnet"])
+        network, subnet_id, prefix = self._subnet(put, properties["subnet"])
         address = self._address(put, id, properties, subnet_id, prefix)
         if public := properties.get("publicIPAddress"):
             self._check_public(put, id, public)
@@ -151,7 +153,7 @@ class Interfaces:
             "provisioningState": "Succeeded",
             "subnet": {"id": str(subnet_id)},
         }
-        return {
+        return network, {
             "name": given["name"],
             "id": str(id),
             "type": f"{NAME}/ipConfigurations",
@@ -159,19 +161,19 @@ class Interfaces:
             "properties": {**properties, **fixed},
         }
 
-    def _subnet(self, put: Put, link: Json) -> tuple[ResourceId, IPv4Network]:
+    def _subnet(self, put: Put, link: Json) -> tuple[Resource, ResourceId, IPv4Network]:
         id = linked_id(link, "properties.ipConfigurations[0].properties.subnet", virtual_networks.SUBNET)
         network = self._catalog.find(id.parent)
         subnet = virtual_networks.find_subnet(network, id.name) if network else None
         deleting = network is not None and network.provisioning_state == "Deleting"
         if network is None or subnet is None or network.location != put.location or deleting:
             raise invalid_reference(text_of(link), str(put.id))
-        return id, IPv4Network(subnet["properties"]["addressPrefix"])
+        return network, id, IPv4Network(subnet["properties"]["addressPrefix"])
 
     def _address(
         self, put: Put, id: ResourceId, properties: Json, subnet: ResourceId, prefix: IPv4Network
     ) -> IPv4Address:
-        taken = self._taken(put.id, subnet)
+        taken = used_addresses(self._catalog, subnet, but=put.id)
         old = _primary(put.existing) if put.existing else {}
         same = old.get("subnet", {}).get("id", "").lower() == subnet.key
         if properties.get("privateIPAllocationMethod", "Dynamic") == "Dynamic":
@@ -180,15 +182,6 @@ class Interfaces:
         if not text:
             raise missing_parameter("privateIPAddress")
         return _static_address(id, text, prefix, taken)
-
-    def _taken(self, interface: ResourceId, subnet: ResourceId) -> dict[IPv4Address, str]:
-        """The addresses in use in a subnet, and by whom; the interface's own left out."""
-        found = {}
-        for referrer in self._catalog.referrers(subnet, "subnet"):
-            other = self._catalog.find(referrer.source)
-            if other and other.id.key != interface.key:
-                found[IPv4Address(_primary(other)["privateIPAddress"])] = referrer.part
-        return found
 
     def _check_public(self, put: Put, id: ResourceId, link: Json) -> None:
         path = "properties.ipConfigurations[0].properties.publicIPAddress"
@@ -239,9 +232,8 @@ def references(resource: Resource) -> Iterator[Reference]:
 
 
 def _free_address(subnet: ResourceId, prefix: IPv4Network, taken: dict[IPv4Address, str]) -> IPv4Address:
-    for offset in range(RESERVED, prefix.num_addresses - 1):
-        if prefix[offset] not in taken:
-            return prefix[offset]
+    if free := next(free_addresses(prefix, taken), None):
+        return free
     raise AzureError(
         400,
         "SubnetIsFull",
@@ -265,7 +257,7 @@ def _static_address(
             "PrivateIPAddressNotInSubnet",
             f"Private static IP address {address} does not belong to the range of subnet prefix {prefix}.",
         )
-    if int(address) - int(prefix[0]) < RESERVED or address == prefix.broadcast_address:
+    if is_reserved(address, prefix):
         raise AzureError(
             400,
             "PrivateIPAddressInReservedRange",

@@ -90,10 +90,10 @@ class SecurityGroups:
 
     def view(self, resource: Resource, expand: str) -> Json:
         shown = resource.with_properties(defaultSecurityRules=_default_rules(resource.id))
-        for property, kind in (("subnets", "subnets"), ("networkInterfaces", "networkInterfaces")):
-            users = [u for u in names(self._catalog, resource.id, "security group") if f"/{kind}/" in u]
-            if users:
-                shown = shown.with_properties(**{property: [{"id": user} for user in users]})
+        users = names(self._catalog, resource.id, "security group")
+        for kind in ("subnets", "networkInterfaces"):
+            if found := [{"id": user} for user in users if f"/{kind}/" in user]:
+                shown = shown.with_properties(**{kind: found})
         return shown.document
 
     def check_delete(self, resource: Resource) -> None:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from itertools import islice
 from typing import Final
 
 from vmstamp.arm.catalog import Catalog, new_etag
-from vmstamp.arm.faults import missing_parameter, unsupported
+from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
 from vmstamp.arm.links import Link, linked, names
+from vmstamp.arm.network.addresses import free_addresses, is_reserved, used_addresses
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
+from vmstamp.arm.types import Change, Put, Reference, Request, Resource, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Network/virtualNetworks"
 SUBNET: Final = "Microsoft.Network/virtualNetworks/subnets"
 SECURITY_GROUP: Final = "Microsoft.Network/networkSecurityGroups"
+OTHER_ADDRESSES = 5  # so many are offered for one that cannot be had
 LONGEST_SUBNET_PREFIX = 29  # Azure keeps five addresses of each subnet
 
 SUBNET_SHAPE = {
@@ -75,6 +78,7 @@ class VirtualNetworks:
             references=references,
             check_delete=self.check_delete,
             embedded={"subnets": "subnets"},
+            queries={"CheckIPAddressAvailability": self.check_address},
             etag_in_body=True,
             delete_rank=5,
         )
@@ -139,6 +143,37 @@ class VirtualNetworks:
         for subnet in resource.properties["subnets"]:
             if users := names(self._catalog, subnet["id"], "subnet"):
                 raise subnet_in_use(subnet["name"], users)
+
+    def check_address(self, network: Resource, request: Request) -> Json:
+        """Whether `ipAddress` is free in this network; if not, the next free ones of its subnet.
+
+        REST: Virtual Networks - Check IP Address Availability, 2024-05-01.
+        """
+        text = request.query.get("ipaddress", "")
+        if not text:
+            raise missing_parameter("ipAddress")
+        try:
+            address = IPv4Address(text)
+        except AddressValueError as error:
+            raise invalid_parameter(f"'{text}' is no IPv4 address.", "ipAddress") from error
+        for subnet in network.properties["subnets"]:
+            prefix = IPv4Network(subnet["properties"]["addressPrefix"])
+            if address in prefix:
+                return self._availability(address, prefix, subnet["id"])
+        raise AzureError(
+            400,
+            "PrivateIPAddressNotInAnySubnet",
+            f"Private static IP address {address} does not belong to the range of any subnet in the virtual "
+            f"network {network.id}.",
+        )
+
+    def _availability(self, address: IPv4Address, prefix: IPv4Network, subnet: str) -> Json:
+        used, reserved = used_addresses(self._catalog, subnet), is_reserved(address, prefix)
+        if address not in used and not reserved:
+            return {"available": True, "isPlatformReserved": False}
+        after = (free for free in free_addresses(prefix, used) if free > address)
+        others = [str(free) for free in islice(after, OTHER_ADDRESSES)]
+        return {"available": False, "availableIPAddresses": others, "isPlatformReserved": reserved}
 
     def view(self, resource: Resource, expand: str) -> Json:
         subnets = [self._view_subnet(subnet) for subnet in resource.properties["subnets"]]
