@@ -436,6 +436,8 @@ class Engine:
             if not action.beside:
                 self._refuse_busy(id, action)
             input = action.check(resource, request)
+            if not action.beside:  # once more: what the check stored may use other resources
+                self._refuse_coupled(resource.id)
             if action.synchronous and not action.beside:
                 return Reply(200, action.run(resource, Work(input=input)))
             if not action.synchronous:

@@ -152,7 +152,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Action:
-    """A POST on a resource. `check` decides at once (pure, in the transaction); `run` does.
+    """A POST on a resource. `check` decides at once, in the transaction, and stores at most; `run` does.
 
     A synchronous one answers 200 with what `run` returns (in the transaction of `check`, unless it may run
     beside an operation); else an operation runs it, and its result is found at the Location. `input` is
