@@ -17,6 +17,35 @@ def az(stamp: Stamp, command: str) -> str:
     return done.stdout.strip()
 
 
+def guest(stamp: Stamp, script: str) -> str:
+    """What a script writes in the guest of the VM `web`."""
+    return stamp.vmstamp(f"vm ssh web -i key --user someone -- '{script}'").strip()
+
+
+def data_disks(stamp: Stamp, count: int) -> dict[int, int]:
+    """LUN -> GiB of the guest's data disks, looked at until there are so many."""
+    disks = "lsblk -dnbo HCTL,SIZE | grep -v ^$(lsblk -dno HCTL /dev/sda | cut -c1)"
+    seen = f"for one in $(seq 100); do test $({disks} | wc -l) = {count} && break; sleep 0.1; done; {disks}"
+    lines = [line.split() for line in guest(stamp, f"{seen} || true").splitlines()]
+    return {int(place.split(":")[3]): int(size) >> 30 for place, size in lines if ":" in place}
+
+
+def data_disks_come_and_go(stamp: Stamp) -> None:
+    """The guest sees at once what az attaches and detaches, and its bytes move along with a disk."""
+    assert data_disks(stamp, 1) == {0: 1}
+    which = "-g vmstamp --vm-name web --name hot"
+    az(stamp, f"vm disk attach {which} --new --size-gb 2 --lun 5")
+    assert data_disks(stamp, 2) == {0: 1, 5: 2}
+    find = 'lsblk -dnpo NAME,HCTL | grep :{}$ | cut -d" " -f1'
+    written = f"echo written while hot | sudo dd of=$({find.format(5)}) conv=sync,fsync status=none"
+    guest(stamp, written)
+    az(stamp, f"vm disk detach {which}")
+    assert data_disks(stamp, 1) == {0: 1}
+    az(stamp, f"vm disk attach {which} --lun 9")
+    assert data_disks(stamp, 2) == {0: 1, 9: 2}
+    assert guest(stamp, f"sudo head -c 17 $({find.format(9)})") == "written while hot"
+
+
 @pytest.mark.boot
 @pytest.mark.timeout(1500)
 def test_az_makes_a_vm_that_its_user_logs_in_to(tmp_path: Path) -> None:
@@ -28,11 +57,14 @@ def test_az_makes_a_vm_that_its_user_logs_in_to(tmp_path: Path) -> None:
         stamp.vmstamp("image create debian --source debian.vhdx")
         stamp.shell("ssh-keygen -q -t ed25519 -N '' -f key")
         made = "vm create -g vmstamp -n web --image debian --admin-username someone --ssh-key-values key.pub"
-        az(stamp, made)
+        (tmp_path / "custom").write_text("#cloud-config\nwrite_files:\n- {path: /etc/told, content: by az}\n")
+        az(stamp, f"{made} --custom-data custom --data-disk-sizes-gb 1")
         assert az(stamp, "vm list -d --query '[].[name,powerState,privateIps]'").split("\t") == [
             "web", "VM running", "10.0.0.4",
         ]  # fmt: skip
         assert stamp.vmstamp("vm ssh web -i key --user someone -- id -un").split()[-1] == "someone"
+        assert guest(stamp, "cat /etc/told") == "by az"
+        data_disks_come_and_go(stamp)
         deployed = "deployment group list -g vmstamp --query '[].properties.provisioningState'"
         assert az(stamp, deployed) == "Succeeded"
         az(stamp, "vm deallocate -g vmstamp -n web")

@@ -232,7 +232,13 @@ class Engine:
         check_conditions(request.headers, existing, id)
         if self.operations.find_open(id):
             raise faults.conflict()
+        self._refuse_beside_parent(id)
         return existing
+
+    def _refuse_beside_parent(self, id: ResourceId) -> None:
+        kind = self.types.get(id.type.lower())
+        if kind and not kind.beside_parent and self.operations.find_open(id.parent):
+            raise faults.conflict()
 
     def store(
         self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None, request: Request
@@ -363,6 +369,7 @@ class Engine:
         """Check that it may be deleted; what to wait for before."""
         kind.check_delete(resource)
         self._refuse_coupled(resource.id)
+        self._refuse_beside_parent(resource.id)
         running = self.operations.find_open(resource.id)
         if running is None:
             return lambda: None
@@ -452,6 +459,10 @@ class Engine:
         if running := self.operations.find_open(id):
             same = running.kind == action.name and action.in_progress
             raise faults.conflict(same) if same else faults.conflict()
+        if action.not_beside:
+            children = self.catalog.select(type=f"{id.type}/{action.not_beside}", scope=str(id))
+            if self.operations.any_open([child.id.key for child in children]):
+                raise faults.conflict()
         self._refuse_coupled(id)
 
     def _refuse_coupled(self, id: ResourceId) -> None:
