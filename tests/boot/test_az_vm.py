@@ -24,7 +24,8 @@ def guest(stamp: Stamp, script: str) -> str:
 
 def data_disks(stamp: Stamp, count: int) -> dict[int, int]:
     """LUN -> GiB of the guest's data disks, looked at until there are so many."""
-    disks = "lsblk -dnbo HCTL,SIZE | grep -v ^$(lsblk -dno HCTL /dev/sda | cut -c1)"
+    system = "lsblk -dno HCTL /dev/$(lsblk -no PKNAME $(findmnt -no SOURCE /)) | cut -d: -f1"
+    disks = f"lsblk -Snbo HCTL,SIZE | grep -v ^$({system}):"
     seen = f"for one in $(seq 100); do test $({disks} | wc -l) = {count} && break; sleep 0.1; done; {disks}"
     lines = [line.split() for line in guest(stamp, f"{seen} || true").splitlines()]
     return {int(place.split(":")[3]): int(size) >> 30 for place, size in lines if ":" in place}
@@ -36,7 +37,7 @@ def data_disks_come_and_go(stamp: Stamp) -> None:
     which = "-g vmstamp --vm-name web --name hot"
     az(stamp, f"vm disk attach {which} --new --size-gb 2 --lun 5")
     assert data_disks(stamp, 2) == {0: 1, 5: 2}
-    find = 'lsblk -dnpo NAME,HCTL | grep :{}$ | cut -d" " -f1'
+    find = 'lsblk -Snpo NAME,HCTL | grep :{}$ | cut -d" " -f1'
     written = f"echo written while hot | sudo dd of=$({find.format(5)}) conv=sync,fsync status=none"
     guest(stamp, written)
     az(stamp, f"vm disk detach {which}")
