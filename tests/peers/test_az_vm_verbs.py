@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,17 @@ def vhd(shell: Shell, name: str) -> str:
     return target
 
 
+def template_of(captured: Any) -> dict[str, Any]:
+    """The template of a captured VM. az prints the one resource of what the service answers, without the rest."""
+    names = ("vmName", "vmSize", "adminUsername", "networkInterfaceId")
+    parameters: dict[str, Any] = {name: {"type": "string"} for name in names}
+    parameters["vmSize"]["defaultValue"] = "Standard_B1ms"
+    parameters["adminPassword"] = {"type": "securestring"}
+    schema = "https://schema.management.azure.com/schemas/2015-01-01/deploymentTemplate.json#"
+    whole = {"$schema": schema, "contentVersion": "1.0.0.0", "parameters": parameters}
+    return {**whole, "resources": [captured]}
+
+
 def test_a_vm_of_blobs_by_az(shell: Shell) -> None:
     url = vhd(shell, "raw")
     made = "vm create -g vmstamp -n raw --use-unmanaged-disk --os-type linux --size Standard_B1ms"
@@ -131,10 +143,10 @@ def test_a_vm_of_blobs_by_az(shell: Shell) -> None:
     shell.az(f"vm stop {which} --skip-shutdown")
     shell.az(f"vm deallocate {which}")
     shell.az(f"vm generalize {which}")
-    template = shell.az(f"vm capture {which} --vhd-name-prefix pre")
-    (shell.directory / "template.json").write_text(json.dumps(template))
+    captured = shell.az(f"vm capture {which} --vhd-name-prefix pre")
+    (shell.directory / "template.json").write_text(json.dumps(template_of(captured)))
     subnet = shell.az("network vnet list -g vmstamp")[0]["subnets"][0]["id"]
-    deploy = "deployment group create -g vmstamp -f template.json -p adminUserName=someone"
+    deploy = "deployment group create -g vmstamp -f template.json -p adminUsername=someone"
     deploy += " adminPassword=Correct-horse-1"
     for name in ("first", "second"):
         shell.az(f"network nic create -g vmstamp -n {name}-nic --subnet {subnet}")
@@ -169,7 +181,7 @@ def test_a_vm_of_blobs_gets_managed_disks_by_az(shell: Shell) -> None:
 
 def test_data_disks_of_a_running_vm_by_az(shell: Shell) -> None:
     (shell.directory / "user-data").write_text("told by IMDS")
-    made = "vm create -g vmstamp -n data --image blank --specialized --size Standard_B1ms --nsg-rule NONE"
+    made = "vm create -g vmstamp -n data --image blank --specialized --size Standard_B2s --nsg-rule NONE"
     made += " --admin-username someone --ssh-key-values key.pub --public-ip-address ''"
     assert "properties" in said(shell, f"{made} --validate -o json")
     assert "data" not in [one["name"] for one in shell.az("vm list -g vmstamp")]
@@ -187,6 +199,7 @@ def test_data_disks_of_a_running_vm_by_az(shell: Shell) -> None:
     shell.az(f"vm disk detach {which} --disk-ids {old['id']}")
     assert luns(shell) == {}
     assert shell.az("disk show -g vmstamp -n old")["diskState"] == "Unattached"
+    shell.az("vm delete -g vmstamp -n data --yes")
 
 
 def luns(shell: Shell) -> dict[str, int]:
