@@ -108,7 +108,7 @@ def vhd(shell: Shell, name: str) -> str:
 
 
 def template_of(captured: Any) -> dict[str, Any]:
-    """The template of a captured VM. az prints the one resource of what the service answers, without the rest."""
+    """The template of a captured VM, of which az prints the resource alone."""
     names = ("vmName", "vmSize", "adminUsername", "networkInterfaceId")
     parameters: dict[str, Any] = {name: {"type": "string"} for name in names}
     parameters["vmSize"]["defaultValue"] = "Standard_B1ms"
