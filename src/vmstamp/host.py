@@ -58,6 +58,7 @@ class _Vm:
     plan: VmPlan
     timeline: Timeline
     machine: Machine | None = None
+    disks: dict[str, DiskSpec] = field(default_factory=dict)  # data disks that are plugged in, by overlay
     forwards: list[Forward] = field(default_factory=list)
 
 
@@ -95,7 +96,7 @@ class VmHost:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         disks = [self._lay(directory, disk) for disk in (plan.os_disk, *plan.data_disks)]
         timeline = Timeline(self._clock, _Recorder(directory / "timeline.jsonl"))
-        vm = _Vm(plan, timeline)
+        vm = _Vm(plan, timeline, disks={disk.file.name: disk for disk in disks[1:]})
         with self._lock:
             self._vms[plan.vm_id] = vm
         with ExitStack() as undo:
@@ -251,6 +252,26 @@ class VmHost:
             f"within {waited:.0f} s."
         )
         return Outcome(False, "OSProvisioningTimedOut", f"{message} {tell(vm.timeline)}")
+
+    # Data disks of a running VM
+
+    def attach(self, vm_id: str, disk: DiskPlan) -> None:
+        """Plug a data disk into a VM; nothing when it does not run, or has it. Raises MachineError."""
+        vm = self._vms.get(vm_id)
+        if vm is None or vm.machine is None or not vm.machine.running or disk.overlay_name in vm.disks:
+            return
+        laid = self._lay(self._home.machine(vm_id), disk)
+        vm.machine.attach(laid)
+        vm.disks[disk.overlay_name] = laid
+
+    def detach(self, vm_id: str, disk: DiskPlan) -> None:
+        """Pull a data disk out of a VM; nothing when it does not run, or has it not. Raises MachineError."""
+        vm = self._vms.get(vm_id)
+        if vm is None or vm.machine is None or disk.overlay_name not in vm.disks:
+            return
+        if vm.machine.running:
+            vm.machine.detach(vm.disks[disk.overlay_name])
+        del vm.disks[disk.overlay_name]
 
     # Stopping
 

@@ -28,11 +28,13 @@ def test_az_makes_a_vm_that_its_user_logs_in_to(tmp_path: Path) -> None:
         stamp.vmstamp("image create debian --source debian.vhdx")
         stamp.shell("ssh-keygen -q -t ed25519 -N '' -f key")
         made = "vm create -g vmstamp -n web --image debian --admin-username someone --ssh-key-values key.pub"
-        az(stamp, made)
+        (tmp_path / "custom").write_text("#cloud-config\nwrite_files:\n- {path: /etc/told, content: by az}\n")
+        az(stamp, f"{made} --custom-data custom")
         assert az(stamp, "vm list -d --query '[].[name,powerState,privateIps]'").split("\t") == [
             "web", "VM running", "10.0.0.4",
         ]  # fmt: skip
         assert stamp.vmstamp("vm ssh web -i key --user someone -- id -un").split()[-1] == "someone"
+        assert stamp.vmstamp("vm ssh web -i key --user someone -- cat /etc/told").strip().endswith("by az")
         deployed = "deployment group list -g vmstamp --query '[].properties.provisioningState'"
         assert az(stamp, deployed) == "Succeeded"
         az(stamp, "vm deallocate -g vmstamp -n web")

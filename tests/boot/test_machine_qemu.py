@@ -111,6 +111,25 @@ def test_what_a_running_guest_wrote_is_in_a_copy_of_its_overlay(
     assert machine.running
 
 
+def test_a_data_disk_comes_and_goes_while_the_machine_runs(
+    spec: MachineSpec, machines: list[Machine], tmp_path: Path
+) -> None:
+    ran = start(spec, machines, "up\r\n")
+    (tmp_path / "data.raw").write_bytes(bytes(1 << 20))
+    disk = DiskSpec(tmp_path / "data.raw", "raw", lun=7)
+    for _ in range(2):
+        ran.machine.attach(disk)
+        with pytest.raises(MachineError, match="QEMU refused"):
+            ran.machine.attach(disk)
+        ran.machine.detach(disk)
+    with pytest.raises(MachineError, match="QEMU refused device_del"):
+        ran.machine.detach(disk)
+    assert ran.machine.running
+    ran.machine.kill()
+    with pytest.raises(MachineError, match="does not run"):
+        ran.machine.attach(disk)
+
+
 def test_the_screen_shows_what_the_firmware_wrote(spec: MachineSpec, machines: list[Machine]) -> None:
     ran = start(spec, machines, "up\r\n")
     while not spec.serial_log.exists() or b"up" not in spec.serial_log.read_bytes():

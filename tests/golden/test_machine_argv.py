@@ -1,5 +1,6 @@
 """QEMU's command line, word by word: each one is there for a reason that spec.py gives."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,10 @@ COMMON = [
     "-device virtio-scsi-pci,id=scsi1",
     '-blockdev {"driver": "qcow2", "node-name": "data0", "discard": "unmap", "file": '
     f'{{"driver": "file", "filename": "{DIRECTORY}/data0.qcow2", "discard": "unmap"}}}}',
-    "-device scsi-hd,bus=scsi1.0,scsi-id=0,lun=0,drive=data0",
+    "-device scsi-hd,bus=scsi1.0,scsi-id=0,lun=0,drive=data0,id=lun0",
     '-blockdev {"driver": "raw", "node-name": "data63", "discard": "unmap", "file": '
     '{"driver": "file", "filename": "/d/x.vhd", "discard": "unmap"}, "size": 1048576}',
-    "-device scsi-hd,bus=scsi1.0,scsi-id=0,lun=63,drive=data63",
+    "-device scsi-hd,bus=scsi1.0,scsi-id=0,lun=63,drive=data63,id=lun63",
     '-blockdev {"driver": "raw", "node-name": "dvd-medium", "read-only": true, "file": '
     f'{{"driver": "file", "filename": "{DIRECTORY}/provisioning.iso"}}}}',
     "-netdev tap,id=net0,fd=9",
@@ -114,6 +115,12 @@ def test_an_empty_drive_stays_when_nothing_is_to_be_provisioned() -> None:
     found = options(argv(machine(2, dvd=False), FIRMWARE, 7))
     assert "-device scsi-cd,bus=scsi0.0,scsi-id=1,lun=0,id=dvd" in found
     assert not [option for option in found if "dvd-medium" in option]
+
+
+def test_a_machine_without_data_disks_has_their_controller_too() -> None:
+    found = options(argv(replace(machine(2), data_disks=()), FIRMWARE, 7))
+    assert "-device virtio-scsi-pci,id=scsi1" in found
+    assert not [option for option in found if "bus=scsi1.0" in option]
 
 
 @pytest.mark.parametrize(("generation", "firmware"), [(2, None), (1, FIRMWARE)])

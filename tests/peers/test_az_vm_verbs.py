@@ -1,7 +1,9 @@
 """az's verbs of virtual machines on a running stamp. The machines run without a system, so nothing boots."""
 
+import base64
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     try:
         shell.run("vmstamp disk convert blank.raw blank.vhd")
         url = json.loads(shell.run("vmstamp upload blank.vhd --json").text)["url"]
+        (shell.directory / "url").write_text(url)
         shell.run(f"vmstamp image create blank --source {url} --generation 2 --os-state specialized")
         yield shell
     finally:
@@ -94,6 +97,136 @@ def test_a_capture_in_the_classic_manner(shell: Shell) -> None:
     assert {"special", "general"} <= images
     shell.run("vmstamp vm create again --image special --specialized --size Standard_B1ls")
     shell.az("vm delete -g vmstamp -n again --yes --force-deletion true")
+
+
+def vhd(shell: Shell, name: str) -> str:
+    """The URL of a copy of the blank VHD."""
+    url = (shell.directory / "url").read_text()
+    target = f"{url.rsplit('/', 1)[0]}/{name}.vhd"
+    shell.run(f"vmstamp copy {url} {target}")
+    return target
+
+
+def template_of(captured: Any) -> dict[str, Any]:
+    """The template of a captured VM, of which az prints the resource alone."""
+    names = ("vmName", "vmSize", "adminUsername", "networkInterfaceId")
+    parameters: dict[str, Any] = {name: {"type": "string"} for name in names}
+    parameters["vmSize"]["defaultValue"] = "Standard_B1ms"
+    parameters["adminPassword"] = {"type": "securestring"}
+    schema = "https://schema.management.azure.com/schemas/2015-01-01/deploymentTemplate.json#"
+    whole = {"$schema": schema, "contentVersion": "1.0.0.0", "parameters": parameters}
+    return {**whole, "resources": [captured]}
+
+
+def test_a_vm_of_blobs_by_az(shell: Shell) -> None:
+    url = vhd(shell, "raw")
+    made = "vm create -g vmstamp -n raw --use-unmanaged-disk --os-type linux --size Standard_B1ms"
+    shell.az(f"{made} --attach-os-disk {url} --nsg-rule NONE --public-ip-address ''")
+    which = "-g vmstamp --vm-name raw"
+    shell.az(f"vm unmanaged-disk attach {which} --new --size-gb 1 -n extra")
+    (disk,) = shell.az(f"vm unmanaged-disk list {which}")
+    assert (disk["lun"], disk["name"], disk["diskSizeGB"]) == (0, "extra", 1)
+    shell.az(f"vm unmanaged-disk detach {which} -n extra")
+    assert shell.az(f"vm unmanaged-disk list {which}") == []
+    shell.az(f"vm unmanaged-disk attach {which} -n extra --vhd-uri {disk['vhd']['uri']}")
+    refused = said(shell, f"vm disk attach {which} -n other --new --size-gb 1")
+    assert "Addition of a managed disk to a VM with blob based disks is not supported." in refused
+
+    which = "-g vmstamp -n raw"
+    shell.az(f"vm boot-diagnostics enable {which}")
+    assert shell.az(f"vm boot-diagnostics get-boot-log-uris {which}")["serialConsoleLogBlobUri"]
+    shell.run(f"vmstamp az -- vm boot-diagnostics get-boot-log {which}")
+    shell.az(f"vm boot-diagnostics disable {which}")
+    shown = shell.az(f"vm show {which}")["diagnosticsProfile"]["bootDiagnostics"]
+    assert shown["enabled"] is False
+
+    shell.az(f"vm stop {which} --skip-shutdown")
+    shell.az(f"vm deallocate {which}")
+    shell.az(f"vm generalize {which}")
+    captured = shell.az(f"vm capture {which} --vhd-name-prefix pre")
+    (shell.directory / "template.json").write_text(json.dumps(template_of(captured)))
+    subnet = shell.az("network vnet list -g vmstamp")[0]["subnets"][0]["id"]
+    deploy = "deployment group create -g vmstamp -f template.json -p adminUsername=someone"
+    deploy += " adminPassword=Correct-horse-1"
+    for name in ("first", "second"):
+        shell.az(f"network nic create -g vmstamp -n {name}-nic --subnet {subnet}")
+    nics = {one["name"]: one["id"] for one in shell.az("network nic list -g vmstamp")}
+    shell.az(f"{deploy} vmName=first networkInterfaceId={nics['first-nic']} -n first --no-wait")
+    shell.az("vm wait -g vmstamp -n first --exists --interval 1 --timeout 60")
+    disk = shell.az("vm show -g vmstamp -n first")["storageProfile"]["osDisk"]
+    assert disk["image"]["uri"].endswith(".vhd") and "/pre-osDisk." in disk["image"]["uri"]
+    second = said(shell, f"{deploy} vmName=second networkInterfaceId={nics['second-nic']} -n second")
+    assert "TargetDiskBlobAlreadyExists" in second
+    for name in ("first", "raw"):
+        shell.az(f"vm delete -g vmstamp -n {name} --yes")
+
+
+def test_a_vm_of_blobs_gets_managed_disks_by_az(shell: Shell) -> None:
+    url = vhd(shell, "classic")
+    made = "vm create -g vmstamp -n classic --use-unmanaged-disk --os-type linux --size Standard_B1ms"
+    shell.az(f"{made} --attach-os-disk {url} --nsg-rule NONE --public-ip-address ''")
+    assert "deallocated" in said(shell, "vm convert -g vmstamp -n classic")
+    shell.az("vm stop -g vmstamp -n classic --skip-shutdown")
+    shell.az("vm deallocate -g vmstamp -n classic")
+    shell.az("vm convert -g vmstamp -n classic")
+    disk = shell.az("vm show -g vmstamp -n classic")["storageProfile"]["osDisk"]
+    assert disk["managedDisk"]["id"] and not disk.get("vhd")
+    assert "already using managed disks" in said(shell, "vm convert -g vmstamp -n classic")
+    shell.az("vm delete -g vmstamp -n classic --yes")
+    again = "vm create -g vmstamp -n managed --os-type linux --size Standard_B1ms --nsg-rule NONE"
+    shell.az(f"{again} --attach-os-disk {disk['name']} --public-ip-address ''")
+    assert power(shell, "managed") == "PowerState/running"
+    shell.az("vm delete -g vmstamp -n managed --yes")
+
+
+def test_data_disks_of_a_running_vm_by_az(shell: Shell) -> None:
+    (shell.directory / "user-data").write_text("told by IMDS")
+    made = "vm create -g vmstamp -n data --image blank --specialized --size Standard_B2s --nsg-rule NONE"
+    made += " --admin-username someone --ssh-key-values key.pub --public-ip-address ''"
+    assert "properties" in said(shell, f"{made} --validate -o json")
+    assert "data" not in [one["name"] for one in shell.az("vm list -g vmstamp")]
+    shell.az(f"{made} --data-disk-sizes-gb 1 --user-data user-data")
+    assert base64.b64decode(shell.az("vm show -g vmstamp -n data -u")["userData"]) == b"told by IMDS"
+    which = "-g vmstamp --vm-name data"
+    shell.az(f"vm disk attach {which} --new --size-gb 1 --name new")
+    shell.az("disk create -g vmstamp -n old --size-gb 1")
+    shell.az(f"vm disk attach {which} --disks old")
+    assert luns(shell) == {"new": 1, "old": 2}
+    assert power(shell, "data") == "PowerState/running"
+    shell.az(f"vm disk detach {which} --name new --force-detach")
+    old = shell.az("disk show -g vmstamp -n old")
+    assert old["diskState"] == "Attached"
+    shell.az(f"vm disk detach {which} --disk-ids {old['id']}")
+    assert luns(shell) == {}
+    assert shell.az("disk show -g vmstamp -n old")["diskState"] == "Unattached"
+    shell.az("vm delete -g vmstamp -n data --yes")
+
+
+def luns(shell: Shell) -> dict[str, int]:
+    """The LUNs of the data disks of the VM `data` by their names, without the one that it was made with."""
+    disks = shell.az("vm show -g vmstamp -n data")["storageProfile"]["dataDisks"]
+    return {one["name"]: one["lun"] for one in disks if not one["name"].startswith("data_")}
+
+
+def test_what_needs_another_handler_is_refused_by_name(shell: Shell) -> None:
+    shell.run("vmstamp vm create plain --image blank --specialized --size Standard_B1ls")
+    which = "-g vmstamp -n plain"
+    refused = said(shell, f"vm user update {which} -u someone --ssh-key-value key.pub")
+    assert "ArtifactNotFound" in refused and "VMAccessForLinux" in refused
+    managed = "vm run-command create -g vmstamp --vm-name plain --name one --script true"
+    assert "InvalidResourceType" in said(shell, managed)
+    shell.run("vmstamp vm delete plain")
+
+
+def test_no_wait_ends_while_the_vm_is_being_created(shell: Shell) -> None:
+    url = vhd(shell, "general")
+    shell.run(f"vmstamp image create general --source {url} --generation 2")
+    made = "vm create -g vmstamp -n later --image general --size Standard_B1ms --nsg-rule NONE"
+    made += " --admin-username someone --ssh-key-values key.pub --public-ip-address ''"
+    shell.az(f"{made} --no-wait")
+    shell.az("vm wait -g vmstamp -n later --exists --interval 1 --timeout 60")
+    assert shell.az("vm show -g vmstamp -n later")["provisioningState"] == "Creating"
+    shell.az("vm delete -g vmstamp -n later --yes")
 
 
 def test_an_availability_set_by_az(shell: Shell) -> None:

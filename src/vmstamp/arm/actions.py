@@ -32,6 +32,8 @@ class Actions:
             if not action.beside:
                 self._refuse_busy(id, action)
             input = action.check(resource, request)
+            if not action.beside:  # once more: what the check stored may use other resources
+                self._engine.refuse_coupled(resource.id)
             if action.synchronous and not action.beside:
                 return Reply(200, action.run(resource, Work(input=input)))
             if not action.synchronous:
@@ -46,6 +48,10 @@ class Actions:
         if running := self._engine.operations.find_open(id):
             same = running.kind == action.name and action.in_progress
             raise faults.conflict(same) if same else faults.conflict()
+        if action.not_beside:
+            children = self._engine.catalog.select(type=f"{id.type}/{action.not_beside}", scope=str(id))
+            if self._engine.operations.any_open([child.id.key for child in children]):
+                raise faults.conflict()
         self._engine.refuse_coupled(id)
 
     def _resource_to_act_on(self, id: ResourceId) -> Resource:

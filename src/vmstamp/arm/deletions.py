@@ -47,6 +47,7 @@ class Deletions:
         """Check that it may be deleted; what to wait for before."""
         kind.check_delete(resource)
         self._engine.refuse_coupled(resource.id)
+        self._engine.refuse_beside_parent(resource.id)
         running = self._engine.operations.find_open(resource.id)
         if running is None:
             return lambda: None

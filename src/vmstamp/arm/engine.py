@@ -238,7 +238,14 @@ class Engine:
         check_conditions(request.headers, existing, id)
         if self.operations.find_open(id):
             raise faults.conflict()
+        self.refuse_beside_parent(id)
         return existing
+
+    def refuse_beside_parent(self, id: ResourceId) -> None:
+        """Raises 409 while an operation works on a child's parent, where the child's type says so."""
+        kind = self.types.get(id.type.lower())
+        if kind and not kind.beside_parent and self.operations.find_open(id.parent):
+            raise faults.conflict()
 
     def store(
         self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None, request: Request

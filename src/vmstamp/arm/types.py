@@ -157,7 +157,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Action:
-    """A POST on a resource. `check` decides at once (pure, in the transaction); `run` does.
+    """A POST on a resource. `check` decides at once, in the transaction, and stores at most; `run` does.
 
     A synchronous one answers 200 with what `run` returns (in the transaction of `check`, unless it may run
     beside an operation); else an operation runs it, and its result is found at the Location. `input` is
@@ -171,6 +171,8 @@ class Action:
     resumable: bool = True
     # May run while an operation on the resource is open (reads only).
     beside: bool = False
+    # A child type, by its last segment: while an operation on one of these children is open, it is refused.
+    not_beside: str = ""
     # What is said in place of the usual text when the open operation is one of this action.
     in_progress: str = ""
 
@@ -241,6 +243,7 @@ class ResourceType:
     embedded: Mapping[str, str] = field(default_factory=dict)
     patch: str = "tags"  # what PATCH may change: tags, or all (a merge)
     etag_in_body: bool = False
+    beside_parent: bool = True  # False: no PUT, DELETE while an operation on its parent is open
     preemptible: bool = False  # a DELETE ends a PUT that is under way
     delete_rank: int = 5  # in a group's deletion: lower ranks go first
     # False: no resource of its own in lists over all types, exports and deployments (locks, for one).

@@ -11,7 +11,7 @@ in the container `vhds`, as `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<l
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -33,7 +33,7 @@ from vmstamp.errors import AzureError, TransferError, VmstampError
 from vmstamp.transfer.blobs import explain, parse_blob_url, without_sas
 
 COPY_TIMEOUT = 3600.0  # seconds
-COPY_POLL = 0.25
+FIRST_LOOK, LONGEST_LOOK = 0.25, 15.0  # seconds between two looks at a copy that tells no Retry-After
 GENERALIZED = "Generalized"
 SNAPSHOTS = "Microsoft.Compute/snapshots"
 
@@ -186,12 +186,25 @@ def copy_disk(
 
 def _finish_copy(blob: BlobClient, state: str) -> int:
     """Wait for a copy that was started; the blob's size. TransferError when it does not succeed."""
-    deadline = time.monotonic() + COPY_TIMEOUT
+    deadline, looks = time.monotonic() + COPY_TIMEOUT, 0
+    told: Mapping[str, str] = {}
+
+    def listen(response: Any) -> None:
+        nonlocal told
+        told = response.http_response.headers
+
     while state == "pending" and time.monotonic() < deadline:
-        time.sleep(COPY_POLL)
-        state = str(blob.get_blob_properties().copy.status)
+        time.sleep(pause(told, looks))
+        state = str(blob.get_blob_properties(raw_response_hook=listen).copy.status)
+        looks += 1
     found = blob.get_blob_properties()
     if state != "success":
         why = found.copy.status_description or "no reason given"
         raise TransferError(f"{without_sas(blob.url)}: the copy ended as {state}: {why}")
     return int(found.size)
+
+
+def pause(headers: Mapping[str, str], looks: int) -> float:
+    """Seconds until the next look: what the service's Retry-After asks for, else twice as long each time."""
+    asked = str(headers.get("Retry-After", ""))
+    return float(asked) if asked.isdecimal() else min(FIRST_LOOK * 2.0 ** min(looks, 16), LONGEST_LOOK)

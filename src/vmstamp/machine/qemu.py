@@ -30,7 +30,7 @@ from qemu.qmp import QMPClient, QMPError
 from vmstamp.errors import MachineError
 from vmstamp.machine.firmware import Firmware, install_firmware
 from vmstamp.machine.screen import bitmap
-from vmstamp.machine.spec import MachineSpec, argv
+from vmstamp.machine.spec import DiskSpec, MachineSpec, argv, block_node, data_device, data_node
 from vmstamp.run import Process, spawn
 from vmstamp.timeline import Stage, Timeline
 
@@ -38,6 +38,8 @@ POLL = 0.25  # seconds
 MONITOR_TIMEOUT = 20.0  # seconds until QEMU must answer on its monitor
 COMMAND_TIMEOUT = 10.0  # seconds
 PRESS_INTERVAL = 15.0  # seconds; a guest that boots does not hear its power button yet
+DETACH_TIMEOUT = 10.0  # seconds until QEMU must let a disk's file go
+DETACH_STEP = 0.05  # seconds
 QUIT_TIMEOUT = 10.0  # seconds until QEMU must end after `quit`
 KERNEL_LINE = re.compile(rb"Linux version ([^\s(]+)")
 PANIC_LINE = re.compile(rb"(Kernel panic - not syncing[^\r\n]*|Oops: int3[^\r\n]*)")
@@ -140,6 +142,31 @@ class Machine:
         self._ejecting = True
         with contextlib.suppress(MachineError):
             self._command("eject", {"id": "dvd", "force": True})
+
+    def attach(self, disk: DiskSpec) -> None:
+        """Plug a data disk in at its LUN while the guest runs. Raises MachineError; then it is not in."""
+        self._command("blockdev-add", block_node(disk, data_node(disk)))
+        try:
+            self._command("device_add", data_device(disk))
+        except MachineError:
+            self._command("blockdev-del", {"node-name": data_node(disk)})
+            raise
+
+    def detach(self, disk: DiskSpec) -> None:
+        """Pull a data disk out. What the guest was told is written is in its file when this returns.
+
+        The guest is not asked, as on Azure: it should have unmounted the disk. Raises MachineError.
+        """
+        self._command("device_del", {"id": data_device(disk)["id"]})
+        deadline = time.monotonic() + DETACH_TIMEOUT
+        while True:
+            try:
+                self._command("blockdev-del", {"node-name": data_node(disk)})
+                return
+            except MachineError:  # the device has not let it go yet
+                if not self.running or time.monotonic() > deadline:
+                    raise
+                time.sleep(DETACH_STEP)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ The hardware is what the agents expect of Azure, as far as QEMU has it:
   begins with `Hyper-V` makes systemd say `microsoft`, without which Debian's walinuxagent never starts.
 - One optical drive and no default devices: the agent takes the first drive that it finds.
 - Data disks on a SCSI controller of their own at their LUN, never as `vd[b-z]`, which it would take for
-  the DVD.
+  the DVD. The controller is always there: disks come and go while the machine runs.
 - The drive of Gen1 is an IDE one, as on Azure. Its OS disk is not: Linux's ata_piix leaves the disks of what
   SMBIOS calls Microsoft's Virtual Machine to hv_storvsc ("ATA device ignore set").
 - Under software emulation one virtual CPU: text patching in guest kernels races with QEMU's threads.
@@ -137,19 +137,19 @@ def _consoles(spec: MachineSpec, monitor: int) -> Iterator[str]:
 
 def _controllers(spec: MachineSpec) -> Iterator[str]:
     yield from ("-device", "virtio-scsi-pci,id=scsi0")
-    if spec.data_disks:
-        yield from ("-device", "virtio-scsi-pci,id=scsi1")
+    yield from ("-device", "virtio-scsi-pci,id=scsi1")
 
 
 def _os_disk(spec: MachineSpec) -> Iterator[str]:
-    yield from _blockdev(spec.os_disk, "os")
+    yield from ("-blockdev", json.dumps(block_node(spec.os_disk, "os")))
     yield from ("-device", "scsi-hd,bus=scsi0.0,scsi-id=0,lun=0,drive=os,bootindex=1")
 
 
 def _data_disks(spec: MachineSpec) -> Iterator[str]:
     for disk in spec.data_disks:
-        yield from _blockdev(disk, f"data{disk.lun}")
-        yield from ("-device", f"scsi-hd,bus=scsi1.0,scsi-id=0,lun={disk.lun},drive=data{disk.lun}")
+        yield from ("-blockdev", json.dumps(block_node(disk, data_node(disk))))
+        device = ",".join(f"{name}={value}" for name, value in data_device(disk).items() if name != "driver")
+        yield from ("-device", f"scsi-hd,{device}")
 
 
 def _dvd(spec: MachineSpec) -> Iterator[str]:
@@ -170,13 +170,24 @@ def _nics(spec: MachineSpec) -> Iterator[str]:
         yield from ("-device", f"virtio-net-pci,netdev=net{number},mac={colon_mac(nic.mac)},romfile=")
 
 
-def _blockdev(disk: DiskSpec, node: str) -> Iterator[str]:
+def data_node(disk: DiskSpec) -> str:
+    """The name of a data disk's block node."""
+    return f"data{disk.lun}"
+
+
+def data_device(disk: DiskSpec) -> dict[str, Any]:
+    """A data disk's device, as QEMU's `device_add` and `-device` take it."""
+    where = {"bus": "scsi1.0", "scsi-id": 0, "lun": disk.lun}
+    return {"driver": "scsi-hd", **where, "drive": data_node(disk), "id": f"lun{disk.lun}"}
+
+
+def block_node(disk: DiskSpec, node: str) -> dict[str, Any]:
     """A disk's node. Writes reach the host's page cache (what survives a crash of QEMU), flushes its disk."""
     file: dict[str, Any] = {"driver": "file", "filename": str(disk.file), "discard": "unmap"}
     options: dict[str, Any] = {"driver": disk.format, "node-name": node, "discard": "unmap", "file": file}
     if disk.size is not None and disk.format == "raw":
         options["size"] = disk.size
-    yield from ("-blockdev", json.dumps(options))
+    return options
 
 
 def _escape(path: Path) -> str:

@@ -267,6 +267,7 @@ class FakeHost:
         self.up: set[str] = set()
         self.written: dict[tuple[str, str], dict[int, bytes]] = {}
         self.backing: dict[tuple[str, str], Path] = {}
+        self.plugged: dict[str, dict[int | None, str]] = {}  # overlays of the data disks that a VM has
         self.outcome = Outcome(True)
         self.held = threading.Event()
         self.held.set()
@@ -296,6 +297,7 @@ class FakeHost:
             if self.backing.get(key) != disk.path:
                 self.backing[key] = disk.path
                 self.written.pop(key, None)
+        self.plugged[plan.vm_id] = {disk.lun: disk.overlay_name for disk in plan.data_disks}
         self.up.add(plan.vm_id)
         self.started.set()
         self.reach("after", "start")
@@ -316,6 +318,18 @@ class FakeHost:
         """What the guest would do."""
         disk = next(d for d in (plan.os_disk, *plan.data_disks) if d.lun == lun)
         self.written.setdefault((plan.vm_id, disk.overlay_name), {})[offset] = data
+
+    def attach(self, vm_id: str, disk: DiskPlan) -> None:
+        if vm_id in self.up and self.plugged[vm_id].get(disk.lun) != disk.overlay_name:
+            self.reach("before", "attach")
+            assert disk.lun not in self.plugged[vm_id]
+            self.plugged[vm_id][disk.lun] = disk.overlay_name
+            self.backing[vm_id, disk.overlay_name] = disk.path
+
+    def detach(self, vm_id: str, disk: DiskPlan) -> None:
+        if vm_id in self.up and self.plugged[vm_id].get(disk.lun) == disk.overlay_name:
+            self.reach("before", "detach")
+            del self.plugged[vm_id][disk.lun]
 
     @contextmanager
     def folding(self) -> Iterator[None]:

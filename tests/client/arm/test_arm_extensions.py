@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
+from tests.client.arm.parity.row import COMPUTE, ask
+
+VM = f"{COMPUTE}/virtualMachines/vm1"
+
 SCRIPT = {"commandId": "RunShellScript", "script": ["echo one", "echo two"]}
 
 
@@ -222,3 +226,47 @@ def test_what_a_location_has_of_extensions_is_listed(arm: Any) -> None:
     assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions"]
     with pytest.raises(ResourceNotFoundError):
         images.list_versions("westeurope", "Microsoft.Azure.Extensions", "Nothing")
+
+
+# Beside other operations
+
+
+def test_the_agent_is_asked_for_one_thing_at_a_time(arm: Any) -> None:
+    """While one handler works, another operation that needs the agent gets Azure's 409."""
+    arm.vm()
+    arm.host.answers = [("transitioning", "Plugin enabled")]
+    assert ask(arm, "PUT", f"{VM}/extensions/script", body()).status_code == 201
+    others = [
+        ask(arm, "POST", f"{VM}/runCommand", SCRIPT),
+        ask(arm, "PUT", f"{VM}/extensions/script", body()),
+        ask(arm, "DELETE", f"{VM}/extensions/script"),
+    ]
+    told = [(reply.status_code, reply.json()["error"]["code"]) for reply in others]
+    assert told == [(409, "Conflict")] * len(others)
+
+
+def test_no_extension_is_begun_while_the_vm_is_busy(arm: Any) -> None:
+    arm.vm()
+    put(arm)
+    arm.host.answers = [("transitioning", "Enable in progress")]
+    assert ask(arm, "POST", f"{VM}/runCommand", SCRIPT).status_code == 202
+    others = [
+        ask(arm, "PUT", f"{VM}/extensions/script", body(forceUpdateTag="2")),
+        ask(arm, "DELETE", f"{VM}/extensions/script"),
+        ask(arm, "POST", f"{VM}/restart"),
+    ]
+    told = [(reply.status_code, reply.json()["error"]["code"]) for reply in others]
+    assert told == [(409, "Conflict")] * len(others)
+
+
+def test_a_vm_whose_extension_does_not_end_is_deallocated(arm: Any) -> None:
+    arm.vm()
+    arm.host.answers = [("transitioning", "Plugin enabled")]
+    reply = ask(arm, "PUT", f"{VM}/extensions/script", body())
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    arm.plane.engine.operations.wait()
+    error = ask(arm, "GET", reply.headers["Azure-AsyncOperation"]).json()["error"]
+    assert (error["code"], error["message"]) == (
+        "OperationNotAllowed",
+        "The operation requires the VM to be running (or set to run).",
+    )

@@ -381,24 +381,6 @@ def test_disks_stay_unless_they_are_to_be_deleted(arm: Any) -> None:
     assert "nic2" not in [nic.name for nic in arm.network.network_interfaces.list("rg")]
 
 
-def test_data_disk_is_attached_and_detached_while_the_vm_is_off(arm: Any) -> None:
-    vm = arm.vm()
-    machines = arm.compute.virtual_machines
-    vm.properties.storage_profile.data_disks = [
-        {"lun": 0, "createOption": "Empty", "diskSizeGB": 1, "name": "d0"}
-    ]
-    assert error_of(lambda: create(arm, vm)).code == "NotSupportedByStamp"
-    machines.begin_deallocate("rg", "vm1").result()
-    changed = create(arm, vm)
-    assert changed.properties.storage_profile.data_disks[0].name == "d0"
-    machines.begin_start("rg", "vm1").result()
-    assert [disk.lun for disk in plan_of(arm, vm).data_disks] == [0]
-    machines.begin_deallocate("rg", "vm1").result()
-    changed.properties.storage_profile.data_disks = []
-    create(arm, changed)
-    assert arm.compute.disks.get("rg", "d0").properties.disk_state == "Unattached"
-
-
 def test_tags_and_size_can_be_changed_but_not_the_profile(arm: Any) -> None:
     vm = arm.vm()
     machines = arm.compute.virtual_machines

@@ -40,8 +40,9 @@ def test_the_commands_are_those_of_the_product() -> None:
         "disk info", "disk map", "disk compare", "disk convert", "disk create", "disk resize",
         "disk merge", "disk check",
         "image build", "image create", "image list", "image show", "image delete",
-        "vm create", "vm list", "vm show", "vm start", "vm stop", "vm ssh", "vm log", "vm generalize",
-        "vm capture", "vm delete", "subscription create", "subscription list", "subscription delete",
+        "vm create", "vm list", "vm show", "vm start", "vm stop", "vm ssh", "vm run-command", "vm log",
+        "vm generalize", "vm capture", "vm delete",
+        "subscription create", "subscription list", "subscription delete",
     }  # fmt: skip
 
 

@@ -1,16 +1,18 @@
 """The documents that the flows send and read."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vmstamp.cli.arm_client import api_version
-from vmstamp.cli.capture import disks_of
+from vmstamp.cli.capture import disks_of, pause
 from vmstamp.cli.demo import check_distinct
 from vmstamp.cli.generalize import require_generalized
 from vmstamp.cli.images import VmSource, vhds_of
 from vmstamp.cli.platform_images import version_of
+from vmstamp.cli.run_commands import parse_told, read_script
 from vmstamp.cli.trial import Login
 from vmstamp.cli.vms import VmRequest, is_generalized, status_of, timeline_of, timeline_rows, vm_body
 from vmstamp.errors import AzureError, VmstampError
@@ -121,3 +123,45 @@ def test_two_machines_with_one_identity_are_noticed() -> None:
     check_distinct([login("a", "1", "x"), login("b", "2", "y")])
     with pytest.raises(VmstampError, match="machine id"):
         check_distinct([login("a", "1", "x"), login("b", "1", "y")])
+
+
+@pytest.mark.parametrize(
+    ("headers", "looks", "seconds"),
+    [
+        ({}, 0, 0.25),
+        ({}, 3, 2.0),
+        ({}, 2000, 15.0),
+        ({"Retry-After": "7"}, 0, 7.0),
+        ({"Retry-After": "x"}, 1, 0.5),
+    ],
+)
+def test_a_copy_is_looked_at_ever_less_often_or_as_its_service_asks(
+    headers: dict[str, str], looks: int, seconds: float
+) -> None:
+    assert pause(headers, looks) == seconds
+
+
+def test_what_a_run_command_wrote_is_taken_out_of_the_handlers_message() -> None:
+    status = {
+        "code": "ProvisioningState/succeeded",
+        "message": "Enable succeeded: \n[stdout]\na\nb\n\n[stderr]\nc\n",
+    }
+    told = parse_told({"value": [status]})
+    assert (told.stdout, told.stderr, told.statuses) == ("a\nb\n", "c\n", (status,))
+
+
+def test_an_older_handler_tells_each_output_in_a_status_of_its_own() -> None:
+    statuses = [
+        {"code": "ComponentStatus/StdOut/succeeded", "message": "out"},
+        {"code": "ComponentStatus/StdErr/succeeded", "message": "err"},
+    ]
+    told = parse_told({"value": statuses})
+    assert (told.stdout, told.stderr) == ("out", "err")
+
+
+def test_a_script_is_given_as_text_or_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "do.sh").write_text("echo file\n")
+    assert read_script("echo text") == "echo text"
+    assert read_script(f"@{tmp_path / 'do.sh'}") == "echo file\n"
+    with pytest.raises(VmstampError, match="the script cannot be read"):
+        read_script("@absent.sh")

@@ -74,6 +74,7 @@ class Extensions:
             check_delete=self.check_delete,
             patch="all",
             delete_rank=2,
+            beside_parent=False,
         )
 
     # -- PUT

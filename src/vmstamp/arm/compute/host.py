@@ -103,6 +103,14 @@ class Host(Protocol):
         """Power the VM off, by ACPI first when graceful; overlays stay. No error when it is off."""
         ...
 
+    def attach(self, vm_id: str, disk: DiskPlan) -> None:
+        """Plug a data disk into a running VM. No error when it does not run, or has the disk."""
+        ...
+
+    def detach(self, vm_id: str, disk: DiskPlan) -> None:
+        """Pull a data disk out of a running VM. No error when it does not run, or has it not."""
+        ...
+
     def fold(self, vm_id: str, disk: DiskPlan) -> Path | None:
         """The disk's bytes now, footer included, as a new sparse file that the caller adopts.
 

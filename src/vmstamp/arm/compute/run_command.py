@@ -43,7 +43,14 @@ class RunCommands:
         self._scripts: dict[str, str] = {}
 
     def action(self) -> Action:
-        return Action("runCommand", self.run, check=self.check, resumable=False, in_progress=IN_PROGRESS)
+        return Action(
+            "runCommand",
+            self.run,
+            check=self.check,
+            resumable=False,
+            not_beside="extensions",
+            in_progress=IN_PROGRESS,
+        )
 
     def check(self, vm: Resource, request: Request) -> Json:
         script = read_script(request.json)

@@ -28,6 +28,7 @@ from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.sizes import DEFAULT, Size, check_generation, get_size, vm_sizes
 from vmstamp.arm.compute.vm_body import SHAPE, check_os_profile, check_user_data
 from vmstamp.arm.compute.vm_convert import Conversions
+from vmstamp.arm.compute.vm_data_disks import DataDisks, exchanged
 from vmstamp.arm.compute.vm_disk import blob_key, read_disks, write_disks
 from vmstamp.arm.compute.vm_disks import Storage, StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
@@ -44,7 +45,7 @@ from vmstamp.arm.network.interfaces import NAME as INTERFACES
 from vmstamp.arm.shape import Json, clean
 from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
-from vmstamp.resource_id import parse_resource_id
+from vmstamp.resource_id import ResourceId, parse_resource_id
 
 NAME: Final = "Microsoft.Compute/virtualMachines"
 SECRETS: Final = ("adminPassword", "customData")
@@ -94,6 +95,7 @@ class VirtualMachines:
                 Action("capture", self._captures.run, check=self._captures.check),
                 self._commands.action(),
                 Action("convertToManagedDisks", self._conversions.run, check=self._conversions.check),
+                DataDisks(self._catalog, self._profiles, life).action(),
                 Action("reimage", never, check=check_reimage),
                 Action("performMaintenance", never, check=check_maintenance),
                 Action(
@@ -240,7 +242,7 @@ class VirtualMachines:
             check_user_data(user_data)
         if "availabilitySet" in properties and not _same_set(old, properties):
             raise change_not_allowed("availabilitySet.id")
-        self._check_hot_changes(existing, storage, network)
+        self._check_hot_changes(put.id, existing, storage, network)
         shown = {
             **old,
             **properties,
@@ -248,13 +250,9 @@ class VirtualMachines:
             "storageProfile": storage.document,
             "networkProfile": network,
         }
-        dropped = [
-            d for d in read_disks(existing.state) if d.place not in [new.place for new in storage.disks]
-        ]
         state = {
             **existing.state,
-            "disks": write_disks(storage.disks),
-            "dropped": write_disks(dropped),
+            **exchanged(existing, storage),
             "user data": user_data,
             "again": existing.provisioning_state == "Failed"
             and not existing.state["provisioned"]
@@ -270,15 +268,17 @@ class VirtualMachines:
         check_generation(size, existing.state["generation"])
         return size
 
-    def _check_hot_changes(self, existing: Resource, storage: Storage, network: Json) -> None:
-        """Disks and interfaces come and go only while the VM does not run."""
+    def _check_hot_changes(self, id: ResourceId, existing: Resource, storage: Storage, network: Json) -> None:
+        """Data disks come and go at any time, interfaces only while the VM does not run."""
         before = [disk.place for disk in read_disks(existing.state)]
-        same = before == [disk.place for disk in storage.disks] and _ids(network) == _ids(
-            existing.properties["networkProfile"]
-        )
-        if not same and power_state(existing, self._life.host) not in ("stopped", "deallocated"):
-            raise unsupported(
-                "Adding or removing disks or network interfaces of a running VM (deallocate it first)"
+        links = _ids(network) == _ids(existing.properties["networkProfile"])
+        same = links and before == [disk.place for disk in storage.disks]
+        if not links and power_state(existing, self._life.host) not in ("stopped", "deallocated"):
+            raise AzureError(
+                400,
+                "AddingOrDeletingNetworkInterfacesOnARunningVirtualMachineNotSupported",
+                f"Virtual machine {id} with a single network interface must be stop-deallocated before it "
+                "can be updated to have multiple network interfaces and vice-versa.",
             )
         if not same and existing.state["generalized"]:
             raise not_allowed(

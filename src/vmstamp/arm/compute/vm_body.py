@@ -50,7 +50,8 @@ SHAPE: Final = {
                 {
                     **DISK_SHAPE,
                     "lun": int,
-                    "toBeDetached": Only(False),
+                    "toBeDetached": bool,
+                    "detachOption": Only("ForceDetach"),
                     "diskIOPSReadWrite": READ_ONLY,
                     "diskMBpsReadWrite": READ_ONLY,
                 }

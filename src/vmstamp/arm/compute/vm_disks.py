@@ -80,6 +80,8 @@ class StorageProfiles:
         source = self._source(put, profile, os_disk)
         data = self._with_image_disks(profile.get("dataDisks", []), source.image)
         check_luns(data, size)
+        if any(disk.get("toBeDetached") for disk in data):
+            raise unsupported("The value 'true' of property 'toBeDetached' of a VM that is being made")
         blob_based = "vhd" in os_disk
         for disk in data:
             _check_kind(disk, blob_based)
@@ -266,7 +268,7 @@ class StorageProfiles:
         old = existing.properties["storageProfile"]
         before = {disk.lun: disk for disk in read_disks(existing.state)}
         _check_unchanged(old, profile)
-        data = profile.get("dataDisks", old["dataDisks"])
+        data = [disk for disk in profile.get("dataDisks", old["dataDisks"]) if not _leaves(disk)]
         check_luns(data, size)
         blob_based = "vhd" in old["osDisk"]
         specialized = existing.state["specialized"]
@@ -298,6 +300,18 @@ class StorageProfiles:
 
 
 _CHANGEABLE = ("caching", "deleteOption")
+
+
+def _leaves(disk: Json) -> bool:
+    """Whether a data disk is to be detached. Raises when it says how, but not that it is to be."""
+    if disk.get("detachOption") and not disk.get("toBeDetached"):
+        raise invalid_parameter(
+            "The property 'dataDisk.detachOption' is allowed only where 'dataDisk.toBeDetached' is true.",
+            "dataDisk.detachOption",
+        )
+    if disk.get("detachOption") and "vhd" in disk:
+        raise unsupported("The value 'ForceDetach' of property 'detachOption' of a blob-based disk")
+    return bool(disk.get("toBeDetached"))
 
 
 def _vm_disk(lun: int | None, resource: Resource, given: Json) -> VmDisk:

@@ -54,9 +54,15 @@ class Life:
         self._make_disks(vm)
         if work.first or vm.state.get("again"):
             self._begin(vm, work)
-        elif vm.state.get("resized") and power_state(vm, self.host) == "running":
+            return self._settled(vm)
+        for disk in read_disks(vm.state)[1:]:
+            self.host.attach(_vm_id(vm), self._plans.disk(disk))
+        if vm.state.get("resized") and power_state(vm, self.host) == "running":
             self.host.stop(_vm_id(vm), graceful=True)
             self.host.start(self._plans.plan(vm, provision=False))
+        return self._settled(vm)
+
+    def _settled(self, vm: Resource) -> Resource:
         return self._keep(vm, resized=False, again=False, dropped=[], settled=self._catalog.now())
 
     def _begin(self, vm: Resource, work: Work) -> None:
@@ -128,8 +134,9 @@ class Life:
         """Let go of the disks that a change took away."""
         for record in vm.state.get("dropped", []):
             disk = VmDisk(**record)
-            self._fold(vm, disk)
             if self._vhds.exists(disk.ref):
+                self.host.detach(_vm_id(vm), self._plans.disk(disk))
+                self._adopt(vm, disk)
                 self._vhds.store.release_lease(disk.ref, disk.unique)
 
     # -- the bytes of the disks
@@ -168,6 +175,9 @@ class Life:
             return
         if self.host.running(_vm_id(vm)):
             raise not_allowed(f"The disk '{disk.name}' is in use by the running VM '{vm.name}'.")
+        self._adopt(vm, disk)
+
+    def _adopt(self, vm: Resource, disk: VmDisk) -> None:
         folded = self.host.fold(_vm_id(vm), self._plans.disk(disk))
         if folded is not None:
             self._vhds.adopt(disk.ref, folded, family_of(disk.unique))

@@ -1,4 +1,4 @@
-"""vm create, list, show, start, stop, ssh, log, generalize, capture, delete."""
+"""vm create, list, show, start, stop, ssh, run-command, log, generalize, capture, delete."""
 
 from __future__ import annotations
 
@@ -242,6 +242,33 @@ def ssh(
         )
         context.exit(done.status)
     context.exit(shell.log_in_here(target, *(["--", " ".join(command)] if command else []), port=port))
+
+
+@vm.command(
+    "run-command",
+    epilog=examples(
+        "vmstamp vm run-command web --script 'systemctl is-system-running'",
+        "vmstamp vm run-command web --script @setup.sh",
+        "vmstamp --cloud azure vm run-command web --script 'uptime; df -h /'",
+    ),
+)
+@click.argument("name")
+@click.option("--script", required=True, metavar="@FILE|TEXT", help="The script, or @ and its file.")
+@group_option
+@json_option
+def run_command(name: str, script: str, group: str, console: Console) -> None:
+    """Run a script in a VM as root, by its guest agent; needs no SSH and no way in.
+
+    Prints what it wrote, of which Azure tells the last 4 KiB; not its exit status, which Azure does not tell.
+    """
+    from vmstamp.cli import run_commands
+
+    text = run_commands.read_script(script)
+    with arm_client() as arm:
+        told = run_commands.run_command(arm, group, name, text)
+    console.result(told.to_json(), told.stdout.splitlines())
+    if told.stderr and not console.as_json:
+        click.echo(told.stderr, err=True, nl=not told.stderr.endswith("\n"))
 
 
 @vm.command(epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40"))
