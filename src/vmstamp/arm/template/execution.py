@@ -46,7 +46,7 @@ class Execution:
     def _run_steps(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
         self._kept.update(spec.id, provisioningState="Running")
         opened = spec.opened
-        runtime = Live(door, opened.graph)
+        runtime = Live(door, opened.graph, spec.above)
         record = Record(spec.id, self._clock, self._kept.save_operation, spec.secrets)
 
         def nested(step: Step, body: Json, scope: Scope) -> None:

@@ -82,6 +82,19 @@ class Opening:
                 found += [inner.opened, *self.nested_of(inner)]
         return found
 
+    def _check_tenant(self, parent: ResourceId, nested: ResourceId) -> None:
+        """A deployment may go to every subscription of its tenant. Raises 403, and 404 when there is none."""
+        subscriptions = self._engine.subscriptions
+        tenant, other = (subscriptions.get(id.subscription).document["tenantId"] for id in (parent, nested))
+        if tenant != other:
+            raise AzureError(
+                403,
+                "LinkedAuthorizationFailed",
+                "The client has permission to perform action 'Microsoft.Resources/deployments/write' on "
+                f"scope '{parent}', however the current tenant '{tenant}' is not authorized to access linked "
+                f"subscription '{nested.subscription}'.",
+            )
+
     def open_nested(self, parent: Spec, step: Step, body: Json, scope: Scope) -> Spec:
         """A step that is a deployment; `body` is evaluated but for its template. Raises AzureError."""
         if parent.nesting >= MAXIMUM_NESTING:
@@ -96,6 +109,7 @@ class Opening:
                 "The deployment mode 'Complete' is not supported for nested deployments. Please see "
                 "https://aka.ms/arm-deployment-modes for usage details."
             )
+        self._check_tenant(parent.id, step.id)
         home = ResourceId(step.id.subscription, step.id.group)
         outer = None if is_inner(step.body.get("properties") or {}) else scope
         now = self._clock()
@@ -106,4 +120,16 @@ class Opening:
             opened = open_template(asked.template, asked.values, setting)
         url = asked.link["uri"] if asked.link else parent.url
         level = parent.nesting + 1
-        return Spec(step.id, asked, opened, parent.base, parent.correlation, now, level, url, parent.secrets)
+        above = () if outer is None else (parent.opened.graph, *parent.above)
+        return Spec(
+            step.id,
+            asked,
+            opened,
+            parent.base,
+            parent.correlation,
+            now,
+            level,
+            url,
+            parent.secrets,
+            above,
+        )

@@ -75,6 +75,8 @@ class DeploymentRoutes:
         if scope.group:
             self._engine.get_group(scope)
         found = self._engine.catalog.select(type=TYPE_NAME.lower(), group=scope.key if scope.group else "")
+        own = scope.subscription.lower()
+        found = [one for one in found if one.id.subscription.lower() == own]
         found = [one for one in found if bool(one.id.group) == bool(scope.group)]
         if text := request.query.get("$filter", ""):
             match = _STATE_FILTER.fullmatch(text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from vmstamp.arm.template.graph import Graph
 from vmstamp.arm.template.opened import Opened
 from vmstamp.arm.template.request import Asked
 from vmstamp.arm.template.secrets import secrets_of
@@ -35,6 +36,7 @@ class Spec:
     nesting: int = 0
     url: str = ""  # where its template lies, when it is linked
     outer: tuple[str, ...] = ()  # secrets of the deployment that it is nested in
+    above: tuple[Graph, ...] = ()  # of the deployments whose expressions its own see, the nearest first
 
     @property
     def secrets(self) -> tuple[str, ...]:
