@@ -85,7 +85,7 @@ class ControlPlane:
 
     def recover(self) -> None:
         """Take up the operations that the last run left open; call once, before requests come."""
-        self._deployments.close_orphans()
+        self._deployments.kept.close_orphans()
         for operation in list(self.engine.operations.unfinished()):
             if not (self._groups.resume(operation) or self._deployments.resume(operation)):
                 self.engine.resume(operation)

@@ -1,104 +1,35 @@
-"""Deployments through the official azure-mgmt-resource-deployments, and what a kill leaves of them."""
+"""Deployments through the official azure-mgmt-resource-deployments."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.resource.deployments import DeploymentsMgmtClient
 
+from tests.client.arm.deployments_words import (
+    DEADLINE,
+    DEPLOYMENT,
+    GROUP,
+    body,
+    broken,
+    deploy,
+    failure,
+    group_of_rules,
+    nested,
+    network,
+    networks,
+    template,
+    until,
+)
 from vmstamp.arm.compute.host import Outcome
-from vmstamp.arm.control_plane import ControlPlane, build
-from vmstamp.arm.engine import Settings
-from vmstamp.arm.types import Request
-from vmstamp.blob.store import BlobRef, BlobStore
-from vmstamp.db import Database
-from vmstamp.errors import AzureError
-
-SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
-SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
-GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg"
-BASE = "https://127.0.0.1:1"
-DEPLOYMENT = "/providers/Microsoft.Resources/deployments/one"
-DEADLINE = 20.0  # seconds
-
-
-def template(*resources: Any, **sections: Any) -> dict[str, Any]:
-    return {"$schema": SCHEMA, "contentVersion": "1.0.0.0", "resources": list(resources), **sections}
-
-
-def body(whole: dict[str, Any], mode: str = "Incremental", **parameters: Any) -> dict[str, Any]:
-    given = {name: {"value": value} for name, value in parameters.items()}
-    return {"properties": {"mode": mode, "template": whole, "parameters": given}}
-
-
-def network(name: str, **members: Any) -> dict[str, Any]:
-    space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
-    kind = {"type": "Microsoft.Network/virtualNetworks", "apiVersion": "2023-09-01", "location": "westeurope"}
-    return {**kind, "name": name, "properties": space, **members}
-
-
-def group_of_rules(name: str, **members: Any) -> dict[str, Any]:
-    kind = {"type": "Microsoft.Network/networkSecurityGroups", "apiVersion": "2023-09-01"}
-    return {**kind, "name": name, "location": "westeurope", "properties": {}, **members}
-
-
-def broken(name: str, **members: Any) -> dict[str, Any]:
-    """A network interface in a subnet that is not there."""
-    subnet = {"subnet": {"id": f"{GROUP}/providers/Microsoft.Network/virtualNetworks/none/subnets/none"}}
-    properties = {"ipConfigurations": [{"name": "a", "properties": subnet}]}
-    kind = {
-        "type": "Microsoft.Network/networkInterfaces",
-        "apiVersion": "2023-09-01",
-        "location": "westeurope",
-    }
-    # The reference keeps what is wrong from being found beforehand.
-    waits = {"dependsOn": ["first"]}
-    return {**kind, "name": name, "properties": properties, **waits, **members}
-
-
-def nested(name: str, inner: dict[str, Any], scope: str = "inner", **parameters: Any) -> dict[str, Any]:
-    properties = {
-        "mode": "Incremental",
-        "template": inner,
-        "parameters": {key: {"value": value} for key, value in parameters.items()},
-        "expressionEvaluationOptions": {"scope": scope},
-    }
-    kind = {"type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01"}
-    return {**kind, "name": name, "properties": properties}
 
 
 @pytest.fixture
 def client(arm: Any) -> Any:
     return arm.client(DeploymentsMgmtClient)
-
-
-def deploy(client: Any, whole: dict[str, Any], **parameters: Any) -> Any:
-    return client.deployments.begin_create_or_update("rg", "one", body(whole, **parameters)).result()
-
-
-def failure(client: Any, whole: dict[str, Any], **parameters: Any) -> Any:
-    """The error of a deployment as it is shown afterwards."""
-    with pytest.raises(HttpResponseError):
-        deploy(client, whole, **parameters)
-    return client.deployments.get("rg", "one").properties.error
-
-
-def networks(arm: Any) -> list[str]:
-    return sorted(one.name for one in arm.network.virtual_networks.list("rg"))
-
-
-def until(test: Callable[[], Any]) -> Any:
-    end = time.monotonic() + DEADLINE
-    while not (found := test()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def test_a_deployment_lives_its_life_by_the_sdk(arm: Any, client: Any) -> None:
@@ -372,92 +303,6 @@ def test_nested_deployments_see_their_own_or_their_parents_words(arm: Any, clien
     assert len(made.output_resources) == 2
 
 
-def test_what_bicep_compiles_is_deployed(arm: Any, client: Any) -> None:
-    arm.resources.resource_groups.create_or_update("other", {"location": "northeurope"})
-    arm.network.network_security_groups.begin_create_or_update(
-        "other", "old", {"location": "northeurope"}
-    ).result()
-    module: dict[str, Any] = {
-        "$schema": SCHEMA,
-        "languageVersion": "2.0",
-        "contentVersion": "1.0.0.0",
-        "parameters": {
-            "names": {"$ref": "#/definitions/names"},
-            "note": {"type": "string", "nullable": True},
-        },
-        "definitions": {"names": {"type": "array", "items": {"type": "string"}, "minLength": 1}},
-        "resources": {
-            "nets": {
-                **network("[parameters('names')[copyIndex()]]"),
-                "copy": {
-                    "name": "nets",
-                    "count": "[length(parameters('names'))]",
-                    "mode": "serial",
-                    "batchSize": 1,
-                },
-            }
-        },
-        "outputs": {
-            "ids": {
-                "type": "array",
-                "copy": {
-                    "count": "[length(parameters('names'))]",
-                    "input": "[resourceInfo(format('nets[{0}]', copyIndex())).id]",
-                },
-            },
-            "first": {"type": "object", "value": "[reference('nets[0]', '2023-09-01', 'full').tags]"},
-            "many": {"type": "int", "value": "[length(references('nets'))]"},
-        },
-    }
-    module["resources"]["nets"]["tags"] = {"place": "[resourceGroup().name]"}
-    step = nested("module", module, names=["b", "a"])
-    whole = {
-        "$schema": SCHEMA,
-        "languageVersion": "2.0",
-        "contentVersion": "1.0.0.0",
-        "resources": {
-            "old": {
-                "existing": True,
-                "type": "Microsoft.Network/networkSecurityGroups",
-                "apiVersion": "2023-09-01",
-                "resourceGroup": "other",
-                "name": "old",
-            },
-            "module": {**step, "resourceGroup": "other", "dependsOn": ["old"]},
-            "last": network("last", tags={"seen": "[string(length(reference('module').outputs.ids.value))]"}),
-        },
-        "outputs": {
-            "where": {"type": "string", "value": "[reference('old', '2023-09-01', 'full').location]"},
-            "all": {"type": "object", "value": "[reference('module').outputs]"},
-        },
-    }
-    outputs = deploy(client, whole).properties.outputs
-    inner = outputs["all"]["value"]
-    assert outputs["where"]["value"] == "northeurope" and inner["many"]["value"] == 2
-    assert [id.rsplit("/", 1)[1] for id in inner["ids"]["value"]] == ["b", "a"]
-    assert inner["first"]["value"] == {"place": "other"}
-    assert arm.network.virtual_networks.get("rg", "last").tags == {"seen": "2"}
-    assert [one.name for one in client.deployments.list_by_resource_group("other")] == ["module"]
-
-
-def test_a_subscriptions_deployment_makes_groups_and_fills_them(arm: Any, client: Any) -> None:
-    made = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": "2022-09-01", "name": "made"}
-    step = nested("fill", template(network("v1", location="[resourceGroup().location]")))
-    whole = template(
-        {**made, "location": "northeurope"}, {**step, "resourceGroup": "made", "dependsOn": ["made"]}
-    )
-    asked = {**body(whole), "location": "westeurope"}
-    foreseen = client.deployments.begin_what_if_at_subscription_scope("one", asked).result()
-    assert [one.change_type for one in foreseen.properties.changes] == ["Create"]
-    client.deployments.begin_create_or_update_at_subscription_scope("one", asked).result()
-    assert arm.network.virtual_networks.get("made", "v1").location == "northeurope"
-    operations = client.deployment_operations.list_at_subscription_scope("one")
-    kinds = [
-        one.properties.target_resource.resource_type for one in operations if one.properties.target_resource
-    ]
-    assert kinds == ["Microsoft.Resources/resourceGroups", "Microsoft.Resources/deployments"]
-
-
 def test_an_exported_group_can_be_deployed(arm: Any, client: Any) -> None:
     arm.vm()
     asked = {"resources": ["*"], "options": "IncludeParameterDefaultValue"}
@@ -468,64 +313,6 @@ def test_an_exported_group_can_be_deployed(arm: Any, client: Any) -> None:
     )
     foreseen = client.deployments.begin_what_if("rg", "one", body(exported)).result().properties.changes
     assert {one.change_type for one in foreseen} == {"NoChange"}, [one.delta for one in foreseen]
-
-
-def test_a_nested_failure_is_told_at_every_level(client: Any) -> None:
-    inner = template(group_of_rules("first"), broken("nic1"))
-    error = failure(client, template(nested("inner", inner)))
-    (level,) = error.details
-    assert level.code == "DeploymentFailed" and level.target.endswith("/deployments/inner")
-    assert [one.code for one in level.details] == ["InvalidResourceReference"]
-
-
-def test_a_linked_template_comes_from_the_stamps_own_blobs(arm: Any, client: Any) -> None:
-    arm.vhd("account1", "any.vhd")
-    leaf = template(
-        network("linked", tags={"from": "[parameters('who')]"}), parameters={"who": {"type": "string"}}
-    )
-    link = {"relativePath": "leaf.json"}
-    step = nested("leaf", {}, who="a file")
-    step["properties"] = {
-        "mode": "Incremental",
-        "templateLink": link,
-        "parameters": {"who": {"value": "a file"}},
-    }
-    for name, whole in (("leaf.json", leaf), ("main.json", template(step))):
-        text = f"// a comment\n{json.dumps(whole)}".encode()
-        arm.store.put_block_blob(BlobRef("account1", "vhds", name), text)
-    properties = {
-        "mode": "Incremental",
-        "templateLink": {"uri": "http://127.0.0.1:10000/account1/vhds/main.json"},
-    }
-    client.deployments.begin_create_or_update("rg", "one", {"properties": properties}).result()
-    assert arm.network.virtual_networks.get("rg", "linked").tags == {"from": "a file"}
-    for url in ("https://example.com/main.json", "http://127.0.0.1:10000/account1/vhds/none.json"):
-        properties = {"mode": "Incremental", "templateLink": {"uri": url}}
-        with pytest.raises(HttpResponseError, match="own Blob service only"):
-            client.deployments.begin_create_or_update("rg", "two", {"properties": properties})
-
-
-def test_a_template_that_links_to_itself_in_a_loop_is_stopped(arm: Any, client: Any) -> None:
-    arm.vhd("account1", "any.vhd")
-    url = "http://127.0.0.1:10000/account1/vhds/self.json"
-    step = nested("[concat('n', copyIndex())]", {})
-    step["copy"] = {"name": "l", "count": 20}
-    step["properties"] = {"mode": "Incremental", "templateLink": {"uri": url}}
-    arm.store.put_block_blob(BlobRef("account1", "vhds", "self.json"), json.dumps(template(step)).encode())
-    properties = {"mode": "Incremental", "templateLink": {"uri": url}}
-    with pytest.raises(HttpResponseError, match=r"nested more than|exceed the limit") as caught:
-        client.deployments.begin_create_or_update("rg", "one", {"properties": properties})
-    assert caught.value.error is not None and caught.value.error.code == "InvalidTemplate"
-
-
-def test_a_secret_that_a_nested_deployment_is_given_is_masked(client: Any) -> None:
-    inner = template(network("v1", tags={"a": "[parameters('p')]"}), parameters={"p": {"type": "string"}})
-    whole = template(
-        nested("inner", inner, p="[parameters('secret')]"), parameters={"secret": {"type": "securestring"}}
-    )
-    foreseen = client.deployments.begin_what_if("rg", "one", body(whole, secret="hush hush")).result()
-    (change,) = foreseen.properties.changes
-    assert change.after["tags"] == {"a": "*******"}
 
 
 def test_keys_are_listed_and_read_by_name(arm: Any, client: Any) -> None:
@@ -612,86 +399,3 @@ def test_a_groups_deletion_ends_its_deployments(arm: Any, client: Any) -> None:
     assert arm.host.started.wait(DEADLINE)
     arm.resources.resource_groups.begin_delete("rg").result()
     assert not arm.resources.resource_groups.check_existence("rg")
-
-
-# -- a killed server
-
-
-@pytest.fixture
-def restart(tmp_path: Path, host: Any) -> Iterator[Callable[[], ControlPlane]]:
-    """A control plane over the same home, as if the one before had been killed at this instant."""
-    opened: list[Any] = []
-
-    def start() -> ControlPlane:
-        host.up.clear()
-        db = Database(tmp_path / "stamp.db")
-        store = BlobStore(db, tmp_path / "content")
-        store.recover()
-        plane = build(db, store, host, Settings(SUBSCRIPTION, "t"), "http://127.0.0.1:10000")
-        opened.extend((plane, db))
-        plane.recover()
-        return plane
-
-    yield start
-    for one in opened:
-        one.close()
-
-
-def begun(arm: Any, **parameters: Any) -> None:
-    """A deployment of a VM whose guest does not report yet, with a network before and one after it."""
-    machine = arm.vm_body(arm.image(), arm.nic())
-    kind = {"type": "Microsoft.Compute/virtualMachines", "apiVersion": "2024-07-01", "name": "vm1"}
-    whole = template(
-        network("before", tags={"made": "[parameters('made')]"}),
-        {**kind, **machine, "dependsOn": ["before"]},
-        network("after", dependsOn=["vm1"]),
-        parameters={
-            "made": {"type": "string", "defaultValue": "[newGuid()]"},
-            "secret": {"type": "securestring", "defaultValue": ""},
-            "plain": {"type": "string", "defaultValue": ""},
-        },
-    )
-    if "secret" not in parameters:
-        del whole["parameters"]["secret"]
-    arm.host.held.clear()
-    arm.plane.handle(request("PUT", GROUP + DEPLOYMENT, body(whole, **parameters)))
-    assert arm.host.started.wait(DEADLINE)
-
-
-def request(method: str, path: str, content: Any = None) -> Request:
-    return Request(method, path, {"api-version": "2024-07-01"}, {}, content, BASE)
-
-
-def shown(plane: ControlPlane) -> Any:
-    return plane.handle(request("GET", GROUP + DEPLOYMENT)).body["properties"]
-
-
-def test_a_deployment_goes_on_after_a_kill(arm: Any, restart: Callable[[], ControlPlane]) -> None:
-    begun(arm)
-    tags = arm.network.virtual_networks.get("rg", "before").tags
-    plane = restart()
-    arm.host.held.set()
-    until(lambda: shown(plane)["provisioningState"] in ("Succeeded", "Failed"))
-    assert shown(plane)["provisioningState"] == "Succeeded", shown(plane)
-    found = plane.handle(request("GET", f"{GROUP}/providers/Microsoft.Network/virtualNetworks")).body["value"]
-    assert [one["name"] for one in found] == ["after", "before", "vnet1"]
-    assert tags == found[1]["tags"]
-
-
-def test_a_deployment_with_secrets_fails_after_a_kill_and_says_why(
-    arm: Any, restart: Callable[[], ControlPlane], tmp_path: Path
-) -> None:
-    begun(arm, secret="a very secret word")
-    plane = restart()
-    found = shown(plane)
-    assert found["provisioningState"] == "Failed" and found["error"]["code"] == "OperationInterrupted"
-    assert "secure parameters are not kept" in found["error"]["message"]
-    arm.host.held.set()
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("stamp.db*"))
-    assert b"a very secret word" not in kept
-
-
-def test_an_unknown_deployment_is_named(arm: Any) -> None:
-    for path in ("deployments/none", "deployments/none/operations"):
-        with pytest.raises(AzureError, match="Deployment 'none' could not be found"):
-            arm.plane.handle(request("GET", f"{GROUP}/{path}"))

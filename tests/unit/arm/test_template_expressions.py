@@ -350,7 +350,7 @@ def test_every_function_is_in_the_table() -> None:
         ("base64ToString('?')", "cannot be decoded from base64"),
         ("greater(1, 'a')", "matching types"),
         ("union(createArray(), createObject())", "all arrays or all objects"),
-        ("resourceId('a', 'b')", "requires fully qualified resource type"),
+        ("resourceId('a', 'b')", "requires exactly one multi-segmented argument"),
         ("resourceId('A.B/c/d', 'x')", "the type 'A.B/c/d' requires '2' resource name argument(s)"),
         ("createObject('a')", "an even number of parameters"),
         ("fail('stop here')", "stop here"),

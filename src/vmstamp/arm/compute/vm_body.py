@@ -174,12 +174,7 @@ def _check_access(profile: Json, user: str) -> None:
     keys = linux.get("ssh", {}).get("publicKeys", [])
     password = profile.get("adminPassword")
     if linux.get("disablePasswordAuthentication"):
-        if password is not None:
-            raise invalid_parameter(
-                "Authentication using either SSH or by user name and password must be enabled in Linux "
-                "profile: 'adminPassword' is not allowed when 'disablePasswordAuthentication' is true.",
-                "linuxConfiguration",
-            )
+        password = None  # Azure's quickstarts send the key as the password too: it is taken and not used
         if not keys:
             raise invalid_parameter(
                 "Authentication using either SSH or by user name and password must be enabled in Linux "

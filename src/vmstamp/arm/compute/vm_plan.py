@@ -83,6 +83,7 @@ class Plans:
     def _instance(self, vm: Resource, nics: list[NicPlan], disks: list[VmDisk]) -> Instance:
         profile, secrets = vm.properties.get("osProfile", {}), vm.state.get("secrets", {})
         linux = profile.get("linuxConfiguration", {})
+        key_only = linux.get("disablePasswordAuthentication", False)
         keys = linux.get("ssh", {}).get("publicKeys", [])
         storage = vm.properties["storageProfile"]
         shown = {disk["lun"]: disk for disk in storage["dataDisks"]}
@@ -96,8 +97,8 @@ class Plans:
             vm_size=vm.properties["hardwareProfile"]["vmSize"],
             computer_name=computer_name(vm),
             admin_username=profile.get("adminUsername", ""),
-            admin_password=secrets.get("adminPassword"),
-            disable_password_authentication=linux.get("disablePasswordAuthentication", False),
+            admin_password=None if key_only else secrets.get("adminPassword"),
+            disable_password_authentication=key_only,
             public_keys=tuple(PublicKey(key["path"], key["keyData"].strip()) for key in keys),
             custom_data=secrets.get("customData"),
             user_data=vm.state.get("user data"),

@@ -24,8 +24,9 @@ def invalid_template(message: str, *, line: int = 0, column: int = 0, path: str 
     """400 InvalidTemplate: the template itself, or what it was given, cannot be deployed.
 
     `line` and `column` count from 1; 0 where the template was not sent as text.
+    `path` is within the template.
     """
-    info: Json = {"lineNumber": line, "linePosition": column, "path": path}
+    info = _place(line, column, path)
     return AzureError(
         400,
         "InvalidTemplate",
@@ -34,9 +35,18 @@ def invalid_template(message: str, *, line: int = 0, column: int = 0, path: str 
     )
 
 
+def _place(line: int, column: int, path: str) -> Json:
+    """Where in the request: the template is a part of it."""
+    return {
+        "lineNumber": line,
+        "linePosition": column,
+        "path": f"properties.template.{path}" if path else "",
+    }
+
+
 def unparsable_template(why: str, *, line: int = 0, column: int = 0, path: str = "") -> AzureError:
     """400 InvalidTemplate: the text is no template at all."""
-    info: Json = {"lineNumber": line, "linePosition": column, "path": path}
+    info = _place(line, column, path)
     return AzureError(
         400,
         "InvalidTemplate",
@@ -57,7 +67,7 @@ def language_failure(what: str, error: Exception, at: tuple[int, int] = (0, 0), 
         additional_info=[
             {
                 "type": "TemplateViolation",
-                "info": {"lineNumber": line, "linePosition": column, "path": path},
+                "info": _place(line, column, path),
             }
         ],
     )

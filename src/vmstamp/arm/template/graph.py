@@ -254,18 +254,16 @@ def _make_id(
     group = _elsewhere(declared, scope, "resourceGroup", kind, existing)
     subscription = _elsewhere(declared, scope, "subscriptionId", kind, existing)
     if not subscription:  # with one, and no group, it goes to the subscription itself
-        group = group or home.group
-    if subscription and subscription.lower() != home.subscription.lower():
-        raise unsupported(f"A deployment to another subscription ('{subscription}')", target=declared.path)
+        group, subscription = group or home.group, home.subscription
     if kind.lower() == GROUPS:
-        if home.group:
+        if home.group and not existing:
             raise _not_valid(declared, "a resource group cannot be deployed to a resource group")
-        return ResourceId(home.subscription, name)
+        return ResourceId(subscription, name)
     if not group and kind.lower() != DEPLOYMENTS and not existing:
         raise _not_valid(
             declared, f"the resource type '{kind}' cannot be deployed at the subscription's scope"
         )
-    return ResourceId(home.subscription, group, provider, tuple(types), tuple(names))
+    return ResourceId(subscription, group, provider, tuple(types), tuple(names))
 
 
 def _elsewhere(declared: Declared, scope: Scope, member: str, kind: str, existing: bool) -> str:
@@ -293,10 +291,10 @@ def _check_unique(steps: Iterable[Step]) -> None:
             continue
         if step.key in seen:
             line, column = step.place
+            name = "/".join(step.id.names) or step.id.name
             raise invalid_template(
-                f"The resource '{step.id.name}' at line '{line}' and column '{column}' is defined multiple "
-                "times in a "
-                f"template. {HELP_RESOURCES}",
+                f"The resource '{step.kind}/{name}' at line '{line}' and column '{column}' is defined "
+                f"multiple times in a template. {HELP_RESOURCES}",
                 line=line,
                 column=column,
                 path=step.path,

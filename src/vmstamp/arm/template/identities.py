@@ -16,9 +16,10 @@ def _split(name: str, words: Sequence[str]) -> tuple[list[str], str, list[str]]:
     at = next((i for i, word in enumerate(words) if "/" in word and not word.startswith("/")), None)
     if at is None:
         raise ExpressionError(
-            f"Unable to evaluate template language function '{name}': function requires fully qualified "
-            "resource "
-            f"type. Please see https://aka.ms/arm-resource-functions/#{name.lower()} for usage details."
+            f"Unable to evaluate template language function '{name}': function requires exactly one "
+            "multi-segmented argument which must be resource type including resource provider namespace. "
+            f"Current function arguments '{','.join(words)}'. "
+            f"Please see https://aka.ms/arm-resource-functions/#{name.lower()} for usage details."
         )
     return list(words[:at]), words[at], list(words[at + 1 :])
 

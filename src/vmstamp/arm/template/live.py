@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from vmstamp.arm.operations import Preempted, error_document
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.faults import ExpressionError
-from vmstamp.arm.template.graph import Graph
+from vmstamp.arm.template.graph import Graph, Step
 from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
@@ -109,12 +109,16 @@ class Door:
 class Live:
     """The runtime of expressions while a deployment runs: `reference` is a GET, `list*` a POST."""
 
-    def __init__(self, door: Door, graph: Graph) -> None:
+    def __init__(self, door: Door, graph: Graph, above: tuple[Graph, ...] = ()) -> None:
+        """`above` are the graphs of the deployments whose scope this one shares, the nearest first."""
         self._door = door
-        self._graph = graph
+        self._graphs = (graph, *above)
+
+    def _find(self, name: str) -> list[Step]:
+        return next((found for graph in self._graphs if (found := graph.find(name))), [])
 
     def reference(self, name: str, api_version: str, full: bool) -> Any:
-        steps = self._graph.find(name)
+        steps = self._find(name)
         if steps:
             return self._read(str(steps[0].id), api_version or steps[0].api_version, full)
         if not name.startswith("/"):
@@ -134,19 +138,17 @@ class Live:
 
     def references(self, symbol: str, full: bool) -> list[Any]:
         return [
-            self._read(str(step.id), step.api_version, full)
-            for step in self._graph.find(symbol)
-            if step.deployed
+            self._read(str(step.id), step.api_version, full) for step in self._find(symbol) if step.deployed
         ]
 
     def information(self, symbol: str) -> Json:
-        steps = self._graph.find(symbol)
+        steps = self._find(symbol)
         if not steps:
             raise ExpressionError(f"The template resource '{symbol}' is not found")
         return steps[0].information()
 
     def list_action(self, name: str, id: str, api_version: str, body: Any) -> Any:
-        steps = self._graph.find(id)
+        steps = self._find(id)
         whole = str(steps[0].id) if steps else id
         try:
             parse_resource_id(whole)

@@ -100,7 +100,10 @@ def _scope(template: Template, given: Given, setting: Setting) -> Scope:
     parameters = known(given.values, "parameter")
 
     def make(name: str) -> Any:
-        return variable_value(definitions, name, replace(scope, runtime=NotExpected()))
+        try:
+            return variable_value(definitions, name, replace(scope, runtime=NotExpected()))
+        except ExpressionError as error:
+            raise ExpressionError(f"The template variable '{name}' is not valid: {error.message}") from error
 
     variables = Lazy(definitions, make, "variable")
     scope = Scope(setting.place, parameters, variables, template.functions, budget=setting.budget)

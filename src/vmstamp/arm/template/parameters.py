@@ -23,6 +23,7 @@ from vmstamp.arm.template.values import equal, find_member, type_name
 from vmstamp.errors import AzureError
 
 HELP = "Please see https://aka.ms/arm-pass-parameter-values for usage details."
+HELP_FILE = "Please see https://aka.ms/arm-create-parameter-file for usage details."
 SECURE = ("securestring", "secureobject")
 TYPES = {
     "string": "String",
@@ -110,11 +111,9 @@ def resolve_parameters(
     unknown = [name for name in given if find_member(template.parameters, name) is None]
     if unknown:
         raise invalid_template(
-            f"The template parameters '{', '.join(unknown)}' in the parameters file are not valid; they are "
-            "not present "
-            "in the original template and can therefore not be provided at deployment time. The only "
-            "supported "
-            f"parameters for this template are '{', '.join(template.parameters)}'. {HELP}"
+            "The following parameters were supplied, but do not correspond to any parameters defined in the "
+            f"template: '{', '.join(unknown)}'. The parameters defined in the template are: "
+            f"'{', '.join(template.parameters)}'. {HELP}"
         )
     spelled = {name.lower(): value for name, value in given.items()}
 
@@ -209,15 +208,25 @@ def _check(template: Template, whole: Json, value: Any, path: str, parameter: st
     if value is None and (whole.get("nullable") or path == parameter):
         if whole.get("nullable") or "defaultValue" in whole:
             return
-        raise _not_valid(template, parameter, path, "The value is null")
+        raise _not_valid(template, parameter, path, f"The value is null. {HELP_FILE}")
     expected = TYPES[whole["type"]]
     actual = "Integer" if isinstance(value, float) and value == int(value) else type_name(value)
+    if actual != expected and path == parameter:
+        line, column = template.place("parameters", parameter)
+        wanted = "String, Uri" if expected == "String" else expected
+        raise invalid_template(
+            f"Template parameter JToken type is not valid. Expected '{wanted}'. Actual '{actual}'. "
+            f"{HELP_FILE}",
+            line=line,
+            column=column,
+            path=f"parameters.{parameter}",
+        )
     if actual != expected:
         raise _not_valid(
             template,
             parameter,
             path,
-            f"Expected a value of type '{expected}', but received a value of type '{actual}'",
+            f"Expected a value of type '{expected}', but received a value of type '{actual}'. {HELP_FILE}",
         )
     _check_limits(template, whole, value, path, parameter)
     if isinstance(value, list) and isinstance(whole.get("items"), dict):
@@ -234,13 +243,13 @@ def _check_members(template: Template, whole: Json, value: Json, path: str, para
         inner = resolved_type(template, definition, path)
         spelled = find_member(value, name)
         if spelled is None and not inner.get("nullable"):
-            raise _not_valid(template, parameter, path, f"The property '{name}' is missing")
+            raise _not_valid(template, parameter, path, f"The property '{name}' is missing. {HELP_FILE}")
         if spelled is not None:
             _check(template, inner, value[spelled], f"{path}.{name}", parameter)
     others = [name for name in value if find_member(properties, name) is None]
     more = whole.get("additionalProperties")
     if more is False and others:
-        raise _not_valid(template, parameter, path, f"The property '{others[0]}' is not allowed")
+        raise _not_valid(template, parameter, path, f"The property '{others[0]}' is not allowed. {HELP_FILE}")
     if isinstance(more, dict) and ("type" in more or "$ref" in more):
         inner = resolved_type(template, more, path)
         for name in others:
@@ -250,12 +259,12 @@ def _check_members(template: Template, whole: Json, value: Json, path: str, para
 def _check_limits(template: Template, whole: Json, value: Any, path: str, parameter: str) -> None:
     allowed = whole.get("allowedValues")
     if isinstance(allowed, list) and not _is_allowed(value, allowed):
-        shown = "" if whole["type"] in SECURE else f" '{value}'"
         raise _not_valid(
             template,
             parameter,
             path,
-            f"The value{shown} is not part of the allowed value(s): '{','.join(map(str, allowed))}'",
+            f"The parameter value is not part of the allowed value(s): '{','.join(map(str, allowed))}'.",
+            None if whole["type"] in SECURE else value,
         )
     size = len(value) if isinstance(value, str | list) else None
     for name, measured, noun in (
@@ -271,7 +280,9 @@ def _check_limits(template: Template, whole: Json, value: Any, path: str, parame
         broken = in_order(measured, limit) if low else in_order(limit, measured)
         if broken:
             word = "greater" if low else "less"
-            raise _not_valid(template, parameter, path, f"{noun} should be {word} than or equal to '{limit}'")
+            raise _not_valid(
+                template, parameter, path, f"{noun} should be {word} than or equal to '{limit}'. {HELP_FILE}"
+            )
 
 
 def _is_allowed(value: Any, allowed: list[Any]) -> bool:
@@ -281,13 +292,14 @@ def _is_allowed(value: Any, allowed: list[Any]) -> bool:
     return isinstance(value, list) and all(any(equal(item, one) for one in allowed) for item in value)
 
 
-def _not_valid(template: Template, parameter: str, path: str, why: str) -> AzureError:
+def _not_valid(template: Template, parameter: str, path: str, why: str, shown: Any = None) -> AzureError:
+    """The value of a parameter is refused. `shown` is the value, where Azure says it and it is no secret."""
     line, column = template.place("parameters", parameter)
+    value = f"value '{shown}'" if isinstance(shown, str | int) else "value"
     where = "" if path == parameter else f" at '{path}'"
     return invalid_template(
-        f"The provided value for the template parameter '{parameter}'{where} at line '{line}' and column "
-        f"'{column}' is "
-        f"not valid. {why}. Please see https://aka.ms/arm-create-parameter-file for usage details.",
+        f"The provided {value} for the template parameter '{parameter}'{where} at line '{line}' and column "
+        f"'{column}' is not valid. {why}",
         line=line,
         column=column,
         path=f"parameters.{parameter}",

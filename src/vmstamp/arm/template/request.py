@@ -114,7 +114,7 @@ def _template_of(properties: Mapping[str, Any], fetch: Fetch, parent_url: str) -
             "specified'.",
         )
     url = _url_of(link, parent_url, "templateLink")
-    return _fetched(fetch, url, "templateLink"), {"uri": url.split("?", 1)[0], "contentVersion": "1.0.0.0"}
+    return _fetched(fetch, url), {"uri": url.split("?", 1)[0], "contentVersion": "1.0.0.0"}
 
 
 def _url_of(link: Mapping[str, Any], parent_url: str, where: str) -> str:
@@ -142,16 +142,16 @@ def _url_of(link: Mapping[str, Any], parent_url: str, where: str) -> str:
     return f"{found}?{query}" if query else found
 
 
-def _fetched(fetch: Fetch, url: str, where: str) -> Any:
+def _fetched(fetch: Fetch, url: str) -> Any:
     text = fetch(url)
     try:
         return read(text)
     except ReadError as error:
-        raise unparsable_template(error.message, path=where) from error
+        raise unparsable_template(error.message) from error
 
 
 def _parameters_of(properties: Mapping[str, Any], fetch: Fetch, parent_url: str) -> Any:
     link = get_member(properties, "parametersLink")
     if link is None:
         return get_member(properties, "parameters")
-    return _fetched(fetch, _url_of(link, parent_url, "parametersLink"), "parametersLink")
+    return _fetched(fetch, _url_of(link, parent_url, "parametersLink"))

@@ -16,9 +16,10 @@ from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, error_document
 from vmstamp.arm.polling import FORGET, RETRY_AFTER
 from vmstamp.arm.shape import Json
-from vmstamp.arm.template.deployments import CANCELED, TYPE_NAME, Deployments, Spec
+from vmstamp.arm.template.deployments import Deployments
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.export import export_group
+from vmstamp.arm.template.spec import CANCELED, TYPE_NAME, Spec
 from vmstamp.arm.template.template import template_hash
 from vmstamp.arm.template.what_if import changes
 from vmstamp.arm.types import Reply, Request, Resource
@@ -52,7 +53,7 @@ class DeploymentRoutes:
         action = words[1].lower() if len(words) > 1 else ""
         known: dict[tuple[str, str, int], Callable[[], Reply]] = {
             ("PUT", "", 1): lambda: self._put(request, id),
-            ("GET", "", 1): lambda: Reply(200, show(self._deployments.get(id))),
+            ("GET", "", 1): lambda: Reply(200, show(self._deployments.kept.get(id))),
             ("HEAD", "", 1): lambda: Reply(204 if self._engine.catalog.find(id) else 404),
             ("DELETE", "", 1): lambda: self._delete(request, id),
             ("POST", "validate", 2): lambda: self._validate(request, id),
@@ -74,6 +75,8 @@ class DeploymentRoutes:
         if scope.group:
             self._engine.get_group(scope)
         found = self._engine.catalog.select(type=TYPE_NAME.lower(), group=scope.key if scope.group else "")
+        own = scope.subscription.lower()
+        found = [one for one in found if one.id.subscription.lower() == own]
         found = [one for one in found if bool(one.id.group) == bool(scope.group)]
         if text := request.query.get("$filter", ""):
             match = _STATE_FILTER.fullmatch(text)
@@ -85,7 +88,7 @@ class DeploymentRoutes:
 
     def _put(self, request: Request, id: ResourceId) -> Reply:
         self._engine.guard(id, "write")
-        spec = self._deployments.open(id, request)
+        spec = self._deployments.opening.open(id, request)
         resource, operation, new = self._deployments.start(spec)
         path = f"{resource.id}/operationStatuses/{operation}"
         url = f"{request.base}{path}?api-version={request.api_version}"
@@ -113,10 +116,10 @@ class DeploymentRoutes:
         return Reply(204)
 
     def _export(self, id: ResourceId) -> Reply:
-        return Reply(200, {"template": self._deployments.get(id).state["template"]})
+        return Reply(200, {"template": self._deployments.kept.get(id).state["template"]})
 
     def _validate(self, request: Request, id: ResourceId) -> Reply:
-        spec = self._deployments.open(id, request)
+        spec = self._deployments.opening.open(id, request)
         asked = spec.asked
         properties: Json = {
             "templateHash": asked.template.hash,
@@ -133,7 +136,7 @@ class DeploymentRoutes:
         return Reply(200, {"id": str(id), "name": id.name, "type": TYPE_NAME, "properties": properties})
 
     def _what_if(self, request: Request, id: ResourceId) -> Reply:
-        spec = self._deployments.open(id, request)
+        spec = self._deployments.opening.open(id, request)
         found = self._changes(spec)
         output: Json = {
             "status": "Succeeded",
@@ -146,12 +149,12 @@ class DeploymentRoutes:
         return Reply(202, None, self._location(request, id, operation))
 
     def _changes(self, spec: Spec) -> list[Json]:
-        opened = [spec.opened, *self._deployments.nested_of(spec)]
+        opened = [spec.opened, *self._deployments.opening.nested_of(spec)]
         kept = {step.key for one in opened for step in one.graph.steps}
         others: list[tuple[ResourceId, bool]] = []
         if spec.id.group:
             deletes = spec.asked.mode == "Complete"
-            others = [(id, deletes) for id in self._deployments.others(spec.opened.home, kept)]
+            others = [(id, deletes) for id in self._deployments.execution.others(spec.opened.home, kept)]
         return changes(opened, self._current, others, spec.asked.result_format)
 
     def _current(self, id: ResourceId) -> Json | None:
@@ -167,11 +170,11 @@ class DeploymentRoutes:
     # -- operations
 
     def _operations(self, request: Request, id: ResourceId) -> Reply:
-        found = operations_of(self._deployments.get(id))
+        found = operations_of(self._deployments.kept.get(id))
         return Reply(200, {"value": _top(found, request)})
 
     def _operation(self, id: ResourceId, wanted: str) -> Reply:
-        for one in operations_of(self._deployments.get(id)):
+        for one in operations_of(self._deployments.kept.get(id)):
             if one["operationId"].lower() == wanted.lower():
                 return Reply(200, one)
         raise AzureError(

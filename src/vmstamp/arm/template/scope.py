@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from vmstamp.arm.shape import Json
 from vmstamp.arm.template.expressions import Node
 from vmstamp.arm.template.faults import Deferred, ExpressionError
 
+MAXIMUM_DEPTH = 24  # user functions and lambdas within each other; ours
 BUDGET = 20_000_000  # steps of one deployment's expressions: calls, items and characters made
 
 
@@ -179,3 +180,12 @@ def text_arguments(name: str, values: Sequence[Any]) -> list[str]:
     if not all(isinstance(value, str) for value in values):
         raise ExpressionError(f"The template language function '{name}' expects its parameters to be strings")
     return list(values)
+
+
+def deeper(scope: Scope) -> Scope:
+    """The scope within a user function or a lambda. Raises ExpressionError when there are too many."""
+    if scope.depth >= MAXIMUM_DEPTH:
+        raise ExpressionError(
+            f"The template's functions call each other more than '{MAXIMUM_DEPTH}' levels deep"
+        )
+    return replace(scope, depth=scope.depth + 1)

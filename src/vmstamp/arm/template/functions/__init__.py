@@ -1,7 +1,8 @@
 """The functions that depend on nothing but their arguments, a module per subject of Azure's reference.
 
 A function is a record; `find_function` finds it by its name, in which case does not count. Functions that
-look at the deployment (`parameters`, `resourceId`, ...) or take a lambda are in `evaluate.py` and `scope.py`.
+look at the deployment (`parameters`, `resourceId`, ...) are in `in_scope.py`, those that take a lambda in
+`forms.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Numeric, comparison and logical functions. Documents: Numeric, Comparison, Logical functions.
 
-`if`, `and`, `or` and `coalesce` are in `evaluate.py`: what they do not need is not evaluated.
+`if`, `and`, `or` and `coalesce` are in `forms.py`: what they do not need is not evaluated.
 """
 
 from __future__ import annotations

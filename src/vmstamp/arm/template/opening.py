@@ -1,0 +1,135 @@
+"""Deployments opened: a request understood, its template checked, the deployments within it looked into.
+
+Nothing is stored or made here.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from vmstamp.arm.catalog import Clock
+from vmstamp.arm.engine import Engine
+from vmstamp.arm.shape import Json
+from vmstamp.arm.template import preflight
+from vmstamp.arm.template.faults import ExpressionError, invalid_template
+from vmstamp.arm.template.graph import Step, is_inner
+from vmstamp.arm.template.opened import Opened, Setting, open_template
+from vmstamp.arm.template.places import Places
+from vmstamp.arm.template.request import Asked, Fetch, read_request
+from vmstamp.arm.template.scope import Scope
+from vmstamp.arm.template.secrets import secrets_of, unsaid
+from vmstamp.arm.template.spec import Spec
+from vmstamp.arm.types import Request
+from vmstamp.errors import AzureError
+from vmstamp.resource_id import ResourceId
+
+MAXIMUM_NESTING = 8  # deployments within each other; ours
+NESTED_COST = 20_000  # of the budget for each of them: a link to itself in a loop has no end
+
+
+class Opening:
+    """Opens deployments. `fetch` reads linked templates. Safe to share between threads."""
+
+    def __init__(self, engine: Engine, clock: Clock, fetch: Fetch, places: Places) -> None:
+        self._engine = engine
+        self._clock = clock
+        self.fetch = fetch
+        self.places = places
+
+    def open(self, id: ResourceId, request: Request) -> Spec:
+        """Understand a request and check all that can be checked now. Raises AzureError; stores nothing."""
+        asked = read_request(request.body, self.fetch)
+        if id.group:
+            self._engine.get_group(id)
+        else:
+            self._check_subscription_scope(asked)
+        home = ResourceId(id.subscription, id.group)
+        now = self._clock()
+        url = asked.link["uri"] if asked.link else ""
+        place = self.places.of(id, asked, request.base)
+        with unsaid(secrets_of(asked.template, asked.values)):
+            opened = open_template(asked.template, asked.values, Setting(place, home, now))
+            spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
+            for inner in (opened, *self.nested_of(spec)):
+                preflight.check(self._engine, inner, id.name)
+        return spec
+
+    def _check_subscription_scope(self, asked: Asked) -> None:
+        if asked.mode == "Complete":
+            raise invalid_template(
+                "The deployment mode 'Complete' is not supported for a deployment to the subscription's scope"
+            )
+        if not self._engine.locations.known(self._engine.locations.normalize(asked.location)):
+            raise AzureError(
+                400, "LocationRequired", "The location property is required for this definition."
+            )
+
+    def _open_for_preflight(self, parent: Spec, step: Step) -> Spec | None:
+        """A nested deployment as far as it can be looked into before its parent runs."""
+        body = step.preview or {}
+        known = {k: v for k, v in body.get("properties", {}).items() if k != "template"}
+        if preflight.is_open(known):
+            return None
+        if step.id.group and not self._engine.catalog.find(ResourceId(step.id.subscription, step.id.group)):
+            return None
+        return self.open_nested(parent, step, body, step.scope)
+
+    def nested_of(self, spec: Spec) -> list[Opened]:
+        """The deployments nested in one, at any depth, as far as they can be looked into beforehand."""
+        found: list[Opened] = []
+        for step in spec.opened.graph.steps:
+            if step.is_deployment and (inner := self._open_for_preflight(spec, step)):
+                found += [inner.opened, *self.nested_of(inner)]
+        return found
+
+    def _check_tenant(self, parent: ResourceId, nested: ResourceId) -> None:
+        """A deployment may go to every subscription of its tenant. Raises 403, and 404 when there is none."""
+        subscriptions = self._engine.subscriptions
+        tenant, other = (subscriptions.get(id.subscription).document["tenantId"] for id in (parent, nested))
+        if tenant != other:
+            raise AzureError(
+                403,
+                "LinkedAuthorizationFailed",
+                "The client has permission to perform action 'Microsoft.Resources/deployments/write' on "
+                f"scope '{parent}', however the current tenant '{tenant}' is not authorized to access linked "
+                f"subscription '{nested.subscription}'.",
+            )
+
+    def open_nested(self, parent: Spec, step: Step, body: Json, scope: Scope) -> Spec:
+        """A step that is a deployment; `body` is evaluated but for its template. Raises AzureError."""
+        if parent.nesting >= MAXIMUM_NESTING:
+            raise invalid_template(f"Deployments are nested more than '{MAXIMUM_NESTING}' levels deep")
+        try:
+            parent.opened.scope.budget.spend(NESTED_COST)
+        except ExpressionError as error:
+            raise invalid_template(error.message) from error
+        asked = read_request(body, self.fetch, parent.url)
+        if asked.mode == "Complete":
+            raise invalid_template(
+                "The deployment mode 'Complete' is not supported for nested deployments. Please see "
+                "https://aka.ms/arm-deployment-modes for usage details."
+            )
+        self._check_tenant(parent.id, step.id)
+        home = ResourceId(step.id.subscription, step.id.group)
+        outer = None if is_inner(step.body.get("properties") or {}) else scope
+        now = self._clock()
+        place = self.places.of(step.id, asked, parent.base)
+        setting = Setting(place, home, now, outer, parent.opened.scope.budget)
+        secrets = (*secrets_of(asked.template, asked.values), *parent.secrets)
+        with unsaid(secrets):
+            opened = open_template(asked.template, asked.values, setting)
+        url = asked.link["uri"] if asked.link else parent.url
+        level = parent.nesting + 1
+        above = () if outer is None else (parent.opened.graph, *parent.above)
+        return Spec(
+            step.id,
+            asked,
+            opened,
+            parent.base,
+            parent.correlation,
+            now,
+            level,
+            url,
+            parent.secrets,
+            above,
+        )
