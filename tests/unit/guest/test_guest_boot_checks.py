@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -407,3 +408,19 @@ def test_no_menu_is_made_when_boot_has_no_kernel(guests: Any) -> None:
     assert check.fix is not None and kernels
     assert list(check.fix(with_kernel)) == [Run(("update-grub",))]
     assert list(check.fix(without)) == []
+
+
+def test_a_second_system_on_the_disk_is_named(guests: Any, make_files: Any) -> None:
+    facts = guests.facts({})
+    tree = make_files({"/usr/lib/os-release": "ID=debian"}).tree("/")
+    volume = SimpleNamespace(root=tree.root, file_system=FileSystem("ext4"))
+    root = facts.survey.root
+    first, second = (
+        replace(root, partition=replace(root.partition, number=n), volume=volume) for n in (7, 8)
+    )
+    one = replace(facts, survey=replace(facts.survey, contents=(first,)))
+    both = replace(facts, survey=replace(facts.survey, contents=(first, second)))
+    check = BY_ID["single-root-partition"]
+    assert check.run(one).status is Status.PASS
+    found = check.run(both)
+    assert (found.status, found.found) == (Status.WARNING, "2 systems: partition 7, partition 8")

@@ -456,7 +456,8 @@ CHECKS = (
         sources.RED_HAT,
         _has_initramfs,
         _initramfs_hyperv,
-        "Debian: MODULES=most, update-initramfs -u; Red Hat: dracut -f --add-drivers 'hv_vmbus hv_storvsc'",
+        "Debian: MODULES=most, then update-initramfs -u -k all; Red Hat: a file in /etc/dracut.conf.d with "
+        "add_drivers+=' hv_vmbus hv_storvsc ', then dracut --force --regenerate-all",
         fix=_add_drivers,
     ),
     Check(
