@@ -105,7 +105,7 @@ def make_windows(
         file.write(gpt.head)
         file.seek(gpt.tail_offset)
         file.write(gpt.tail)
-    trees: dict[str, Tree] = {"SYSTEM": SYSTEM, "SOFTWARE": SOFTWARE, "SAM": SAM}  # type: ignore[dict-item]
+    trees: dict[str, Tree] = {"SYSTEM": SYSTEM, "SOFTWARE": SOFTWARE, "SAM": SAM}
     written = {
         f"{CONFIG}/{name}": make_hive(path.with_suffix(".hive"), changed(tree, hives.get(name.lower(), {})))
         for name, tree in trees.items()

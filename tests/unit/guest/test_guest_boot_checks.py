@@ -194,6 +194,15 @@ def test_a_module_that_the_initramfs_lacks(guests: Any, check: str, status: str,
     assert Run(("update-initramfs", "-u", "-k", "all")) in list(fix(facts))
 
 
+@pytest.mark.parametrize(
+    "path", ["/etc/initramfs-tools/modules", "/usr/share/initramfs-tools/modules.d/azure"]
+)
+def test_drivers_that_are_listed_are_in_the_next_initramfs(guests: Any, path: str) -> None:
+    setting = {"/etc/initramfs-tools/initramfs.conf": "MODULES=list\n"}
+    assert bad(guests.facts({**setting, path: "hv_vmbus\n"})) == {"initramfs-hostonly": "warning"}
+    assert bad(guests.facts({**setting, path: "# Hyper-V\nhv_vmbus\nhv-storvsc\n"})) == {}
+
+
 def test_the_drivers_are_listed_for_initramfs_tools(guests: Any) -> None:
     fix = BY_ID["initramfs-hv-modules"].fix
     assert fix is not None
