@@ -19,7 +19,7 @@ import pytest
 from tests.boot.road import BIN
 from tests.real_guests import ROOT_UUID, get_disk
 from vmstamp import disk
-from vmstamp.guest.edits import Edit, Remove, Symlink, Write
+from vmstamp.guest.edits import Edit, Remove, Run, Symlink, Write
 from vmstamp.guest.files.fs import Files, open_root
 from vmstamp.guest.workshop.rework import rework
 
@@ -166,6 +166,23 @@ def test_defects_are_found_and_mended_and_nothing_else(name: str, tmp_path: Path
     if LEFT[name] - STAYS:
         again = vmstamp("doctor", tmp_path / "mended.vhdx", "--fix", "--in-place")
         assert wrong(again["after"]) == STAYS
+
+
+def test_an_initramfs_without_the_drivers_is_made_anew_by_the_guests_own_tool(tmp_path: Path) -> None:
+    """initramfs-tools: with MODULES=list it takes the drivers that are named; at its last run none was."""
+    with disk.open(get_disk("xfs")) as source:
+        edits = (
+            Write("/etc/initramfs-tools/conf.d/azure", b"MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n"),
+            Remove("/usr/share/initramfs-tools/modules.d/azure"),
+            Run(("update-initramfs", "-u", "-k", "all")),
+            Write("/etc/initramfs-tools/modules", b"hv_vmbus\nhv_storvsc\nxfs\n"),
+        )
+        rework(source, edits, tmp_path / "bad.vhdx")
+    found = vmstamp("doctor", tmp_path / "bad.vhdx", status=1)
+    assert wrong(found) - wrong(clean("xfs")) == {"initramfs-hv-modules", "initramfs-rootfs-module"}
+    fixed = vmstamp("doctor", tmp_path / "bad.vhdx", "--fix", "-o", tmp_path / "mended.vhdx")
+    assert wrong(fixed["after"]) == set()
+    assert any("update-initramfs" in str(mend["edits"]) for mend in fixed["mends"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from vmstamp import disk
+from vmstamp.cli.changed_copy import ELSE, WRITTEN, beside
 from vmstamp.cli.render import Reporter
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
@@ -18,20 +19,6 @@ from vmstamp.guest.edits import Edit
 from vmstamp.guest.files.fs import Survey
 
 STEM_END = ".doctored"
-# What is written of a disk of this (format, subformat); what is not here becomes a VHDX.
-WRITTEN = {
-    ("raw", ""): ("raw", ".raw"),
-    ("vhd", "fixed"): ("vhd-fixed", ".vhd"),
-    ("vhd", "dynamic"): ("vhd-dynamic", ".vhd"),
-    ("vhdx", "dynamic"): ("vhdx", ".vhdx"),
-    ("vhdx", "fixed"): ("vhdx-fixed", ".vhdx"),
-    ("qcow2", ""): ("qcow2", ".qcow2"),
-    ("qcow2", "dynamic"): ("qcow2", ".qcow2"),
-    ("vmdk", ""): ("vmdk", ".vmdk"),
-    ("vmdk", "dynamic"): ("vmdk", ".vmdk"),
-}
-ELSE = ("vhdx", ".vhdx")
-PACKED = (".gz", ".xz", ".zst", ".bz2", ".tar", ".vdi")
 COPYING = ("copy", "write")  # the stages of a rework that count bytes
 
 
@@ -126,11 +113,7 @@ def _beside(source: str, suffix: str) -> Path:
         return Path(f"{PurePosixPath(name).stem}{STEM_END}{suffix}")
     if source.startswith("disk:"):
         return Path(f"{source.removeprefix('disk:')}{STEM_END}{suffix}")
-    path = Path(source)
-    stem = path.name
-    while PurePosixPath(stem).suffix.lower() in (*SUFFIXES, *PACKED):
-        stem = PurePosixPath(stem).stem
-    return path.with_name(f"{stem}{STEM_END}{suffix}")
+    return beside(Path(source), STEM_END, suffix)
 
 
 def plan(before: Diagnosis, *, named: bool) -> Fixed:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from vmstamp import disk
-from vmstamp.cli.doctor_fix import ELSE, PACKED, WRITTEN
+from vmstamp.cli.changed_copy import ELSE, WRITTEN, beside
 from vmstamp.cli.render import Reporter, Tally, shown, table
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
@@ -46,7 +46,7 @@ def choose_place(source: Path, held: Disk, output: Path | None, *, in_place: boo
                 hint="leave --in-place away, and a copy is made",
             )
         return Place(source, format, asked=True)
-    path = output or _beside(source, suffix)
+    path = output or beside(source, STEM_END, suffix)
     if path.exists() and (not overwrite or path.samefile(source)):
         hint = (
             "--in-place replaces the source"
@@ -58,14 +58,6 @@ def choose_place(source: Path, held: Disk, output: Path | None, *, in_place: boo
     if kind is None:
         raise GuestError(f"{path}: its name does not tell a format", hint="end it in .vhdx, .vhd or .raw")
     return Place(path, format if SUFFIXES.get(suffix) == kind else kind, asked=output is not None)
-
-
-def _beside(source: Path, suffix: str) -> Path:
-    """disk.vhdx becomes disk.generalized.vhdx, in its directory."""
-    stem = source.name
-    while PurePosixPath(stem).suffix.lower() in (*SUFFIXES, *PACKED):
-        stem = PurePosixPath(stem).stem
-    return source.with_name(f"{stem}{STEM_END}{suffix}")
 
 
 @dataclass(frozen=True)

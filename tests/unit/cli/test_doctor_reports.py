@@ -179,6 +179,28 @@ def test_junit_is_what_a_ci_system_reads() -> None:
     assert (suite[2][0].text or "").startswith("warning: no console")
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("c ]]> <x> & \"q' .raw", "c ]]> <x> & \"q' .raw"),
+        ("b\udcff\udcfe.raw", "b\ufffd\ufffd.raw"),  # a name that is not UTF-8, as Python has it
+        ("d\n\x1b[31m\x07\ufffe.raw", "d\n\ufffd[31m\ufffd\ufffd.raw"),
+    ],
+)
+def test_junit_holds_any_name_and_message(name: str, read: str) -> None:
+    chosen = (
+        check("fails", Severity.BOOT, failed(name, name)),
+        check("warns", Severity.BEST, warned(name, name)),
+    )
+    data = junit_report(name, diagnosis(None, chosen)).encode("utf-8", "strict")
+    suite = ElementTree.fromstring(data)[0]
+    assert suite.get("name") == read
+    failure, output = suite[0][0], suite[1][0]
+    assert failure.get("message") == read
+    assert (failure.text or "").startswith(f"{read}\nwhere: {read}\n")
+    assert (output.text or "").startswith(f"warning: {read}\nwhere: {read}\n")
+
+
 # The properties of the objects that we write; each of them forbids others. Spec: SARIF 2.1.0, 3.13-3.49
 SARIF: dict[str, tuple[set[str], set[str]]] = {
     "log": ({"version", "runs"}, {"$schema"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +72,10 @@ DEFECTS: list[tuple[str, str, Changes]] = [
     ("cmdline-quiet", "warning", {GRUB: menu(words=f"{WORDS} rhgb quiet")}),
     ("cmdline-quiet", "warning", {GRUB: menu(words=f"{WORDS} crashkernel=auto")}),
     ("cmdline-atapi-off", "fail", {GRUB: menu(words=f"{WORDS} reserve=0x1f0,0x8")}),
+    ("cmdline-cloudinit-off", "fail", {GRUB: menu(words=f"{WORDS} cloud-init=disabled")}),
+    ("cmdline-cloudinit-off", "fail", {GRUB: menu(words=f'{WORDS} "ds=nocloud;s=http://10.0.0.1/"')}),
+    ("cmdline-cloudinit-off", "fail", {GRUB: menu(words=f"{WORDS} ci.di.policy=disabled,report")}),
+    ("cmdline-cloudinit-off", "fail", {GRUB: menu(words=f"{WORDS} network-config=disabled")}),
     ("cmdline-ifnames", "warning", {"/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n"}),
     ("initramfs-present", "fail", {GRUB: menu("initrd /boot/gone.img")}),
     ("nvme-ready", "warning", {GRUB: menu(words=WORDS.replace("=240", "=30"))}),
@@ -187,6 +192,15 @@ def test_a_module_that_the_initramfs_lacks(guests: Any, check: str, status: str,
     fix = BY_ID[check].fix
     assert fix is not None
     assert Run(("update-initramfs", "-u", "-k", "all")) in list(fix(facts))
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/initramfs-tools/modules", "/usr/share/initramfs-tools/modules.d/azure"]
+)
+def test_drivers_that_are_listed_are_in_the_next_initramfs(guests: Any, path: str) -> None:
+    setting = {"/etc/initramfs-tools/initramfs.conf": "MODULES=list\n"}
+    assert bad(guests.facts({**setting, path: "hv_vmbus\n"})) == {"initramfs-hostonly": "warning"}
+    assert bad(guests.facts({**setting, path: "# Hyper-V\nhv_vmbus\nhv-storvsc\n"})) == {}
 
 
 def test_the_drivers_are_listed_for_initramfs_tools(guests: Any) -> None:
@@ -403,3 +417,19 @@ def test_no_menu_is_made_when_boot_has_no_kernel(guests: Any) -> None:
     assert check.fix is not None and kernels
     assert list(check.fix(with_kernel)) == [Run(("update-grub",))]
     assert list(check.fix(without)) == []
+
+
+def test_a_second_system_on_the_disk_is_named(guests: Any, make_files: Any) -> None:
+    facts = guests.facts({})
+    tree = make_files({"/usr/lib/os-release": "ID=debian"}).tree("/")
+    volume = SimpleNamespace(root=tree.root, file_system=FileSystem("ext4"))
+    root = facts.survey.root
+    first, second = (
+        replace(root, partition=replace(root.partition, number=n), volume=volume) for n in (7, 8)
+    )
+    one = replace(facts, survey=replace(facts.survey, contents=(first,)))
+    both = replace(facts, survey=replace(facts.survey, contents=(first, second)))
+    check = BY_ID["single-root-partition"]
+    assert check.run(one).status is Status.PASS
+    found = check.run(both)
+    assert (found.status, found.found) == (Status.WARNING, "2 systems: partition 7, partition 8")

@@ -39,6 +39,7 @@ NOT_APPLICABLE = {
             "net-nozeroconf",
             "net-suse-hostname",
             "omi-version",
+            "yum-http-caching",
         ),
         "not a question for this disk",
     ),

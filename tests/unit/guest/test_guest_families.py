@@ -9,6 +9,7 @@ import pytest
 
 from vmstamp.guest.checks import CHECKS, cmdline, kernel, lvm, partitions, storage
 from vmstamp.guest.checks import boot as boot_checks
+from vmstamp.guest.checks.cloud_init import CHECKS as CLOUD_INIT_CHECKS
 from vmstamp.guest.edits import Run, Write
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.files.fs import Content
@@ -253,3 +254,35 @@ def test_one_defect_of_a_suse(guests: Any, check: str, status: str, changes: dic
     found = bad(suse(guests, **changes))
     found.pop("kernel-azure-flavour")
     assert found == {check: status}
+
+
+def test_what_turns_cloud_init_off_goes_wherever_a_boot_loader_keeps_it(guests: Any) -> None:
+    """GRUB's template with its drop-in, a BLS entry, and the template of systemd-boot's entries."""
+    drop_in = "/etc/default/grub.d/90-off.cfg"
+    changes = {
+        ENTRY: f"title R\nlinux /vmlinuz-{RHEL}\noptions {WORDS} cloud-init=disabled ds=nocloud\n",
+        "/etc/default/grub": f'GRUB_CMDLINE_LINUX="{WORDS} cloud-init=disabled"\n',
+        drop_in: 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX ci.ds=Ec2"\n',
+        "/etc/kernel/cmdline": f"{WORDS} cloud-init=disabled\n",
+    }
+    facts = replace(rhel(guests, **changes), cloud_init=guests.facts({}).cloud_init)
+    check = next(one for one in CLOUD_INIT_CHECKS if one.id == "cmdline-cloudinit-off")
+    found = judge(check, facts)
+    assert (found.status, found.where) == ("fail", f"{ENTRY}:3")
+    assert check.fix is not None
+    texts = {edit.path: edit.data.decode() for edit in check.fix(facts) if isinstance(edit, Write)}
+    assert texts == {
+        ENTRY: f"title R\nlinux /vmlinuz-{RHEL}\noptions {WORDS}\n",
+        "/etc/default/grub": f'GRUB_CMDLINE_LINUX="{WORDS}"\n',
+        drop_in: 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX"\n',
+        "/etc/kernel/cmdline": f"{WORDS}\n",
+    }
+    mended = replace(rhel(guests, **(changes | texts)), cloud_init=facts.cloud_init)
+    assert judge(check, mended).status == "pass"
+
+
+def test_azures_own_datasource_on_the_command_line_is_no_defect(guests: Any) -> None:
+    entry = f"title R\nlinux /vmlinuz-{RHEL}\noptions {WORDS} ci.ds=Azure cloud-init=enabled\n"
+    check = next(one for one in CLOUD_INIT_CHECKS if one.id == "cmdline-cloudinit-off")
+    facts = replace(rhel(guests, **{ENTRY: entry}), cloud_init=guests.facts({}).cloud_init)
+    assert judge(check, facts).status == "pass"

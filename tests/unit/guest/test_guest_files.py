@@ -11,6 +11,7 @@ from vmstamp.guest.boot.entries import find_boot_entries
 from vmstamp.guest.files.fs import Files
 from vmstamp.guest.files.fstab import KERNEL_NAME, parse_fstab
 from vmstamp.guest.files.window import CACHED_CHUNKS, CHUNK, Window
+from vmstamp.guest.identity.step import Choice, Guest
 from vmstamp.guest.provisioning.agents import find_cloud_init, find_datasource_list, find_waagent, provisioner
 from vmstamp.guest.services import find_package_version
 from vmstamp.guest.system import find_architecture, find_kernels, find_operating_system
@@ -237,3 +238,13 @@ def test_waagent_is_told_who_provisions(make_files: Any, configuration: str, age
     assert found is not None
     assert (found.provisioning_agent, found.enabled) == (agent, True)
     assert provisioner(None, found) == ("waagent" if agent in ("waagent", "auto") else "")
+
+
+def test_a_directory_that_holds_itself_is_no_end_but_an_error(make_files: Any) -> None:
+    """As in a damaged file system, where two directories have one block."""
+    files = make_files({"/etc/a/b/c": "x", "/etc/a/b.bak": "y"})
+    inner = files.find("/etc/a/b")
+    assert [path for path, _ in Guest(files, Choice()).walk("/etc")] == ["/etc/a/b.bak", "/etc/a/b/c"]
+    inner.children["b"] = inner
+    with pytest.raises(GuestError, match=r"^/etc: more than 128 directories below each other"):
+        list(Guest(files, Choice()).walk("/etc"))

@@ -235,6 +235,8 @@ def test_an_old_red_hat_is_asked_for_its_own_rows() -> None:
     tree = changed("rhel", old)
     facts = memory_facts(tree)
     assert bad(facts) == {"net-nm-absent-old": "fail", "net-nozeroconf": "warning"}
+    amazon = {path: text for path, text in trees.os_release("amzn", "2").items() if isinstance(text, str)}
+    assert bad(memory_facts({**tree, **amazon})) == {}
     fix = next(check.fix for check in CHECKS if check.id == "net-nozeroconf")
     assert fix
     mended = apply(fix(facts), tree)

@@ -126,3 +126,19 @@ def test_the_newest_python_counts_where_no_link_says_one() -> None:
     assert find_python(memory_files(tree)) == (3, 11)
     assert find_python(memory_files({"/usr/libexec/platform-python": "-> platform-python3.6"})) == (3, 6)
     assert find_python(memory_files({"/usr/bin/python3-config": ""})) is None
+
+
+@pytest.mark.parametrize("before", ["[main]\nkeepcache=0\n", "[main]\nhttp_caching=all\nkeepcache=0\n"])
+def test_an_old_yum_takes_only_packages_from_a_cache(before: str) -> None:
+    release = trees.os_release("centos", "6.5")
+    tree = {**trees.FAMILIES["rhel"], **release, "/etc/yum.conf": before}
+    check = next(one for one in CHECKS if one.id == "yum-http-caching")
+    facts = memory_facts(tree)
+    assert judge(check, facts).status is Status.WARNING
+    assert check.fix
+    mended = apply(check.fix(facts), tree)
+    assert mended["/etc/yum.conf"] == b"[main]\nhttp_caching=packages\nkeepcache=0\n"
+    assert judge(check, memory_facts(mended)).status is Status.PASS
+    for other in (("centos", "6.10"), ("amzn", "2"), ("fedora", "40")):
+        newer = {**tree, **trees.os_release(*other)}
+        assert judge(check, memory_facts(newer)).status is Status.NOT_APPLICABLE

@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +43,8 @@ from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.checks import windows as windows_checks
 from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue, describe
 from vmstamp.guest.facts import Facts
+from vmstamp.guest.files.fs import Content
+from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Check, Finding, Severity, Status, judge
 from vmstamp.guest.windows.bcd import pack_device
 from vmstamp.guest.windows.hive import Hive
@@ -337,6 +340,22 @@ def test_a_32_bit_windows_is_named(windows: WindowsGuests) -> None:
     facts = windows.facts({"/Windows/System32/ntoskrnl.exe": pe(0x14C)})
     assert finding(facts, "win-64bit").found == "the kernel is for i686"
     assert bad(facts)["win-64bit"] == "fail"
+
+
+def test_a_partition_that_bitlocker_encrypts_is_found(windows: WindowsGuests) -> None:
+    facts = windows.facts()
+    boot, root = facts.survey.contents
+    data = Content(None, FileSystem("BitLocker"))
+    locked = replace(facts, survey=replace(facts.survey, contents=(boot, root, data)))
+    assert bad(locked) == {"win-bitlocker": "fail", "disk-encrypted": "fail"}
+
+
+def test_what_setup_left_is_removed_before_sysprep_and_kept_after_it(windows: WindowsGuests) -> None:
+    log = {"/Windows/Panther/setupact.log": "x"}
+    assert bad(windows.facts(log)) == {}
+    facts = windows.facts(**{**COMPLETE, "changes": {**COMPLETE["changes"], **log}})
+    assert bad(facts) == {"win-generalized": "fail", "win-panther-clean": "warning"}
+    assert fixes(facts, "win-panther-clean") == [Remove("/Windows/Panther")]
 
 
 def test_a_complete_windows_only_wants_sysprep(windows: WindowsGuests) -> None:

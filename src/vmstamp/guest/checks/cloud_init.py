@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from vmstamp.guest.boot.cmdline import change_command_lines, drop_words
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Remove, Write
 from vmstamp.guest.facts import Facts
@@ -95,14 +96,29 @@ def _fix_ds_identify(facts: Facts) -> Iterator[Edit]:
     yield Remove(DS_IDENTIFY)
 
 
+def _turns_off(word: str) -> bool:
+    """Whether a word of the command line keeps cloud-init from running, from Azure or from the network.
+
+    Source: canonical/cloud-init systemd/cloud-init-generator, tools/ds-identify
+    """
+    key, _, value = word.strip("\"'").partition("=")
+    value = value.lower()
+    if key in ("cloud-init", "network-config"):
+        return value == "disabled"
+    if key == "ci.di.policy":
+        return value.startswith("disabled")
+    return key in ("ds", "ci.ds", "ci.datasource") and not value.startswith(AZURE)
+
+
 def _command_line(facts: Facts) -> Verdict:
     for entry in facts.entries:
-        for word in entry.command_line.words:
-            key, _, value = word.partition("=")
-            other = key in ("ds", "ci.ds", "ci.datasource") and not value.lower().startswith(AZURE)
-            if other or word in ("cloud-init=disabled", "network-config=disabled"):
-                return failed(word, entry.command_line.where)
+        for word in filter(_turns_off, entry.command_line.words):
+            return failed(word, entry.command_line.where)
     return passed("the kernel command line leaves cloud-init alone")
+
+
+def _fix_command_line(facts: Facts) -> Iterator[Edit]:
+    yield from change_command_lines(facts.guest, drop_words(_turns_off))
 
 
 def _crypt(facts: Facts) -> Verdict:
@@ -233,7 +249,9 @@ CHECKS = (
         sources.DS_IDENTIFY,
         lambda facts: facts.cloud_init is not None and bool(facts.entries),
         _command_line,
-        "remove it from GRUB_CMDLINE_LINUX and run update-grub",
+        "remove it from GRUB_CMDLINE_LINUX and run update-grub; with systemd-boot from /etc/kernel/cmdline "
+        "and the files in loader/entries",
+        fix=_fix_command_line,
     ),
     Check(
         "ci-python-crypt",

@@ -46,6 +46,7 @@ DRACUT = ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")
 DRACUT_DROP_IN = "/etc/dracut.conf.d/90-azure.conf"
 DRACUT_FILES = ("/usr/lib/dracut/dracut.conf.d", "/etc/dracut.conf.d")
 INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/sbin/update-initramfs")
+PACKAGES_MODULES = "/usr/share/initramfs-tools/modules.d"
 MKINITCPIO = ("/usr/bin/mkinitcpio",)
 
 
@@ -290,13 +291,19 @@ def _hostonly(facts: Facts) -> Verdict:
         return warned("dracut takes only the drivers of the machine it runs on", "/etc/dracut.conf.d")
     if tool == "initramfs-tools":
         value, path = _modules_setting(facts.guest)
-        if value in ("dep", "list"):
-            listed = facts.guest.find_text("/etc/initramfs-tools/modules", TEXT_LIMIT) or ""
-            names = {module_name(line.strip()) for line in listed.splitlines()}
-            if not set(BOOT_MODULES) <= names | _kernel(facts).modules.builtin:
-                return warned(f"MODULES={value}: only the drivers of the machine it runs on", path)
+        at_hand = _listed_modules(facts.guest) | _kernel(facts).modules.builtin
+        if value in ("dep", "list") and not at_hand.issuperset(BOOT_MODULES):
+            return warned(f"MODULES={value}: only the drivers of the machine it runs on", path)
         return passed(f"MODULES={value}", path)
     return not_applicable("neither dracut nor initramfs-tools is installed")
+
+
+def _listed_modules(files: Files) -> set[str]:
+    """The modules that mkinitramfs always takes: the administrator's list and those of packages."""
+    names = files.list(PACKAGES_MODULES)[:MAX_DROP_INS]
+    paths = ("/etc/initramfs-tools/modules", *(f"{PACKAGES_MODULES}/{name}" for name in names))
+    texts = (files.find_text(path, TEXT_LIMIT) or "" for path in paths)
+    return {module_name(line.strip()) for text in texts for line in text.splitlines()}
 
 
 def _modules_setting(files: Files) -> tuple[str, str]:
@@ -456,7 +463,8 @@ CHECKS = (
         sources.RED_HAT,
         _has_initramfs,
         _initramfs_hyperv,
-        "Debian: MODULES=most, update-initramfs -u; Red Hat: dracut -f --add-drivers 'hv_vmbus hv_storvsc'",
+        "Debian: MODULES=most, then update-initramfs -u -k all; Red Hat: a file in /etc/dracut.conf.d with "
+        "add_drivers+=' hv_vmbus hv_storvsc ', then dracut --force --regenerate-all",
         fix=_add_drivers,
     ),
     Check(

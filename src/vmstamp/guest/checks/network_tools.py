@@ -54,8 +54,8 @@ def _fix_sriov(facts: Facts) -> Iterator[Edit]:
 
 
 def _red_hat_major(facts: Facts) -> int | None:
-    """The major version of a Red Hat or rebuild of it; None for all else, Fedora too."""
-    if facts.os is None or family(facts.os) != "rhel" or facts.os.id == "fedora":
+    """The major version of a Red Hat or rebuild of it; None for all else, Fedora and Amazon too."""
+    if facts.os is None or family(facts.os) != "rhel" or facts.os.id in ("fedora", "amzn"):
         return None
     major = facts.os.version_id.split(".", 1)[0]
     return int(major) if major.isdigit() and len(major) < 4 else None

@@ -79,6 +79,8 @@ _NOT_AZURE = re.compile(
     r"vmware|oracle|kvm|qemu|xen|amazon|google|parallels|!microsoft|virtio|org\.qemu", re.I
 )
 
+YUM = "/etc/yum.conf"
+
 
 def _text(facts: Facts, path: str) -> str:
     return find_exact(facts.guest, path, TEXT_LIMIT)
@@ -141,6 +143,32 @@ def _fix_apt(facts: Facts) -> Iterator[Edit]:
             text = UBUNTU_ARCHIVE.sub(f"//{AZURE_UBUNTU}/", text)
         if text != old:
             yield Write(path, as_bytes(text))
+
+
+def _has_old_yum(facts: Facts) -> bool:
+    """A Red Hat before 6.6 with yum."""
+    if facts.os is None or facts.os.id not in ("rhel", "centos", "ol", "scientific"):
+        return False
+    return is_older(facts.os.version_id or "99", "6.6") and facts.guest.is_file(YUM)
+
+
+def _yum(facts: Facts) -> Verdict:
+    for number, line in enumerate(_text(facts, YUM).splitlines(), 1):
+        key, _, value = line.partition("=")
+        if key.strip() == "http_caching":
+            verdict = passed if value.strip() == "packages" else warned
+            return verdict(line.strip(), f"{YUM}:{number}")
+    return warned("no http_caching=packages", YUM)
+
+
+def _fix_yum(facts: Facts) -> Iterator[Edit]:
+    kept = [
+        line for line in _text(facts, YUM).splitlines() if line.partition("=")[0].strip() != "http_caching"
+    ]
+    main = next((index for index, line in enumerate(kept) if line.strip() == "[main]"), None)
+    if main is not None:
+        kept.insert(main + 1, "http_caching=packages")
+        yield Write(YUM, as_bytes("\n".join([*kept, ""])))
 
 
 def _time_daemons(facts: Facts) -> list[str]:
@@ -271,6 +299,17 @@ CHECKS = (
         _apt,
         f"remove cdrom: and file: sources; on Ubuntu use {AZURE_UBUNTU}",
         fix=_fix_apt,
+    ),
+    Check(
+        "yum-http-caching",
+        "an old yum takes no stale lists from a cache",
+        Severity.BEST,
+        "yum of Red Hat before 6.6 gets old lists of packages from a cache on the way, and its updates fail",
+        sources.LISA,
+        _has_old_yum,
+        _yum,
+        f"http_caching=packages in the section [main] of {YUM}",
+        fix=_fix_yum,
     ),
     Check(
         "hyperv-daemons",

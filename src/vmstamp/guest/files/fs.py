@@ -55,15 +55,15 @@ class Files:
     def find(self, path: str, *, follow: bool = True) -> Node | None:
         """The node at `path`, or None. `follow`: resolve a link in the last component too."""
         waiting = _components(path)
-        seen: list[tuple[str, Node]] = []  # the directories from the root to here
-        node = self._mounts["/"].root
+        seen: list[tuple[str, Node]] = []  # the directories above, each with its path
+        node, here = self._mounts["/"].root, ""
         links = 0
         while waiting:
             name = waiting.pop()
             if name == "..":
-                node = seen.pop()[1] if seen else node
+                here, node = seen.pop() if seen else (here, node)
                 continue
-            child = self._step(node, "/".join(("", *(n for n, _ in seen), name)), name)
+            child = self._step(node, f"{here}/{name}", name)
             if child is None:
                 return None
             if child.kind is Kind.SYMLINK and (waiting or follow):
@@ -72,11 +72,11 @@ class Files:
                 if links > MAX_LINKS or len(target) > MAX_PATH or len(waiting) > MAX_PATH:
                     raise GuestError(f"{path}: too many symbolic links, they may form a loop")
                 if target.startswith("/"):
-                    node, seen = self._mounts["/"].root, []
+                    node, here, seen = self._mounts["/"].root, "", []
                 waiting += _components(target)
                 continue
-            seen.append((name, node))
-            node = child
+            seen.append((here, node))
+            node, here = child, f"{here}/{name}"
         return node
 
     def _step(self, node: Node, path: str, name: str) -> Node | None:

@@ -213,6 +213,8 @@ class Volume:
 
     def _ntfs_node(self, entry: Any, path: str) -> VolumeNode:
         """A reparse point that is no link is a file that is stored elsewhere in the volume (WOF)."""
+        if entry.file_attribute_flags is None:
+            raise GuestError(f"{path}: its file record has no $STANDARD_INFORMATION")
         if entry.file_attribute_flags & REPARSE_POINT and find_link(entry):
             return VolumeNode(self, path, Kind.SYMLINK, 0, 0o777, entry)
         if entry.has_directory_entries_index():

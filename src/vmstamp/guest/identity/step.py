@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import islice
 
+from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Edit, Empty, Remove, Write
 from vmstamp.guest.files.fs import MAX_LINKS, Files
 from vmstamp.guest.files.volume import Kind
@@ -20,6 +21,7 @@ from vmstamp.guest.identity.accounts import User, decode, encode, passwords_of, 
 from vmstamp.guest.provisioning import agents
 
 TEXT_LIMIT = 1024 * 1024  # bytes of a file that is looked into; a longer one is edited by no step
+MAX_DEPTH = 128  # directories below each other; in a damaged file system one may hold itself
 MAX_FOUND = 10_000  # places of one pattern or walk; what is more is left for the next run
 MAX_HOMES = 1_000
 
@@ -144,10 +146,18 @@ class Guest:
         return node.size > 0 or node.kind is not Kind.FILE
 
     def walk(self, top: str) -> Iterator[tuple[str, int]]:
-        """(path, size) of the regular files below a directory, not through links; MAX_FOUND at most."""
+        """(path, size) of the regular files below a directory, not through links; MAX_FOUND at most.
+
+        GuestError when directories lie deeper than any guest's.
+        """
         waiting, count = [top], 0
         while waiting:
             directory = waiting.pop()
+            if directory.count("/") > MAX_DEPTH:
+                raise GuestError(
+                    f"{top}: more than {MAX_DEPTH} directories below each other, they may form a loop",
+                    hint="check the file system in the guest: fsck",
+                )
             for name in self.files.list(directory):
                 path = f"{directory}/{name}"
                 node = self.files.find(path, follow=False)

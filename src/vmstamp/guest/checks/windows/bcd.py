@@ -226,7 +226,8 @@ CHECKS = (
         sources.PREPARE,
         has_windows,
         _bcd_options,
-        "run the bcdedit commands of the document",
+        "in Windows run the document's `bcdedit /set` of each option named; --fix changes a store in the "
+        "Windows partition itself, not one on the EFI system partition",
         fix=_fix_bcd_options,
     ),
 )
