@@ -223,6 +223,14 @@ class ArmClient:
         """A synchronous action; {} when the answer has no body."""
         return _json(self._send("POST", f"{resource}/{action}", body=body))
 
+    def list_in_group(self, group: str, type: str) -> Iterator[Document]:
+        """Every resource of a type in a group; none when the group is not there."""
+        try:
+            yield from self.list(f"{self.group_id(group)}/providers/{type}")
+        except AzureError as error:
+            if error.code != "ResourceGroupNotFound":
+                raise
+
     # --- long-running operations
 
     def begin_put(self, resource: str, body: Document) -> LROPoller[Document]:
@@ -378,6 +386,7 @@ HINTS = {
     "AuthorizationFailed": "ask for a role there, such as Contributor; roles take minutes to count",
     "LinkedAuthorizationFailed": "ask for a role on the resource that the message names",
     "InvalidAuthenticationTokenTenant": "az login --tenant TENANT, the one that owns the subscription",
+    "ResourceNotFound": "vmstamp vm list and vmstamp image list show what a group has; -g names another",
     "SubscriptionNotFound": "pass --subscription: az account list shows them",
     "StorageAccountAlreadyTaken": "set VMSTAMP_STORAGE_ACCOUNT to another name",
     "SkuNotAvailable": "pass another --size or --location: az vm list-skus shows what there is",

@@ -13,7 +13,7 @@ from vmstamp.cli.render import Reporter
 from vmstamp.cli.resources import Cost, Wanted, make
 from vmstamp.cli.storage import destination, ensure_group, upload_disk
 from vmstamp.disk import Disk
-from vmstamp.errors import AzureError, VmstampError
+from vmstamp.errors import VmstampError
 from vmstamp.transfer.blobs import without_sas
 from vmstamp.transfer.upload import Uploaded
 
@@ -148,12 +148,7 @@ def get_image(arm: ArmClient, group: str, name: str) -> Document:
 
 def list_images(arm: ArmClient, group: str) -> list[Document]:
     """The images of a group; none when the group is not there."""
-    try:
-        return list(arm.list(f"{arm.group_id(group)}/providers/{IMAGES}"))
-    except AzureError as error:
-        if error.code == "ResourceGroupNotFound":
-            return []
-        raise
+    return list(arm.list_in_group(group, IMAGES))
 
 
 def vhds_of(image: Document) -> list[str]:

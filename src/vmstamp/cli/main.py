@@ -58,7 +58,7 @@ def cli(home: str | None) -> None:
         os.environ[settings.HOME.variable] = home
 
 
-@click.group("disk")
+@click.group("disk", cls=Group, short_help="Look at, convert and compare disk files.")
 def disk_group() -> None:
     """Look at, convert and compare disk files: raw, VHD, VHDX, qcow2, VMDK, VDI.
 

@@ -51,6 +51,10 @@ class Group(click.Group):
             sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of their making, in which a user meets them; not by their letters."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Like click's; what was made in a cloud when a command failed is noted at the error."""
         if ctx.parent is not None:
@@ -191,9 +195,14 @@ follow_option = click.option(
 )
 
 
-def plan_option(command: Command) -> Command:
-    """`--plan`: steps and what they cost, and nothing is changed."""
-    return click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")(command)
+plan_option = click.option("--plan", is_flag=True, help="Say what would be done, and do nothing.")
+
+generation_option = click.option(
+    "--generation",
+    type=click.IntRange(1, 2),
+    metavar="[1|2]",
+    help="Hyper-V generation; the newest that the disk can be by default.",
+)
 
 
 def _place(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -202,42 +211,32 @@ def _place(context: click.Context, parameter: click.Parameter, value: str | None
         context.meta[f"{PLACE}{parameter.name}"] = value
 
 
-def cloud_option(command: Command) -> Command:
-    """`--cloud`: the stamp, or one of Azure's clouds."""
-    return click.option(
-        settings.CLOUD.flag,
-        type=click.Choice(NAMES, case_sensitive=False),
-        callback=_place,
-        expose_value=False,
-        help="Where to act: the stamp of this computer, or Azure. [stamp]",
-    )(command)
+def _place_option(
+    setting: settings.Setting, metavar: str, help: str, **more: Any
+) -> Callable[[Command], Command]:
+    """An option that says where a command acts. The command does not get it: `chosen` tells."""
+    return click.option(setting.flag, metavar=metavar, callback=_place, expose_value=False, help=help, **more)
 
 
-def subscription_option(command: Command) -> Command:
-    """`--subscription`: an id or a name."""
-    return click.option(
-        settings.SUBSCRIPTION.flag,
-        metavar="ID|NAME",
-        callback=_place,
-        expose_value=False,
-        help="Subscription; the only one there is by default.",
-    )(command)
+cloud_option = _place_option(
+    settings.CLOUD,
+    "CLOUD",
+    f"Where to act: {', '.join(NAMES[:-1])} or {NAMES[-1]}. [{settings.CLOUD.default}]",
+    type=click.Choice(NAMES, case_sensitive=False),
+)
+subscription_option = _place_option(
+    settings.SUBSCRIPTION, "ID|NAME", "Subscription; the only one there is by default."
+)
+location_option = _place_option(
+    settings.LOCATION,
+    "REGION",
+    "Region of what is made; that of the stamp, or of the resource group, by default.",
+)
 
 
 def place_options(command: Command) -> Command:
     """`--cloud` and `--subscription`, for the whole program or one command."""
     return cloud_option(subscription_option(command))
-
-
-def location_option(command: Command) -> Command:
-    """`--location`: the region of what is made."""
-    return click.option(
-        settings.LOCATION.flag,
-        metavar="REGION",
-        callback=_place,
-        expose_value=False,
-        help="Region of what is made; that of the stamp, or of the resource group, by default.",
-    )(command)
 
 
 def group_option(command: Command) -> Command:
@@ -246,6 +245,7 @@ def group_option(command: Command) -> Command:
         "-g",
         "--resource-group",
         "group",
+        metavar="NAME",
         envvar=settings.GROUP.variable,
         default=settings.GROUP.default,
         show_default=True,

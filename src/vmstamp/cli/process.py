@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from vmstamp.run import Process, spawn
 START_TIMEOUT = 60.0  # seconds until stamp.json must show the server
 STOP_TIMEOUT = 300.0  # seconds for the VMs' shutdown under software emulation
 LOG_TAIL = 4096  # bytes of server.log that an error shows the end of
+LEAST_ROOM = 1 << 20  # bytes; with less of them free a server cannot begin
 
 
 def start(home: Home, ports: dict[str, int] | None = None) -> tuple[Endpoint, bool]:
@@ -97,7 +99,7 @@ def _wait_ready(home: Home, server: Process, logged: int) -> Endpoint:
         if (status := server.poll()) is not None:
             raise StampError(
                 f"the stamp's server ended at its start (exit status {status}): {_log_end(home.log, logged)}",
-                hint=f"its log: {home.log}",
+                hint=full_hint(home.root) or f"its log: {home.log}",
             )
         endpoint = find_endpoint(home)
         if endpoint is not None and endpoint.pid == server.pid and answers(endpoint):
@@ -106,6 +108,13 @@ def _wait_ready(home: Home, server: Process, logged: int) -> Endpoint:
     raise StampError(
         f"the stamp's server did not answer within {START_TIMEOUT:.0f} s", hint=f"its log: {home.log}"
     )
+
+
+def full_hint(root: Path, least: int = LEAST_ROOM) -> str:
+    """What to do about a file system that is full, which no log can tell; '' when it has room."""
+    if shutil.disk_usage(root).free >= least:
+        return ""
+    return f"the file system of {root} is full: free some space, or set VMSTAMP_HOME to another one"
 
 
 def _log_end(log: Path, start: int) -> str:

@@ -61,13 +61,8 @@ def get_vm(arm: ArmClient, group: str, name: str) -> Document:
 
 def list_vms(arm: ArmClient, group: str) -> list[Document]:
     """The VMs of a group with their instance views; none when the group is not there."""
-    try:
-        found = [str(vm["name"]) for vm in arm.list(f"{arm.group_id(group)}/providers/{VMS}")]
-    except AzureError as error:
-        if error.code == "ResourceGroupNotFound":
-            return []
-        raise
-    return [get_vm(arm, group, name) for name in found]
+    names = [str(vm["name"]) for vm in arm.list_in_group(group, VMS)]
+    return [get_vm(arm, group, name) for name in names]
 
 
 def all_vms(arm: ArmClient) -> list[Document]:
@@ -157,9 +152,10 @@ def create_vm(arm: ArmClient, request: VmRequest, report: Reporter, *, no_wait: 
         raise
     except AzureError as error:
         if arm.find(resource) is None:
+            report.say(f"refused: deleting what was made for VM {request.name}")
             undo(arm, made, report.say)
         elif not error.hint:
-            error.hint = f"look at its console: vmstamp vm log {request.name}; vmstamp vm show {request.name}"
+            error.hint = f"why: vmstamp vm show {request.name}; its console: vmstamp vm log {request.name}"
         raise
     return get_vm(arm, request.group, request.name)
 

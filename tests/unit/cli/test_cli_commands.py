@@ -58,6 +58,20 @@ def test_every_command_has_help_with_examples_and_json(run: CliRunner, path: tup
     assert "--json" in result.output or path in PASSING
 
 
+@pytest.mark.parametrize("group", ["", "disk", "image", "vm", "subscription"])
+def test_the_summary_of_every_command_fits_a_terminal(run: CliRunner, group: str) -> None:
+    result = run.invoke(cli, [*group.split(), "--help"], prog_name="vmstamp", terminal_width=80)
+    assert result.exit_code == 0
+    _, heading, commands = result.output.partition("Commands:\n")
+    assert heading
+    assert "...\n" not in commands
+
+
+def test_commands_are_listed_in_the_order_of_their_use(run: CliRunner) -> None:
+    lines = call(run, "vm", "--help").output.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines if line][:3] == ["create", "list", "show"]
+
+
 def test_help_imports_no_sdk_and_no_disk_reader() -> None:
     code = (
         "import sys; import vmstamp.cli.main; "

@@ -13,7 +13,7 @@ from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.endpoint import Endpoint
 from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.managed_disks import disk_access
-from vmstamp.cli.process import check_port
+from vmstamp.cli.process import check_port, full_hint
 from vmstamp.cli.render import Progress
 from vmstamp.cli.vms import VmRequest, create_vm, delete_vm, deletion_plan
 from vmstamp.errors import AzureError, StampError, VmstampError
@@ -196,3 +196,10 @@ def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
             check_port(port, "VMSTAMP_ARM_PORT")
     assert "VMSTAMP_ARM_PORT" in caught.value.hint
     check_port(0, "VMSTAMP_ARM_PORT")
+
+
+def test_a_full_file_system_is_named_when_a_server_cannot_begin(tmp_path: Path) -> None:
+    assert full_hint(tmp_path) == ""
+    assert full_hint(tmp_path, least=1 << 62).startswith(
+        f"the file system of {tmp_path} is full: free some space"
+    )

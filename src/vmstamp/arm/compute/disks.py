@@ -16,30 +16,25 @@ from vmstamp.arm.compute.disk_access import Accesses, active_access, check_direc
 from vmstamp.arm.compute.disk_sources import (
     DISKS,
     at_least,
-    changed_creation,
     check_creation,
     check_size,
-    copied,
     copy_source,
-    import_source,
     inherited,
     new_properties,
     passing,
     sku,
-    upload_size,
 )
+from vmstamp.arm.compute.disk_type import Plan, check_kept, disk_type, name_source, plan_without_source
 from vmstamp.arm.compute.image_references import ImageReferences
-from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
+from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.compute.vm_disk import with_disk_size
 from vmstamp.arm.faults import (
-    change_not_allowed,
-    missing_parameter,
     not_allowed,
     not_found,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
-from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.types import Change, Put, Request, Resource, ResourceType, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
@@ -123,24 +118,7 @@ class Disks:
         self._images = images
 
     def type(self) -> ResourceType:
-        return ResourceType(
-            name=NAME,
-            view_of_head=True,
-            api_versions=API_VERSIONS,
-            style=DISK_STYLE,
-            parse=self.parse,
-            apply=self.apply,
-            remove=self.remove,
-            view=self.view,
-            references=copied,
-            check_delete=self.check_delete,
-            patch="all",
-            delete_rank=3,
-            actions=(
-                Action("beginGetAccess", self.begin_access, check=self.check_begin_access),
-                Action("endGetAccess", self.end_access),
-            ),
-        )
+        return disk_type(NAME, self, self._accesses, view_of_head=True)
 
     # -- PUT
 
@@ -162,27 +140,18 @@ class Disks:
         document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(new_place()), "size": size})
 
-    def _plan(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json, Json]:
-        """The virtual size in bytes, the state that tells `apply` what to make, properties of the source."""
-        check_size(size_gib)
-        match creation["createOption"]:
-            case "Empty":
-                if size_gib is None:
-                    raise missing_parameter("disk.diskSizeGB")
-                return size_gib * GIB, {}, {}
-            case "Upload":
-                return upload_size(creation) - FOOTER_SIZE, {"upload": "ready"}, {}
-            case "Import":
-                source, size = import_source(put, creation, self._catalog, self._vhds)
-                return at_least(size, size_gib), {"source": source}, {}
-            case "FromImage":
-                return self._from_image(put, creation, size_gib)
+    def _plan(self, put: Put, creation: Json, size_gib: int | None) -> Plan:
+        if creation["createOption"] == "FromImage":
+            check_size(size_gib)
+            return self._from_image(put, creation, size_gib)
+        made = plan_without_source(put, creation, size_gib, self._catalog, self._vhds)
+        if made is not None:
+            return made
         found = copy_source(put, creation, self._catalog, self._now())
-        creation |= {"sourceResourceId": str(found.id), "sourceUniqueId": found.properties["uniqueId"]}
-        creation.pop("sourceUri", None)
+        name_source(creation, found)
         return at_least(found.state["size"], size_gib), {"copy of": str(found.id)}, inherited(found)
 
-    def _from_image(self, put: Put, creation: Json, size_gib: int | None) -> tuple[int, Json, Json]:
+    def _from_image(self, put: Put, creation: Json, size_gib: int | None) -> Plan:
         image, lun = self._images.for_disk(creation, put.location, put.id.subscription)
         found = image.disks["os" if lun is None else str(lun)]
         os = {"osType": image.os_type, "hyperVGeneration": f"V{image.generation}"} if lun is None else {}
@@ -190,12 +159,7 @@ class Disks:
 
     def _update(self, put: Put, existing: Resource, body: Json, properties: Json) -> Change:
         old = existing.properties
-        given = properties.get("creationData", {})
-        if refusal := changed_creation(existing.name, given, old["creationData"]):
-            raise refusal
-        for name in ("osType", "hyperVGeneration"):
-            if name in properties and properties[name] != old.get(name, properties[name]):
-                raise change_not_allowed(name)
+        check_kept(existing, properties)
         wanted: int = properties["diskSizeGB"] if "diskSizeGB" in properties else old["diskSizeGB"]
         check_size(wanted)
         size = int(existing.state["size"])
@@ -296,9 +260,6 @@ class Disks:
         if not work.input["write"]:
             self._fold(resource)
         return self._accesses.open(resource, write=work.input["write"], seconds=int(work.input["seconds"]))
-
-    def end_access(self, resource: Resource, work: Work) -> None:
-        self._accesses.close(resource)
 
 
 def access_conflict(disk: Resource, holder: Resource | None) -> AzureError:

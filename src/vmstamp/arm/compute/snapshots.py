@@ -19,32 +19,26 @@ from vmstamp.arm.compute.disk_sources import (
     DISKS,
     SNAPSHOTS,
     at_least,
-    changed_creation,
     check_creation,
-    check_size,
     check_whole,
-    copied,
     copied_id,
     copy_source,
-    import_source,
     inherited,
     new_properties,
     passing,
     sku,
-    upload_size,
 )
-from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE, check_name
-from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
+from vmstamp.arm.compute.disk_type import Plan, check_kept, disk_type, name_source, plan_without_source
+from vmstamp.arm.compute.naming import check_name
+from vmstamp.arm.compute.vhds import Vhds, new_place, place
 from vmstamp.arm.faults import (
-    change_not_allowed,
     invalid_parameter,
-    missing_parameter,
     not_allowed,
     not_found,
     unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
-from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.types import Change, Put, Request, Resource, ResourceType, Work
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 
@@ -110,23 +104,7 @@ class Snapshots:
         self._now = now
 
     def type(self) -> ResourceType:
-        return ResourceType(
-            name=SNAPSHOTS,
-            api_versions=API_VERSIONS,
-            style=DISK_STYLE,
-            parse=self.parse,
-            apply=self.apply,
-            remove=self.remove,
-            view=self.view,
-            references=copied,
-            check_delete=self.check_delete,
-            patch="all",
-            delete_rank=3,
-            actions=(
-                Action("beginGetAccess", self.begin_access, check=self.check_begin_access),
-                Action("endGetAccess", self.end_access),
-            ),
-        )
+        return disk_type(SNAPSHOTS, self, self._accesses)
 
     # -- PUT
 
@@ -158,31 +136,19 @@ class Snapshots:
         document = {**body, "sku": sku(put), "properties": fixed}
         return Change(document, {**state, "place": list(ref), "size": size})
 
-    def _plan(
-        self, put: Put, creation: Json, size_gib: int | None, incremental: bool
-    ) -> tuple[int, Json, Json]:
-        """The virtual size in bytes, the state that tells `apply` what to make, properties of the source."""
-        check_size(size_gib)
-        match creation["createOption"]:
-            case "Empty":
-                if size_gib is None:
-                    raise missing_parameter("disk.diskSizeGB")
-                return size_gib * GIB, {}, {}
-            case "Upload":
-                return upload_size(creation) - FOOTER_SIZE, {"upload": "ready"}, {}
-            case "Import":
-                blob, size = import_source(put, creation, self._catalog, self._vhds)
-                return at_least(size, size_gib), {"source": blob}, {}
-            case "CopyStart":
-                source, state = self._copy_start(put, creation, incremental)
-            case _:
-                source = copy_source(put, creation, self._catalog, self._now())
-                state = {"family": _family(source)} if incremental else {}
+    def _plan(self, put: Put, creation: Json, size_gib: int | None, incremental: bool) -> Plan:
+        made = plan_without_source(put, creation, size_gib, self._catalog, self._vhds)
+        if made is not None:
+            return made
+        if creation["createOption"] == "CopyStart":
+            source, state = self._copy_start(put, creation, incremental)
+        else:
+            source = copy_source(put, creation, self._catalog, self._now())
+            state = {"family": _family(source)} if incremental else {}
         size = at_least(source.state["size"], size_gib)
         if state and size != source.state["size"]:
             raise invalid_parameter("An incremental snapshot has the size of its source.", "diskSizeGB")
-        creation |= {"sourceResourceId": str(source.id), "sourceUniqueId": source.properties["uniqueId"]}
-        creation.pop("sourceUri", None)
+        name_source(creation, source)
         return size, {**state, "copy of": str(source.id)}, inherited(source)
 
     def _copy_start(self, put: Put, creation: Json, incremental: bool) -> tuple[Resource, Json]:
@@ -320,9 +286,6 @@ class Snapshots:
     def begin_access(self, resource: Resource, work: Work) -> Json:
         return self._accesses.open(resource, write=work.input["write"], seconds=int(work.input["seconds"]))
 
-    def end_access(self, resource: Resource, work: Work) -> None:
-        self._accesses.close(resource)
-
 
 def _family(source: Resource) -> str:
     """The family of a disk's incremental snapshots. Raises AzureError for a source that is a snapshot."""
@@ -337,8 +300,7 @@ def _family(source: Resource) -> str:
 
 def _update(put: Put, existing: Resource, body: Json, properties: Json) -> Change:
     old = existing.properties
-    if refusal := changed_creation(existing.name, properties.get("creationData", {}), old["creationData"]):
-        raise refusal
+    check_kept(existing, properties)
     if properties.get("incremental", old["incremental"]) != old["incremental"]:
         raise AzureError(
             400,
@@ -346,9 +308,6 @@ def _update(put: Put, existing: Resource, body: Json, properties: Json) -> Chang
             f"Changing property 'incremental' is not allowed for existing disk '{existing.name}'.",
             target="incremental",
         )
-    for name in ("osType", "hyperVGeneration"):
-        if name in properties and properties[name] != old.get(name, properties[name]):
-            raise change_not_allowed(name)
     if properties.get("diskSizeGB", old["diskSizeGB"]) != old["diskSizeGB"]:
         raise unsupported("Changing the property 'properties.diskSizeGB' of a snapshot", target="diskSizeGB")
     kept = {**old, **properties, "creationData": old["creationData"]}

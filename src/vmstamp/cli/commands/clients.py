@@ -14,7 +14,10 @@ from vmstamp.cli.render import Console
 PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
-@click.command(epilog=examples('eval "$(vmstamp env)"', 'eval "$(vmstamp env --undo)"', "vmstamp env --json"))
+@click.command(
+    short_help="Point az, azcopy and the SDKs at the stamp, in this shell.",
+    epilog=examples('eval "$(vmstamp env)"', 'eval "$(vmstamp env --undo)"', "vmstamp env --json"),
+)
 @click.option("--undo", is_flag=True, help="Give the variables back what they were.")
 @json_option
 def env(undo: bool, console: Console) -> None:
@@ -54,6 +57,7 @@ def _prepare() -> dict[str, str]:
 
 @click.command(
     context_settings=PASSING,
+    short_help="Run one az command against the stamp.",
     epilog=examples("vmstamp az -- vm list -o table", "vmstamp az -- storage account create -n web -g rg"),
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
@@ -65,6 +69,7 @@ def az(context: click.Context, words: tuple[str, ...]) -> None:
 
 @click.command(
     context_settings=PASSING,
+    short_help="Run one azcopy command against the stamp.",
     epilog=examples("vmstamp azcopy -- copy disk.vhd BLOB_URL --from-to LocalBlob --blob-type PageBlob"),
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)

@@ -19,6 +19,7 @@ DISK = "disk:"
 
 
 @click.command(
+    short_help="Copy a page blob, a snapshot or a managed disk.",
     epilog=examples(
         "vmstamp copy web.vhd backup/web.vhd",
         "vmstamp copy 'images/web.vhd?snapshot=2026-01-02T03:04:05.0000000Z' backup/web.vhd",
@@ -27,7 +28,7 @@ DISK = "disk:"
         "vmstamp copy disk:data-1 backup/data-1.vhd",
         "vmstamp copy backup/data-1.vhd disk:data-2",
         "vmstamp --cloud azure copy web.vhd backup/web.vhd --plan",
-    )
+    ),
 )
 @click.argument("source")
 @click.argument("destination")

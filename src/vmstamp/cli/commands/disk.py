@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(epilog=examples("vmstamp inspect disk.vhdx", "vmstamp inspect --json disk.vhdx"))
+@click.command(
+    short_help="Look at a disk file without booting it.",
+    epilog=examples("vmstamp inspect disk.vhdx", "vmstamp inspect --json disk.vhdx"),
+)
 @click.argument("file", type=FILE)
 @follow_option
 @json_option

@@ -24,7 +24,10 @@ MANY_EXTENTS = 10_000  # more are not counted for a progress bar
 SHADES, ASCII_SHADES = " ░▒▓█", " .:+#"
 
 
-@click.command(epilog=examples("vmstamp disk info disk.vhdx", "vmstamp disk info --json disk.vhdx"))
+@click.command(
+    short_help="What a disk file is, and whether Azure takes it.",
+    epilog=examples("vmstamp disk info disk.vhdx", "vmstamp disk info --json disk.vhdx"),
+)
 @click.argument("file", type=FILE)
 @follow_option
 @json_option
@@ -64,7 +67,11 @@ def _exact(count: int) -> str:
     return f"{bytes_text(count)} ({count} bytes)" if count >= 1024 else f"{count} bytes"
 
 
-@click.command("map", epilog=examples("vmstamp disk map disk.vhdx", "vmstamp disk map --json disk.vhdx"))
+@click.command(
+    "map",
+    short_help="Where the data lies on a disk, as a picture.",
+    epilog=examples("vmstamp disk map disk.vhdx", "vmstamp disk map --json disk.vhdx"),
+)
 @click.argument("file", type=FILE)
 @click.option("--width", type=click.IntRange(8, 1000), default=64, show_default=True, help="Cells in a row.")
 @follow_option
@@ -174,7 +181,10 @@ def shade(filled: int, cell_size: int, shades: str) -> str:
     return shades[-1] if filled >= cell_size else shades[1 + min(filled * steps // cell_size, steps - 1)]
 
 
-@click.command(epilog=examples("vmstamp disk compare disk.vhdx disk.vhd"))
+@click.command(
+    short_help="Whether two disk files hold the same disk.",
+    epilog=examples("vmstamp disk compare disk.vhdx disk.vhd"),
+)
 @click.argument("left", type=FILE)
 @click.argument("right", type=FILE)
 @click.option("--strict", is_flag=True, help="Disks of different sizes differ, even if only zeros are more.")

@@ -87,11 +87,12 @@ def convert(
 
 
 @click.command(
+    short_help="Make an empty disk file.",
     epilog=examples(
         "vmstamp disk create data.vhd --size 32G",
         "vmstamp disk create data.vhdx --size 1T",
         "vmstamp disk create child.vhdx --parent base.vhdx",
-    )
+    ),
 )
 @click.argument("file", type=FILE)
 @click.option("--size", type=Size(), help="Size of the disk: 10G, 512MiB, bytes.")
@@ -127,7 +128,8 @@ def create(
 
 
 @click.command(
-    epilog=examples("vmstamp disk resize disk.vhd 64G", "vmstamp disk resize --plan disk.vhdx 20G")
+    short_help="Give a raw, VHD or VHDX disk another size.",
+    epilog=examples("vmstamp disk resize disk.vhd 64G", "vmstamp disk resize --plan disk.vhdx 20G"),
 )
 @click.argument("file", type=FILE)
 @click.argument("size", type=Size())
@@ -161,7 +163,10 @@ def resize(file: Path, size: int, plan: bool, console: Console) -> None:
     console.result(document, lines)
 
 
-@click.command(epilog=examples("vmstamp disk merge child.avhdx", "vmstamp disk merge --plan child.vhd"))
+@click.command(
+    short_help="Write a differencing disk into its parent.",
+    epilog=examples("vmstamp disk merge child.avhdx", "vmstamp disk merge --plan child.vhd"),
+)
 @click.argument("child", type=FILE)
 @click.option("--keep", is_flag=True, help="Keep CHILD.")
 @plan_option
@@ -194,11 +199,12 @@ def merge(child: Path, keep: bool, plan: bool, console: Console) -> None:
 
 
 @click.command(
+    short_help="Look at every structure of a disk file, and mend it.",
     epilog=examples(
         "vmstamp disk check disk.vhdx",
         "vmstamp disk check --repair disk.vhdx",
         "vmstamp disk check --json disk.vhd",
-    )
+    ),
 )
 @click.argument("file", type=FILE)
 @click.option("--repair", is_flag=True, help="Write a mended copy: FILE's name with '.repaired' in it.")

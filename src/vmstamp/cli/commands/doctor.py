@@ -44,6 +44,7 @@ def complete_only(context: click.Context, parameter: click.Parameter, word: str)
 
 
 @click.command(
+    short_help="What of a disk will fail on Azure, and how to mend it.",
     epilog=examples(
         "vmstamp doctor disk.vhdx",
         "vmstamp doctor disk.vhdx --mode generalized --generation 2",
@@ -53,7 +54,7 @@ def complete_only(context: click.Context, parameter: click.Parameter, word: str)
         "vmstamp doctor disk:data-1 --json",
         "vmstamp doctor 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' --junit > doctor.xml",
         "vmstamp doctor --list",
-    )
+    ),
 )
 @click.argument("source", required=False)
 @click.option("--generation", type=click.Choice(["1", "2"]), help="Judge for VMs of this generation only.")

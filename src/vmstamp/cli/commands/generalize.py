@@ -29,6 +29,7 @@ def _ids(context: click.Context, parameter: click.Parameter, value: tuple[str, .
 
 
 @click.command(
+    short_help="Remove a machine's identity from a disk file.",
     epilog=examples(
         "vmstamp generalize disk.vhdx --plan              what would be done, and what would be left",
         "vmstamp generalize disk.vhdx                     writes disk.generalized.vhdx",
@@ -36,7 +37,7 @@ def _ids(context: click.Context, parameter: click.Parameter, value: tuple[str, .
         "vmstamp generalize disk.vhdx --in-place --all-users --also cloud-credentials",
         "vmstamp generalize disk.vhdx --only machine-id,ssh-host-keys -o copy.vhdx",
         "vmstamp generalize --list",
-    )
+    ),
 )
 @click.argument("file", type=FILE, required=False)
 @click.option("--plan", "planning", is_flag=True, help="Say what would be done, and write nothing.")

@@ -12,6 +12,7 @@ from vmstamp.cli.options import (
     arm_client,
     examples,
     follow_option,
+    generation_option,
     group_option,
     json_option,
     location_option,
@@ -26,7 +27,10 @@ def image() -> None:
 
 
 @image.command(
-    epilog=examples("vmstamp image build debian-12 -o debian-12.vhdx", "vmstamp image build debian-12 --json")
+    short_help="Build a disk from a distribution's own packages.",
+    epilog=examples(
+        "vmstamp image build debian-12 -o debian-12.vhdx", "vmstamp image build debian-12 --json"
+    ),
 )
 @click.argument("recipe")
 @click.option(
@@ -64,17 +68,16 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
 
 
 @image.command(
+    short_help="Make an image of a disk file or of a VHD's blob.",
     epilog=examples(
         "vmstamp image create web --source disk.vhdx",
         "vmstamp image create web --source http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd --generation 2",
         "vmstamp --cloud azure image create web --source disk.vhdx --location westeurope --plan",
-    )
+    ),
 )
 @click.argument("name")
 @click.option("--source", required=True, metavar="FILE|URL", help="A disk file, or the URL of a VHD's blob.")
-@click.option(
-    "--generation", type=click.IntRange(1, 2), help="Hyper-V generation; a file's newest by default."
-)
+@generation_option
 @click.option(
     "--os-state",
     type=click.Choice(["generalized", "specialized"], case_sensitive=False),
@@ -144,7 +147,8 @@ def list_(group: str, console: Console) -> None:
         ]
         for one in found
     ]
-    console.result(found, table(("NAME", "GENERATION", "OS STATE", "DATA DISKS", "STATE"), rows))
+    header = ("NAME", "GENERATION", "OS STATE", "DATA DISKS", "STATE")
+    console.result(found, table(header, rows) if rows else f"no images in resource group {group}")
 
 
 @image.command(epilog=examples("vmstamp image show web", "vmstamp image show web --json"))
@@ -171,13 +175,14 @@ def show(name: str, group: str, console: Console) -> None:
 
 
 @image.command(
+    short_help="Delete an image.",
     epilog=examples(
         "vmstamp image delete web", "vmstamp image delete web --vhds", "vmstamp image delete web --plan"
-    )
+    ),
 )
 @click.argument("name")
 @click.option("--vhds", is_flag=True, help="Delete the VHDs that it was made of as well.")
-@click.option("--plan", is_flag=True, help="Say what would be deleted, delete nothing.")
+@plan_option
 @group_option
 @json_option
 def delete(name: str, vhds: bool, plan: bool, group: str, console: Console) -> None:

@@ -7,21 +7,20 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
-from vmstamp.cli.options import FAILED, examples, follow_option, json_option, only_stamp
+from vmstamp.cli.options import FAILED, examples, follow_option, generation_option, json_option, only_stamp
 from vmstamp.cli.render import Console
 
 
 @click.command(
     "try",
+    short_help="Boot a disk file, have its agent provision it, log in.",
     epilog=examples(
         "vmstamp try disk.vhdx", "vmstamp try disk.qcow2 --user me --json", "vmstamp try d.vhd --keep"
     ),
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--user", default="azureuser", show_default=True, help="User to provision and log in as.")
-@click.option(
-    "--generation", type=click.IntRange(1, 2), help="Hyper-V generation; the disk's newest by default."
-)
+@generation_option
 @click.option("--size", default="Standard_B1ms", show_default=True, help="Size of the VM.")
 @click.option("--keep", is_flag=True, help="Leave the VM, image and blob.")
 @follow_option
@@ -50,7 +49,10 @@ def try_(
     context.exit(0 if outcome.ok else FAILED)
 
 
-@click.command(epilog=examples("vmstamp demo", "vmstamp demo --keep", "vmstamp demo --json"))
+@click.command(
+    short_help="Take a real Debian down the whole road.",
+    epilog=examples("vmstamp demo", "vmstamp demo --keep", "vmstamp demo --json"),
+)
 @click.option("--keep", is_flag=True, help="Leave everything, and say how to go on.")
 @json_option
 def demo(keep: bool, console: Console) -> None:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 LEAVE_AWAY = "Azure runs already: nothing is to be started; leave --cloud and VMSTAMP_CLOUD away for a stamp"
 
 
-@click.command(epilog=examples("vmstamp up", "vmstamp up --arm-port 0 --blob-port 0", "vmstamp up --json"))
+@click.command(
+    short_help="Start the stamp.",
+    epilog=examples("vmstamp up", "vmstamp up --arm-port 0 --blob-port 0", "vmstamp up --json"),
+)
 @click.option(
     "--arm-port", type=click.IntRange(0, settings.HIGHEST_PORT), help="Port of ARM; 0: any free one."
 )
@@ -80,7 +83,7 @@ def endpoint_lines(endpoint: Endpoint) -> list[str]:
     ]
 
 
-@click.command(epilog=examples("vmstamp down"))
+@click.command(short_help="Stop the stamp and its VMs; its state stays.", epilog=examples("vmstamp down"))
 @json_option
 def down(console: Console) -> None:
     """Stop the stamp and its VMs; its state stays for the next `vmstamp up`."""
@@ -92,7 +95,10 @@ def down(console: Console) -> None:
     console.result({"stopped": stopped is not None, "pid": stopped.pid if stopped else None}, text)
 
 
-@click.command(epilog=examples("vmstamp status", "vmstamp status --json", "vmstamp status --cloud azure"))
+@click.command(
+    short_help="Show the stamp: endpoints, accelerator and VMs.",
+    epilog=examples("vmstamp status", "vmstamp status --json", "vmstamp status --cloud azure"),
+)
 @place_options
 @json_option
 @click.pass_context

@@ -12,12 +12,15 @@ from vmstamp.cli.render import Console, table
 ALIASES = "/providers/Microsoft.Subscription/aliases"
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Subscriptions of the stamp.")
 def subscription() -> None:
     """Subscriptions of the stamp: each has its own resource groups; names of storage accounts are common."""
 
 
-@subscription.command(epilog=examples("vmstamp subscription create dev", "vmstamp az -- account set -s dev"))
+@subscription.command(
+    short_help="Make a subscription.",
+    epilog=examples("vmstamp subscription create dev", "vmstamp az -- account set -s dev"),
+)
 @click.argument("name")
 @click.option("--tenant", default="", metavar="GUID", help="The tenant that it belongs to; the stamp's own.")
 @json_option

@@ -41,6 +41,7 @@ key_option = click.option(
 
 
 @click.command(
+    short_help="Upload a disk file to a page blob, as a fixed VHD.",
     epilog=examples(
         "vmstamp upload disk.vhdx",
         "vmstamp upload disk.vhdx images/web.vhd --overwrite",
@@ -48,7 +49,7 @@ key_option = click.option(
         "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
         "vmstamp upload data.vhdx --as disk data-1",
         "vmstamp upload disk.vhdx --cloud azure --location westeurope --plan",
-    )
+    ),
 )
 @click.argument("file", type=FILE)
 @click.argument("destination", required=False, default="")
@@ -143,11 +144,12 @@ def _upload_as_disk(file: Path, name: str, plan: bool, follow: bool, group: str,
 
 
 @click.command(
+    short_help="Download a page blob into a disk file.",
     epilog=examples(
         "vmstamp download web.vhd web.vhdx",
         "vmstamp download images/web.vhd web.raw --overwrite",
         "vmstamp download 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' web.vhd",
-    )
+    ),
 )
 @click.argument("blob")
 @click.argument("file", type=FILE)
@@ -192,10 +194,11 @@ def download(
 
 
 @click.command(
+    short_help="Whether a page blob holds the disk that is in a file.",
     epilog=examples(
         "vmstamp verify web.vhdx web.vhd",
         "vmstamp verify web.raw 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
-    )
+    ),
 )
 @click.argument("file", type=FILE)
 @click.argument("blob")

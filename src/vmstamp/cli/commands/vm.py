@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,7 +23,7 @@ from vmstamp.cli.options import (
 from vmstamp.cli.render import Console, table
 
 if TYPE_CHECKING:
-    from vmstamp.cli.arm_client import ArmClient
+    pass
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 key_option = click.option("--identity", "-i", type=FILE, help="Private key; the stamp's own by default.")
@@ -32,19 +32,20 @@ user_option = click.option(
 )
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="VMs: really booted, provisioned by their own agent.")
 def vm() -> None:
     """Virtual machines: really booted, provisioned by their own guest agent."""
 
 
 @vm.command(
+    short_help="Create a VM, and wait until its agent reports Ready.",
     epilog=examples(
         "vmstamp vm create web --image debian-12",
         "vmstamp vm create web --image debian-12 --user me --ssh-key ~/.ssh/id_ed25519.pub",
         "vmstamp vm create web --image Debian:debian-12:12-gen2:latest",
         "vmstamp vm create db --image debian-12 --data-disk-size 16 --no-wait",
         "vmstamp --cloud azure vm create web --image debian-12 --plan",
-    )
+    ),
 )
 @click.argument("name")
 @click.option("--image", required=True, help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.")
@@ -85,6 +86,7 @@ def create(
     virtual network vmstamp-vnet.
     """
     from vmstamp.cli import keys, plans, vms
+    from vmstamp.cli.vm_text import vm_lines
 
     key = keys.read_public_key(ssh_key) if ssh_key else None
     if key is None and not plan:
@@ -109,28 +111,6 @@ def create(
     console.result(made, lines)
 
 
-def vm_lines(arm: ArmClient, vm: dict[str, Any]) -> list[str]:
-    """A VM for people: state, address, who reported Ready and when, and the timeline."""
-    from vmstamp.cli import network, trial, vms
-
-    stages = vms.timeline_of(vm)
-    ready = vms.ready_at(vm)
-    properties = vm["properties"]
-    generalized = ", generalized" if vms.is_generalized(vm) else ""
-    reported = f"{trial.ready_reporter(vm)} at {ready:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
-    return [
-        f"{vm['name']}",
-        f"  id            {vm['id']}",
-        f"  provisioning  {properties.get('provisioningState')}",
-        f"  power         {vms.status_of(vm, 'PowerState') or 'unknown'}{generalized}",
-        f"  size          {properties['hardwareProfile']['vmSize']}",
-        f"  address       {network.public_address(arm, vm) or 'none'}",
-        f"  user          {properties.get('osProfile', {}).get('adminUsername') or 'none'}",
-        f"  ready         {reported}",
-        *(["", *table(("STAGE", "TIME", "EVIDENCE"), vms.timeline_rows(stages))] if stages else ()),
-    ]
-
-
 @vm.command("list", epilog=examples("vmstamp vm list", "vmstamp vm list --json"))
 @group_option
 @json_option
@@ -150,23 +130,31 @@ def list_(group: str, console: Console) -> None:
             ]
             for one in found
         ]
-    console.result(found, table(("NAME", "POWER", "PROVISIONING", "ADDRESS", "SIZE"), rows))
+    header = ("NAME", "POWER", "PROVISIONING", "ADDRESS", "SIZE")
+    console.result(found, table(header, rows) if rows else f"no VMs in resource group {group}")
 
 
-@vm.command(epilog=examples("vmstamp vm show web", "vmstamp vm show web --json"))
+@vm.command(
+    short_help="Show a VM: state, timeline, why it failed.",
+    epilog=examples("vmstamp vm show web", "vmstamp vm show web --json"),
+)
 @click.argument("name")
 @group_option
 @json_option
 def show(name: str, group: str, console: Console) -> None:
-    """Show a VM: instance view, provisioning timeline, who reported Ready and when."""
+    """Show a VM: instance view, provisioning timeline, who reported Ready and when.
+
+    Of a VM that failed, Azure's code and message, the end of its console and the probable cause.
+    """
     from vmstamp.cli import vms
+    from vmstamp.cli.vm_text import vm_lines
 
     with arm_client() as arm:
         found = vms.get_vm(arm, group, name)
         console.result(found, [] if console.as_json else vm_lines(arm, found))
 
 
-@vm.command(epilog=examples("vmstamp vm start web"))
+@vm.command(short_help="Start a stopped VM.", epilog=examples("vmstamp vm start web"))
 @click.argument("name")
 @group_option
 @json_option
@@ -194,6 +182,7 @@ def stop(name: str, group: str, console: Console) -> None:
 
 @vm.command(
     context_settings={"ignore_unknown_options": True},
+    short_help="Log in to a VM, or run a command in it.",
     epilog=examples("vmstamp vm ssh web", "vmstamp vm ssh web -- sudo cloud-init status --long"),
 )
 @click.argument("name")
@@ -229,9 +218,8 @@ def ssh(
     vms.require_running(vm)
     port = shell.find_port(target.address)
     if port is None:
-        console.say(
-            f"waiting for SSH of VM {name}: agents report Ready before a guest has started everything"
-        )
+        waiting = f"waiting for SSH of VM {name}: agents report Ready before a guest has started everything"
+        click.echo(waiting, err=True)  # standard output is the command's in the VM
         port = shell.wait_port(target, timeout)
     if console.as_json:
         if not command:
@@ -284,9 +272,12 @@ def log(name: str, group: str, console: Console) -> None:
     console.result({"name": name, "serial": text}, text.replace("\r\n", "\n"))
 
 
-@vm.command(epilog=examples("vmstamp vm generalize web --plan", "vmstamp vm generalize web"))
+@vm.command(
+    short_help="Remove a VM's identity, so that it can be captured.",
+    epilog=examples("vmstamp vm generalize web --plan", "vmstamp vm generalize web"),
+)
 @click.argument("name")
-@click.option("--plan", is_flag=True, help="Say the steps, do nothing.")
+@plan_option
 @key_option
 @user_option
 @group_option
@@ -324,12 +315,13 @@ def generalize(
 
 
 @vm.command(
+    short_help="Make an image of a generalized VM.",
     epilog=examples(
         "vmstamp vm capture web web-image",
         "vmstamp vm capture web web-2 --storage-account mine",
         "vmstamp vm capture web web-3 --classic",
         "vmstamp vm capture web web-4 --classic --os-state Specialized",
-    )
+    ),
 )
 @click.argument("name")
 @click.argument("image")
@@ -369,9 +361,12 @@ def capture(
     console.result(done.to_json(), [one.url for one in done.disks])
 
 
-@vm.command(epilog=examples("vmstamp vm delete web --plan", "vmstamp vm delete web"))
+@vm.command(
+    short_help="Delete a VM, its disks and what was made with it.",
+    epilog=examples("vmstamp vm delete web --plan", "vmstamp vm delete web"),
+)
 @click.argument("name")
-@click.option("--plan", is_flag=True, help="Say what would be deleted, delete nothing.")
+@plan_option
 @group_option
 @json_option
 def delete(name: str, plan: bool, group: str, console: Console) -> None:
