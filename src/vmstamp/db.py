@@ -104,11 +104,11 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            else:
                 connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # without space SQLite has rolled it back already
+                    connection.execute("ROLLBACK")
+                raise
             finally:
                 ended, self._ended = self._ended, []
                 for function in ended:

@@ -11,6 +11,7 @@ import pytest
 from azure.core.exceptions import AzureError as SdkError
 from azure.storage.blob import BlobClient, BlobServiceClient
 
+from vmstamp.blob.page_blobs import SMALL
 from vmstamp.blob.store import BlobRef, BlobStore
 from vmstamp.db import Database
 from vmstamp.run import Process, spawn
@@ -146,6 +147,7 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path, seed: int) -> None:
 
 
 def test_bytes_of_a_write_that_was_not_answered_are_gone_after_kill_9(tmp_path: Path) -> None:
+    """A write that is larger than what is written inside of a transaction."""
     database = Database(tmp_path / "stamp.db")
     store = BlobStore(database, tmp_path / "content")
     key = store.create_account(REF.account).key1
@@ -173,4 +175,4 @@ def test_bytes_of_a_write_that_was_not_answered_are_gone_after_kill_9(tmp_path: 
 
 def try_to_write(blob: BlobClient) -> None:
     with pytest.raises(SdkError):
-        blob.upload_page(b"x" * PAGE, 0, PAGE)
+        blob.upload_page(b"x" * 2 * SMALL, 0, 2 * SMALL)

@@ -12,14 +12,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import (
     BlobBlock,
     BlobClient,
     BlobProperties,
     BlobServiceClient,
+    ContentSettings,
     CorsRule,
     RetentionPolicy,
+    StandardBlobTier,
     StaticWebsite,
     UserDelegationKey,
     generate_blob_sas,
@@ -167,6 +170,67 @@ def test_a_copy_from_another_service_goes_on_after_the_answer(
     assert ranges(target) == [(5 * MIB, 6 * MIB, False)]
     assert target.download_blob(5 * MIB, MIB).readall() == data
     assert "sig" not in str(found.copy.source)
+
+
+def test_a_copy_that_is_waited_for_comes_from_this_or_another_service(
+    service: BlobService, other: BlobService
+) -> None:
+    data = os.urandom(3 * MIB)
+    digest = hashlib.md5(data).digest()
+    settings = ContentSettings("text/x-log", content_md5=bytearray(digest))
+    for number, where in enumerate((service, other)):
+        source, target = where.blob("log.txt"), service.blob(f"log-{number}.txt")
+        source.upload_blob(data, content_settings=settings, metadata={"kept": "yes"})
+        url = where.signed("log.txt")
+        more: dict[str, Any] = {"tags": {"a": "b"}, "standard_blob_tier": StandardBlobTier.COOL}
+        done: Any = target.start_copy_from_url(url, requires_sync=True, **more)
+        found = target.get_blob_properties()
+        copy = found.copy
+        assert (done["copy_status"], copy.status, copy.id) == ("success", "success", done["copy_id"])
+        assert (copy.progress, "sig" in str(copy.source)) == (f"{3 * MIB}/{3 * MIB}", False)
+        assert (found.metadata, found.tag_count, found.blob_tier) == ({"kept": "yes"}, 1, "Cool")
+        assert found.content_settings.content_type == "text/x-log"
+        assert found.content_settings.content_md5 == bytearray(digest)
+        assert target.download_blob().readall() == data
+        target.start_copy_from_url(url, requires_sync=True, metadata={"own": "one"})
+        assert target.get_blob_properties().metadata == {"own": "one"}
+        condition: dict[str, Any] = {
+            "source_etag": '"x"',
+            "source_match_condition": MatchConditions.IfNotModified,
+        }
+        with pytest.raises(HttpResponseError) as caught:
+            target.start_copy_from_url(url, requires_sync=True, **condition)
+        assert refusal(caught.value) == (412, "SourceConditionNotMet")
+
+
+def test_a_copy_that_is_waited_for_takes_no_page_blob_and_no_large_one(
+    service: BlobService, other: BlobService
+) -> None:
+    for where in (service, other):
+        page_blob(where, "disk.vhd")
+        with pytest.raises(HttpResponseError, match="The copy source must be a block blob") as caught:
+            service.blob("no-copy").start_copy_from_url(where.signed("disk.vhd"), requires_sync=True)
+        assert refusal(caught.value) == (409, "CannotVerifyCopySource")
+        where.blob("too-large").stage_block("a", bytes(33 * MIB))
+        where.blob("too-large").commit_block_list([BlobBlock("a")] * 8)
+        with pytest.raises(HttpResponseError, match="the limit is 268435456") as caught:
+            service.blob("no-copy").start_copy_from_url(where.signed("too-large"), requires_sync=True)
+        assert refusal(caught.value) == (409, "CannotVerifyCopySource")
+    assert not service.blob("no-copy").exists()
+
+
+def test_a_copy_that_is_waited_for_is_checked_by_its_digest(service: BlobService, other: BlobService) -> None:
+    data = b"what is copied"
+    other.blob("text").upload_blob(data)
+    for text, status in ((data, 202), (b"what is not", 400)):
+        headers = {
+            "x-ms-copy-source": other.signed("text"),
+            "x-ms-requires-sync": "true",
+            "x-ms-source-content-md5": base64.b64encode(hashlib.md5(text).digest()).decode(),
+            "content-length": "0",
+        }
+        assert ask("PUT", service.signed("copied"), headers).status == status
+    assert service.blob("copied").download_blob().readall() == data
 
 
 def wait_for_copy(blob: BlobClient) -> BlobProperties:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.accounts import Accounts
-from vmstamp.blob.locks import KeyLocks, WouldWait
+from vmstamp.blob.locks import Claims, KeyLocks, WouldWait
 from vmstamp.blob.records import (
     BLOCK_BLOB,
     Blob,
@@ -63,6 +63,7 @@ class Blobs(Accounts):
     ) -> None:
         super().__init__(db, content_directory, clock)
         self._locks = KeyLocks()
+        self._writes = Claims()  # the bytes of contents that writers with a shared key write just now
         self._stained: set[str] = set()  # contents with bytes outside their table, by a write that failed
 
     # -- blobs

@@ -19,7 +19,7 @@ from vmstamp.blob import faults, pages, tables
 from vmstamp.blob.blobs import Check, unchecked
 from vmstamp.blob.body import Data
 from vmstamp.blob.page_blobs import PageBlobs
-from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, Blob, BlobRef, Block, HttpHeaders
+from vmstamp.blob.records import APPEND_BLOB, BLOCK_BLOB, Blob, BlobRef, Block, CopyState, HttpHeaders
 from vmstamp.db import Connection
 from vmstamp.extents import Extent
 
@@ -49,6 +49,7 @@ class Blocks(PageBlobs):
         headers: HttpHeaders | None = None,
         tags: dict[str, str] | None = None,
         tier: str = "",
+        copy: CopyState | None = None,
         check: Check = unchecked,
     ) -> Blob:
         """A block blob with all of its bytes; it replaces a blob of the name. A file is read as it is now."""
@@ -59,6 +60,7 @@ class Blocks(PageBlobs):
             headers=headers or HttpHeaders(content_type=content_type),
             tags=tags or {},
             tier=tier,
+            copy=copy,
         )
 
         def make() -> None:

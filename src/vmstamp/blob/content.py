@@ -68,11 +68,23 @@ class ContentDirectory:
         flags = os.O_RDWR if write else os.O_RDONLY
         return os.open(f"{self._directory}/{content}", flags | os.O_CLOEXEC)
 
-    def write(self, content: str, offset: int, data: Data) -> None:
-        """Write all of `data`; OSError (no space) may leave a part of it."""
+    def require_room(self, content: str, length: int) -> None:
+        """Raise ENOSPC where `length` more bytes would take the last of the file system."""
+        descriptor = self.open(content)
+        try:
+            _require_room(descriptor, length)
+        finally:
+            os.close(descriptor)
+
+    def write(self, content: str, offset: int, data: Data, *, reserved: bool = False) -> None:
+        """Write all of `data`; OSError (no space) may leave a part of it.
+
+        `reserved`: these bytes may take what is kept free.
+        """
         descriptor = self.open(content, write=True)
         try:
-            _require_room(descriptor, len(data))
+            if not reserved:
+                _require_room(descriptor, len(data))
             with self._turns[hash(content) % _TURNS]:
                 write_all(descriptor, offset, data)
         finally:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from vmstamp.blob import conditions, faults, lease, sources
 from vmstamp.blob.blob_replies import ENCRYPTION, page_headers, validators
@@ -31,10 +32,10 @@ from vmstamp.blob.block_ops import MAXIMUM_BLOCK
 from vmstamp.blob.body import crc64_text, md5_text
 from vmstamp.blob.copies import Copies
 from vmstamp.blob.page_ops import MAXIMUM_PAGES
-from vmstamp.blob.records import BLOCK_BLOB, Blob, HttpHeaders
+from vmstamp.blob.records import BLOCK_BLOB, Blob, CopyState, HttpHeaders
 from vmstamp.blob.request import Reply, Request, parse_address, parse_query, parse_range
 from vmstamp.blob.sources import Source
-from vmstamp.blob.store import BlobStore
+from vmstamp.blob.store import BlobStore, Check
 from vmstamp.errors import AzureError
 
 MAXIMUM_SYNCHRONOUS: Final = 5000 * 2**20  # bytes of Put Blob From URL; REST: Put Blob From URL
@@ -138,30 +139,43 @@ class Copying:
 
     def copy_blob(self, store: BlobStore, request: Request) -> Reply:
         """Copy Blob; with x-ms-requires-sync Copy Blob From URL."""
-        waits = request.header("x-ms-requires-sync").lower() == "true"
-        source = self._open(request, trusting=not waits)
-        change = partial(_as_copy, request, source.type)
+        if request.header("x-ms-requires-sync").lower() == "true":
+            return self._copy_and_wait(store, request)
+        source = self._open(request, trusting=True)
         check = new_check(store, request, code="TargetConditionNotMet")
         if source.ref is None:
             _check_source(store, request, None, source)
-            if waits:
-                raise faults.unsupported("Copy Blob From URL of another service; Copy Blob takes it")
+            change = partial(_as_copy, request, source.type)
             blob = self._copies.start(source, request.ref, change, check)
         else:
-            blob = store.share(
-                source.ref,
+            blob = _share(store, request, source, check)
+        return Reply(202, {**validators(blob), **_copy_headers(blob)})
+
+    def _copy_and_wait(self, store: BlobStore, request: Request) -> Reply:
+        """Copy Blob From URL: a block blob, answered when it is there."""
+        source = self._open(request)
+        if source.type != BLOCK_BLOB:
+            raise _unfit("The copy source must be a block blob.")
+        if source.size > MAXIMUM_FOREIGN:
+            raise _unfit(f"The copy source has {source.size} bytes, the limit is {MAXIMUM_FOREIGN}.")
+        digests = _whole_digests(request, source)
+        check = new_check(store, request, code="TargetConditionNotMet")
+        if source.ref is None:
+            _check_source(store, request, None, source)
+            blob = store.put_block_blob(
                 request.ref,
-                overwrite=True,
+                _read_all(source),
+                headers=source.headers,
+                metadata=blob_metadata(request) or source.metadata,
+                tags=sent_tags(request),
+                tier=access_tier(request, BLOCK_BLOB),
+                copy=CopyState(str(uuid4()), source.url, source.size, source.size, store.now()),
                 check=check,
-                source_check=lambda found: _check_source(store, request, found, source),
-                change=change,
-                copied_from=source.url,
             )
-        copy = blob.copy
-        headers = {} if copy is None else {"x-ms-copy-id": copy.id, "x-ms-copy-status": copy.status}
-        if waits and source.headers.content_md5:
-            headers["content-md5"] = source.headers.content_md5
-        return Reply(202, {**validators(blob), **headers})
+        else:
+            blob = _share(store, request, source, check)
+        digest = {"content-md5": source.headers.content_md5} if source.headers.content_md5 else {}
+        return Reply(202, {**validators(blob), **_copy_headers(blob), **digest, **digests})
 
     def abort_copy(self, store: BlobStore, request: Request) -> Reply:
         """Abort Copy Blob."""
@@ -181,9 +195,7 @@ class Copying:
         if not source.ref.snapshot:
             raise faults.fault("IncrementalCopySourceMustBeSnapshot")
         blob = store.incremental_copy(source.ref, request.ref, source.url, check=check_blob(store, request))
-        assert blob.copy is not None
-        headers = {"x-ms-copy-id": blob.copy.id, "x-ms-copy-status": blob.copy.status}
-        return Reply(202, {**validators(blob), **headers})
+        return Reply(202, {**validators(blob), **_copy_headers(blob)})
 
     def put_blob(self, store: BlobStore, request: Request) -> Reply:
         """Put Blob From URL: a block blob of what a source holds."""
@@ -280,6 +292,30 @@ def _check_source(
         raise faults.fault("CopySourceCannotBeIncrementalCopyBlob")
     if blob is not None:
         lease.check(blob.lease, request.headers.get("x-ms-source-lease-id"), store.now(), write=False)
+
+
+def _unfit(why: str) -> AzureError:
+    """A source that Copy Blob From URL does not take."""
+    return AzureError(409, "CannotVerifyCopySource", why)
+
+
+def _share(store: BlobStore, request: Request, source: Source, check: Check) -> Blob:
+    """A copy of a blob of this stamp."""
+    assert source.ref is not None
+    return store.share(
+        source.ref,
+        request.ref,
+        overwrite=True,
+        check=check,
+        source_check=lambda found: _check_source(store, request, found, source),
+        change=partial(_as_copy, request, source.type),
+        copied_from=source.url,
+    )
+
+
+def _copy_headers(blob: Blob) -> dict[str, str]:
+    copy = blob.copy
+    return {} if copy is None else {"x-ms-copy-id": copy.id, "x-ms-copy-status": copy.status}
 
 
 def _as_copy(request: Request, kind: str, blob: Blob) -> Blob:

@@ -1,4 +1,4 @@
-"""Shared and exclusive locks by key, for threads of one process.
+"""Shared and exclusive locks by key, and claims on spans of bytes, for threads of one process.
 
 Many threads may hold a key shared, or one of them exclusively. A key is given in the order in which it
 was asked for, so neither kind can starve the other. Not reentrant: a thread that holds a key must not ask
@@ -94,3 +94,28 @@ class KeyLocks:
             self._condition.notify_all()
         elif state.idle:
             self._states.pop(key, None)
+
+
+class Claims:
+    """Half-open spans by key, of which no two overlap. Thread-safe; nothing here waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._spans: dict[Hashable, list[tuple[int, int]]] = {}
+
+    @contextmanager
+    def claim(self, key: Hashable, start: int, end: int) -> Iterator[bool]:
+        """Claim a span for as long as the block takes, if all of it is free: whether that is so."""
+        with self._lock:
+            spans = self._spans.setdefault(key, [])
+            free = all(end <= first or last <= start for first, last in spans)
+            if free:
+                spans.append((start, end))
+        try:
+            yield free
+        finally:
+            if free:
+                with self._lock:
+                    spans.remove((start, end))
+                    if not spans:
+                        del self._spans[key]

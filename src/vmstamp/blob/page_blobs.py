@@ -70,8 +70,10 @@ class PageBlobs(Blobs):
         if not alone:
             with self._locks.shared(ref):
                 blob = self._check_pages(ref, offset, end, check)
-                if not blob.sealed:
-                    return self._write(blob, offset, data)
+                if not blob.sealed and blob.content not in self._stained:
+                    with self._writes.claim(blob.content, offset, end) as free:
+                        if free:
+                            return self._write(blob, offset, data)
         with self._locks.exclusive(ref):
             blob = self._check_pages(ref, offset, end, check)
             return self._write(self._own_content(blob), offset, data)
@@ -95,10 +97,13 @@ class PageBlobs(Blobs):
 
     def _write_at_once(self, new: Blob, offset: int, data: Data) -> bool:
         """Write few bytes in one transaction, where there is no data: whether that is so."""
+        end = offset + len(data)
         with self._db.write() as connection:
-            if not pages.add_new(connection, new.content, offset, offset + len(data), new.generation):
+            beside = pages.find_beside(connection, new.content, offset, end)
+            if beside is None:
                 return False
             tables.touch_blob(connection, new)
+            pages.add_new(connection, new.content, beside, offset, end, new.generation)
             self._contents.write(new.content, offset, data)
         return True
 
@@ -113,11 +118,15 @@ class PageBlobs(Blobs):
         return True
 
     def _write_over(self, new: Blob, offset: int, data: Data) -> None:
-        """Write where there is data: a death in the middle must not leave a part of the new bytes."""
+        """Write where there is data: a death in the middle must not leave a part of the new bytes.
+
+        There must be room for both beforehand: what is in the table `redo` will be written.
+        """
+        self._contents.require_room(new.content, 2 * len(data))
         with self._db.write() as connection:
             self._list(connection, new, offset, offset + len(data))
             number = tables.insert_redo(connection, new.content, offset, data)
-        self._contents.write(new.content, offset, data)
+        self._contents.write(new.content, offset, data, reserved=True)
         with self._db.write() as connection:
             tables.delete_redo(connection, number)
 
@@ -130,7 +139,7 @@ class PageBlobs(Blobs):
         with self._db.read() as connection:
             waiting = tables.find_redo(connection, content)
         for number, target, start, data in waiting:
-            self._contents.write(target, start, data)
+            self._contents.write(target, start, data, reserved=True)
             with self._db.write() as connection:
                 tables.delete_redo(connection, number)
 
@@ -160,17 +169,25 @@ class PageBlobs(Blobs):
         with self._locks.exclusive(ref):
             checked = self._check_pages(ref, 0, 0, check)
             blob = self._own_content(checked)
-            if size > blob.size:
-                self._contents.truncate(blob.content, size)
-            with self._space(), self._db.write() as connection:
-                now = self._get_same(connection, blob)
+            try:
+                if size > blob.size:
+                    self._contents.truncate(blob.content, size)
+                new = self._store_size(blob, size)
                 if size < blob.size:
-                    pages.remove(connection, blob.content, size, blob.size, blob.generation)
-                connection.execute("UPDATE content SET size = ? WHERE id = ?", (size, blob.content))
-                new = replace(now, size=size, etag=self.new_etag(), last_modified=self.now())
-                tables.put_blob(connection, new)
+                    self._contents.truncate(blob.content, size)
+            except BaseException:
+                self._stained.add(blob.content)
+                raise
+        return new
+
+    def _store_size(self, blob: Blob, size: int) -> Blob:
+        with self._space(), self._db.write() as connection:
+            now = self._get_same(connection, blob)
             if size < blob.size:
-                self._contents.truncate(blob.content, size)
+                pages.remove(connection, blob.content, size, blob.size, blob.generation)
+            connection.execute("UPDATE content SET size = ? WHERE id = ?", (size, blob.content))
+            new = replace(now, size=size, etag=self.new_etag(), last_modified=self.now())
+            tables.put_blob(connection, new)
         return new
 
     def page_ranges(
@@ -254,18 +271,29 @@ class PageBlobs(Blobs):
         blob = self.get_blob(*ref)
         if blob.sealed:
             return blob
-        if blob.content in self._stained:
-            self._redo(blob.content)
-            self._contents.truncate(blob.content, blob.size)
-            self._scrub(blob.content, blob.size)
-            self._stained.discard(blob.content)
+        self._clean(blob)
         with self._db.write() as connection:
             connection.execute("UPDATE content SET sealed = 1 WHERE id = ?", (blob.content,))
         return replace(blob, sealed=True)
 
+    def _clean(self, blob: Blob) -> None:
+        """Mend what a write that failed has left; the caller holds the blob exclusively.
+
+        To be done before anything else is written: bytes in the table `redo` are older than that.
+        """
+        if blob.content not in self._stained:
+            return
+        self._locks.refuse_to_wait()
+        with self._space():
+            self._redo(blob.content)
+            self._contents.truncate(blob.content, blob.size)
+            self._scrub(blob.content, blob.size)
+        self._stained.discard(blob.content)
+
     def _own_content(self, blob: Blob) -> Blob:
         """The blob with a content that may be written; the caller holds the blob exclusively."""
         if not blob.sealed:
+            self._clean(blob)
             return blob
         self._locks.refuse_to_wait()
         new = replace(blob, content=uuid.uuid4().hex, sealed=False, generation=blob.generation + 1)

@@ -17,7 +17,9 @@ from vmstamp.extents import Extent
 Table = Literal["page", "cleared_page"]
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """A range with the generation in which it was written last."""
+
     start: int
     end: int
     generation: int
@@ -30,15 +32,19 @@ def add(connection: Connection, content: str, start: int, end: int, generation: 
         _remove(connection, "cleared_page", content, start, end)
 
 
-def add_new(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> bool:
-    """As `add`, unless some of [start, end) holds data: then False, and nothing is changed."""
+def find_beside(connection: Connection, content: str, start: int, end: int) -> list[Row] | None:
+    """The rows that touch the ends of [start, end); None where some of it holds data."""
     touching = _touching(connection, "page", content, start, end)
-    if any(row.start < end and row.end > start for row in touching):
-        return False
-    _put(connection, "page", content, touching, _Row(start, end, generation))
+    return None if any(row.start < end and row.end > start for row in touching) else touching
+
+
+def add_new(
+    connection: Connection, content: str, beside: list[Row], start: int, end: int, generation: int = 0
+) -> None:
+    """As `add`, where `find_beside` found these rows and no data."""
+    _put(connection, "page", content, beside, Row(start, end, generation))
     if generation:
         _remove(connection, "cleared_page", content, start, end)
-    return True
 
 
 def remove(connection: Connection, content: str, start: int, end: int, generation: int = 0) -> None:
@@ -87,16 +93,16 @@ def copy(connection: Connection, source: str, target: str) -> None:
 
 def _add(connection: Connection, table: Table, content: str, start: int, end: int, generation: int) -> None:
     old = _touching(connection, table, content, start, end)
-    _put(connection, table, content, old, _Row(start, end, generation))
+    _put(connection, table, content, old, Row(start, end, generation))
 
 
-def _put(connection: Connection, table: Table, content: str, old: list[_Row], new: _Row) -> None:
+def _put(connection: Connection, table: Table, content: str, old: list[Row], new: Row) -> None:
     """A row over and between those that overlap or touch it; it takes in those of its generation."""
     same = [row for row in old if row.generation == new.generation]
     low = min(new.start, *(row.start for row in same), new.start)
     high = max(new.end, *(row.end for row in same), new.end)
     others = _outside([row for row in old if row.generation != new.generation], new.start, new.end)
-    _replace(connection, table, content, old, [*others, _Row(low, high, new.generation)])
+    _replace(connection, table, content, old, [*others, Row(low, high, new.generation)])
 
 
 def _remove(connection: Connection, table: Table, content: str, start: int, end: int) -> None:
@@ -105,14 +111,14 @@ def _remove(connection: Connection, table: Table, content: str, start: int, end:
     _replace(connection, table, content, old, _outside(old, start, end))
 
 
-def _outside(rows: list[_Row], start: int, end: int) -> list[_Row]:
+def _outside(rows: list[Row], start: int, end: int) -> list[Row]:
     """What is left of rows when [start, end) is taken out."""
-    left = [_Row(row.start, min(row.end, start), row.generation) for row in rows if row.start < start]
-    right = [_Row(max(row.start, end), row.end, row.generation) for row in rows if row.end > end]
+    left = [Row(row.start, min(row.end, start), row.generation) for row in rows if row.start < start]
+    right = [Row(max(row.start, end), row.end, row.generation) for row in rows if row.end > end]
     return [*left, *right]
 
 
-def _replace(connection: Connection, table: Table, content: str, old: list[_Row], new: list[_Row]) -> None:
+def _replace(connection: Connection, table: Table, content: str, old: list[Row], new: list[Row]) -> None:
     gone = [(content, row.start) for row in old if row not in new]
     added = [(content, *row) for row in new if row not in old]
     if gone:
@@ -123,11 +129,11 @@ def _replace(connection: Connection, table: Table, content: str, old: list[_Row]
         )
 
 
-def _touching(connection: Connection, table: Table, content: str, start: int, end: int) -> list[_Row]:
+def _touching(connection: Connection, table: Table, content: str, start: int, end: int) -> list[Row]:
     """The rows that overlap [start, end) or touch its ends."""
     query = _SELECT.format(table) + " AND start <= ? ORDER BY start DESC"
     found = takewhile(lambda row: row[1] >= start, _rows(connection, query, (content, end)))
-    return [_Row(*row) for row in found][::-1]
+    return [Row(*row) for row in found][::-1]
 
 
 def _ranges(

@@ -4,7 +4,8 @@ The page table is the truth: what it does not list reads as zeros, whatever the 
 
 What a crash (kill -9 at any instant) leaves, by the order of effects:
 
-    write     bytes first, row second     a crash leaves bytes that no row lists: `recover` punches them out
+    write     bytes first, row second     a crash leaves bytes that no row lists: `recover` punches them out;
+                                          few bytes are written inside of the row's transaction
     over      row and bytes in the table `redo`, then the bytes in their place: `recover` writes them
     append    bytes first, row second     a crash leaves a file too long: `recover` cuts it
     clear     row first, hole second      a crash leaves the same
@@ -12,6 +13,9 @@ What a crash (kill -9 at any instant) leaves, by the order of effects:
     shrink    row first, file second      a crash leaves the same
     create    file first, row second      a crash leaves a file without a row: `recover` deletes it
     delete    row first, file second      a crash leaves the same
+
+A write that fails while the server lives (no space) leaves the same. Its content is *stained* then, and is
+mended in the same ways before it is written, cleared, resized or sealed next.
 
 So whatever was answered is there afterwards, and nothing else is seen. After a loss of power that holds for
 what was answered before the last flush; `flush` says what flushes.
@@ -21,7 +25,9 @@ written again. The next write to a blob gives the blob a copy of its own first.
 
 Locks: writers of one blob hold its key shared; whoever clears, resizes, seals, shares, replaces or
 deletes it, or whose conditions depend on an ETag, holds it exclusively. So no byte is written into a
-content after it was sealed. Deleting a container or an account takes no key: a writer that is under way
+content after it was sealed. Writers that hold it shared claim their bytes: what another one writes just
+now is not free, and then the key is asked for exclusively, so that a death never leaves a part of one write
+in what another one was answered. Deleting a container or an account takes no key: a writer that is under way
 finds its blob gone when it commits. Readers take no lock.
 
 Functions that change a blob take a `check`, called with the blob before the first effect; it raises
