@@ -300,3 +300,20 @@ def test_what_was_in_a_blob_that_stays_is_cleared(service: Service) -> None:
         assert page_ranges(blob) == Extents([(4 * MIB, 5 * MIB), (8 * MIB, 8 * MIB + 512)])
         with pytest.raises(TransferError, match="has 8389120 bytes, but the fixed VHD 9437696"):
             upload_into(Pattern(9 * MIB), blob)
+
+
+def test_a_raw_upload_has_the_disks_bytes_alone(service: Service) -> None:
+    disk = Pattern(MIB + 1024, (0, 512), (MIB, MIB + 1024))
+    with service.blob("plain.raw") as blob:
+        done = upload(disk, blob, raw=True)
+        assert (done.logical, done.sent) == (MIB + 1024, 1536)
+        assert blob.download_blob().readall() == disk.read(0, disk.size)
+        with PageBlobDisk(blob) as found:
+            assert (found.format, found.size) == ("raw", disk.size)
+
+
+def test_a_raw_upload_of_a_part_of_a_page_is_refused(service: Service) -> None:
+    with service.blob("odd.raw") as blob:
+        with pytest.raises(TransferError, match="whole number of 512-byte pages"):
+            upload(Pattern(700), blob, raw=True)
+        assert not blob.exists()

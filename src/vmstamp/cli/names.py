@@ -46,8 +46,8 @@ def computer_name(vm: str) -> str:
     return re.sub(r"[^a-zA-Z0-9-]+", "-", vm).strip("-.")[:63] or "vm"
 
 
-def blob_name(file_name: str) -> str:
-    """The blob name of an uploaded disk file: its stem and `.vhd`, as Azure wants it at the end.
+def blob_name(file_name: str, end: str = ".vhd") -> str:
+    """The blob name of an uploaded disk file: its stem and `end`; Azure wants `.vhd` there.
 
     What says that it is packed goes too: `web.qcow2.xz` and `web.tar.gz` become `web.vhd`.
     """
@@ -55,7 +55,7 @@ def blob_name(file_name: str) -> str:
     if stem == file_name:
         stem = COMPRESSED.sub("", file_name)
         stem = stem.rsplit(".", 1)[0] if "." in stem.lstrip(".") else stem
-    return f"{stem}.vhd"
+    return f"{stem}{end}"
 
 
 def captured_vhd_name(image: str, lun: int | None, day: date, taken: Collection[str]) -> str:

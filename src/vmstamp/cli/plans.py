@@ -98,15 +98,15 @@ def of_image_of_disk(arm: ArmClient, request: ImageRequest, source: Disk) -> Pla
     return _planned(arm, *upload, _image(arm, request, upload[-1].id))
 
 
-def of_upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> Planned:
+def of_upload(arm: ArmClient, group: str, wanted: str, source: Disk, *, raw: bool = False) -> Planned:
     """`upload` to CONTAINER/BLOB or a name of the own account."""
-    return _planned(arm, *_upload(arm, group, wanted, source))
+    return _planned(arm, *_upload(arm, group, wanted, source, raw))
 
 
-def of_upload_to(url: str, source: Disk) -> Planned:
+def of_upload_to(url: str, source: Disk, *, raw: bool = False) -> Planned:
     """`upload` to a URL, whose account is there."""
     where = without_sas(url)
-    step = Step("upload", f"blob {where}", Cost.STORAGE, where, _size_text(source))
+    step = Step("upload", f"blob {where}", Cost.STORAGE, where, _size_text(source, raw))
     return Planned("", "", (step,))
 
 
@@ -165,7 +165,7 @@ def _by_access(access: str, name: str, disk: str, between: Step) -> tuple[Step, 
     )
 
 
-def _upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> tuple[Step, ...]:
+def _upload(arm: ArmClient, group: str, wanted: str, source: Disk, raw: bool = False) -> tuple[Step, ...]:
     """Group, account, container and blob of an upload; the blob's step is the last and has its URL."""
     container, _, name = wanted.rpartition("/")
     container = container or CONTAINER
@@ -177,7 +177,9 @@ def _upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> tuple[Step
             _group(arm, group),
             Step("make", f"storage account {own}", Cost.FREE, made.id, f"Standard_LRS in {_region(made)}"),
             Step("make", f"container {container}"),
-            Step("upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", _size_text(source)),
+            Step(
+                "upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", _size_text(source, raw)
+            ),
         )
     blob = account.blob(container, name)
     try:
@@ -189,7 +191,7 @@ def _upload(arm: ArmClient, group: str, wanted: str, source: Disk) -> tuple[Step
     finally:
         blob.close()
     there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
-    detail = _size_text(source) + there
+    detail = _size_text(source, raw) + there
     return (
         Step("use", f"storage account {own}", id=account.id),
         Step("use" if has_container else "make", f"container {container}"),
@@ -201,8 +203,8 @@ def _region(wanted: Wanted) -> str:
     return str(wanted.body["location"])
 
 
-def _size_text(source: Disk) -> str:
+def _size_text(source: Disk, raw: bool = False) -> str:
     """How much of a disk would be sent."""
-    vhd = FixedVhd(source)
+    vhd = source if raw else FixedVhd(source)
     data = sum(extent.length for extent in vhd.extents())
     return f"{bytes_text(data)} of {bytes_text(vhd.size)}"

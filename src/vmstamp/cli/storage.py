@@ -216,13 +216,19 @@ def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
 
 
 def upload_disk(
-    source: Disk, blob: BlobClient, *, overwrite: bool, report: Reporter, resume: bool = True
+    source: Disk,
+    blob: BlobClient,
+    *,
+    overwrite: bool,
+    report: Reporter,
+    resume: bool = True,
+    raw: bool = False,
 ) -> Uploaded:
-    """Upload a disk of any format as a fixed VHD. Raises DiskError and TransferError."""
+    """Upload a disk of any format as a fixed VHD, or `raw`. Raises DiskError and TransferError."""
     name = source.path.name if source.path else "a disk"
     with report.transfer(f"upload {name}") as progress:
-        done = upload(source, blob, overwrite=overwrite, resume=resume, progress=progress)
-    report.say(f"uploaded {name} as a fixed VHD: {upload_text(done)}")
+        done = upload(source, blob, overwrite=overwrite, resume=resume, raw=raw, progress=progress)
+    report.say(f"uploaded {name} as {'a raw disk' if raw else 'a fixed VHD'}: {upload_text(done)}")
     return done
 
 

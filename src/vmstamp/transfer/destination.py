@@ -28,7 +28,7 @@ def check_size(size: int, url: str) -> None:
     """TransferError when no page blob takes `size` bytes."""
     if size > MAX_PAGE_BLOB:
         raise TransferError(
-            f"{url}: the fixed VHD would have {size} bytes, a page blob holds at most {MAX_PAGE_BLOB}",
+            f"{url}: the disk would have {size} bytes there, a page blob holds at most {MAX_PAGE_BLOB}",
             hint="shrink the disk first",
         )
 

@@ -1,4 +1,4 @@
-"""Upload: any Disk becomes a fixed VHD in a page blob, streaming, holes neither read nor sent.
+"""Upload: any Disk becomes a fixed VHD, or raw, in a page blob, streaming, holes neither read nor sent.
 
 Order: checks that cost no byte (size, container, credential, what the blob is); Put Blob (refused by the
 service itself when the blob appeared meanwhile), with the disk's fingerprint as metadata; the planned pieces
@@ -24,7 +24,7 @@ from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import explain, page_ranges, without_sas
 from vmstamp.transfer.destination import MARK, check_size, create, filling, is_begun, look, verify_ranges
 from vmstamp.transfer.fingerprint import fingerprint
-from vmstamp.transfer.plan import FOOTER_LENGTH, Plan, make_plan, trim_zeros
+from vmstamp.transfer.plan import FOOTER_LENGTH, PAGE, Plan, make_plan, trim_zeros
 from vmstamp.transfer.pool import each
 from vmstamp.transfer.progress import Moved, Progress
 
@@ -39,7 +39,7 @@ PIECE = 2 * 1024 * 1024  # bytes; at most MAX_PUT_PAGE
 class Uploaded:
     """What an upload did. All counts are bytes.
 
-    `logical` is the fixed VHD's size with its footer, `data` what the disk's extents hold, `sent` what went
+    `logical` is the blob's size, with a VHD's footer, `data` what the disk's extents hold, `sent` what went
     over the wire as pages, `skipped` = logical - sent, `seconds` the time it took. `resumed` is what an
     earlier upload had sent already.
     """
@@ -87,18 +87,21 @@ def upload(
     *,
     overwrite: bool = False,
     resume: bool = True,
+    raw: bool = False,
     concurrency: int = CONCURRENCY,
     progress: Progress | None = None,
 ) -> Uploaded:
     """Upload `disk` as a fixed VHD to the page blob that `blob` names; blocks until it is verified.
+
+    `raw`: its bytes alone, without padding and footer; its last page goes last.
 
     Where that holds an unfinished upload of the same disk it is continued, unless not `resume`: then it is
     begun anew. `progress` is called from worker threads, one at a time.
     The caller keeps `disk` and `blob`. Raises TransferError; DiskError when the disk cannot be read.
     """
     started = time.monotonic()
-    vhd = FixedVhd(disk)
     url = without_sas(blob.url)
+    vhd = _raw(disk) if raw else FixedVhd(disk)
     check_size(vhd.size, url)
     mark = fingerprint(disk)
     found = look(blob, "uploading to")
@@ -117,6 +120,15 @@ def upload(
         if mark:
             blob.set_blob_metadata({})
     return _told(url, vhd, data, sent, kept, started)
+
+
+def _raw(disk: Disk) -> Disk:
+    if disk.size % PAGE or not disk.size:
+        raise TransferError(
+            f"a disk of {disk.size} bytes is not a whole number of {PAGE}-byte pages, as a page blob is",
+            hint="resize it first: vmstamp disk resize",
+        )
+    return disk
 
 
 def upload_into(
@@ -143,7 +155,7 @@ def upload_into(
 
 
 def _fill(
-    vhd: FixedVhd,
+    vhd: Disk,
     blob: BlobClient,
     plan: Plan,
     data: Extents,
@@ -163,9 +175,7 @@ def _fill(
     return sender.sent
 
 
-def _told(
-    url: str, vhd: FixedVhd, data: Extents, sent: list[Extent], kept: Extents, started: float
-) -> Uploaded:
+def _told(url: str, vhd: Disk, data: Extents, sent: list[Extent], kept: Extents, started: float) -> Uploaded:
     moved = sum(piece.length for piece in sent)
     return Uploaded(
         url=url,

@@ -48,6 +48,7 @@ key_option = click.option(
         "vmstamp upload disk.qcow2 http://127.0.0.1:10000/ACCOUNT/vhds/web.vhd",
         "vmstamp upload disk.vhdx 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
         "vmstamp upload data.vhdx --as disk data-1",
+        "vmstamp upload data.vhdx --raw images/data.raw",
         "vmstamp upload disk.vhdx --cloud azure --location westeurope --plan",
     ),
 )
@@ -64,6 +65,7 @@ key_option = click.option(
     metavar="disk NAME",
     help="Make a managed disk: create, grant, upload, revoke.",
 )
+@click.option("--raw", is_flag=True, help="Send the disk's bytes alone, without a VHD's padding and footer.")
 @plan_option
 @location_option
 @key_option
@@ -76,17 +78,18 @@ def upload(
     overwrite: bool,
     resume: bool,
     made: tuple[str, str] | None,
+    raw: bool,
     plan: bool,
     account_key: str | None,
     follow: bool,
     group: str,
     console: Console,
 ) -> None:
-    """Upload a disk file to a page blob as the fixed VHD that Azure takes.
+    """Upload a disk file to a page blob as the fixed VHD that Azure takes, or raw.
 
     Converted while streaming; holes are neither read nor sent. An archive is unpacked first. DESTINATION is a
-    blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd in the container `vhds` of the
-    stamp's own account.
+    blob name, CONTAINER/BLOB or a URL; by default the stem of FILE and .vhd (.raw) in the container
+    `vhds` of the stamp's own account.
 
     An upload that was ended is continued by the same command: the blob's own page ranges say what is there.
     Until it is whole it has no VHD footer, so nothing takes it for a disk.
@@ -98,26 +101,28 @@ def upload(
     if made is not None:
         if destination or overwrite or account_key:
             raise click.UsageError("--as disk NAME says where it goes: no destination, key or --overwrite")
+        if raw:
+            raise click.UsageError("--raw: a managed disk is made of a fixed VHD")
         _upload_as_disk(file, made[1], plan, follow, group, console)
         return
     named = destination and not destination.endswith("/")
-    wanted = destination if named else destination + blob_name(file.name)
+    wanted = destination if named else destination + blob_name(file.name, ".raw" if raw else ".vhd")
     if plan:
         from vmstamp.cli import plans
 
         with open_source(file, console, follow=follow) as source:
             if "://" in wanted:
-                plans.tell(plans.of_upload_to(wanted, source), console)
+                plans.tell(plans.of_upload_to(wanted, source, raw=raw), console)
                 return
             with arm_client(read_only=True) as arm:
-                plans.tell(plans.of_upload(arm, group, wanted, source), console)
+                plans.tell(plans.of_upload(arm, group, wanted, source, raw=raw), console)
         return
     with (
         open_source(file, console, follow=follow) as source,  # a bad file is told before anything is made
         open_destination(wanted, account_key, group) as blob,
     ):
         note_blob(blob)
-        done = upload_disk(source, blob, overwrite=overwrite, resume=resume, report=console)
+        done = upload_disk(source, blob, overwrite=overwrite, resume=resume, raw=raw, report=console)
     console.result(asdict(done), done.url)
 
 
