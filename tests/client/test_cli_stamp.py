@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -146,9 +147,14 @@ def test_a_managed_disk_is_made_in_one_command(stamp: Stamp, disk: Path) -> None
     properties = done["disk"]["properties"]
     assert (properties["diskState"], properties["diskSizeBytes"]) == ("Unattached", 40 * MIB)
     assert (done["upload"]["logical"], done["upload"]["sent"]) == (40 * MIB + 512, MIB + 512)
-    assert (
-        "exists already and is Unattached" in stamp.error("upload", disk, "--as", "disk", "data-1")["message"]
-    )
+    again = stamp.json("upload", disk, "--as", "disk", "data-1")
+    assert (again["disk"], again["upload"]["sent"]) == (done["disk"], 0)
+    other = stamp.root / "other.raw"
+    shutil.copy(disk, other)
+    with other.open("r+b") as file:
+        file.write(b"other")
+    refused = stamp.error("upload", other, "--as", "disk", "data-1")
+    assert "exists already and is Unattached" in refused["message"]
     assert "no destination" in stamp.error("upload", disk, "x.vhd", "--as", "disk", "y", status=2)["message"]
     assert "not a name" in stamp.error("upload", disk, "--as", "disk", "a/b")["message"]
 

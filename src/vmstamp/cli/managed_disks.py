@@ -10,13 +10,14 @@ from typing import Any, Literal
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.look import look_at
 from vmstamp.cli.names import check_name
-from vmstamp.cli.render import Reporter
+from vmstamp.cli.render import Reporter, Tally
 from vmstamp.cli.resources import Cost, Wanted, make
 from vmstamp.cli.storage import ensure_group, upload_text
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.errors import AzureError, StampError, VmstampError
 from vmstamp.transfer.blobs import open_blob
-from vmstamp.transfer.upload import Uploaded, upload_into
+from vmstamp.transfer.plan import FOOTER_LENGTH
+from vmstamp.transfer.upload import Uploaded, held_already, upload_into
 
 DISKS = "Microsoft.Compute/disks"
 SAS_SECONDS, UPLOAD_SECONDS = 3600, 24 * 3600
@@ -69,9 +70,22 @@ def _revoke(arm: ArmClient, disk: str) -> None:
 def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: Reporter) -> DiskMade:
     """Make the managed disk `name` of a disk: create, grant, upload, revoke.
 
-    A disk of that name which still waits for its upload, with the right size, is filled. Raises AzureError,
-    TransferError, DiskError, and VmstampError when there is another disk of that name.
+    A disk of that name which still waits for its upload, with the right size, is filled; one that was
+    uploaded and holds the same is what is asked for. Raises AzureError, TransferError, DiskError, and
+    VmstampError when there is another disk of that name.
     """
+    there = arm.find(arm.resource_id(group, DISKS, check_name("disk", name)))
+    if there and _was_uploaded(there, FixedVhd(source).size):
+        total = sum(extent.length for extent in source.extents())
+        with (
+            disk_access(arm, there["id"]) as url,
+            open_blob(url) as blob,
+            report.bar(f"verify {name}") as bar,
+        ):
+            held = held_already(source, blob, Tally(bar, total))
+        if held is not None:
+            report.say(f"disk {name} is there already and holds the same")
+            return DiskMade(there, held)
     disk = ensure_disk_for(arm, group, name, source)
     with (
         disk_access(arm, disk, "Write", UPLOAD_SECONDS) as url,
@@ -109,6 +123,13 @@ def check_disk_size(name: str, size: int) -> None:
         )
 
 
+def _was_uploaded(disk: Document, size: int) -> bool:
+    """Whether a managed disk was made by an upload, has a VHD of `size` bytes, and no VM has it."""
+    properties = disk["properties"]
+    made, now = properties["creationData"]["createOption"], properties.get("diskSizeBytes", 0)
+    return (made, now + FOOTER_LENGTH, properties["diskState"]) == ("Upload", size, "Unattached")
+
+
 def disk_wanted(arm: ArmClient, group: str, name: str, source: Disk) -> Wanted:
     """The managed disk for an upload; the generation and the system are told when they are known."""
     report = look_at(source).report
@@ -129,7 +150,8 @@ def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int)
     properties = found["properties"]
     if properties["diskState"] not in TO_BE_UPLOADED:
         raise VmstampError(
-            f"disk {found['name']} exists already and is {properties['diskState']}", hint="take another name"
+            f"disk {found['name']} exists already and is {properties['diskState']}",
+            hint="take another name, or delete that disk first",
         )
     expected = properties["creationData"].get("uploadSizeBytes")
     if expected != size:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from azure.core.exceptions import AzureError
@@ -23,7 +24,9 @@ from vmstamp.errors import TransferError
 from vmstamp.extents import Extent, Extents
 from vmstamp.transfer.blobs import explain, page_ranges, without_sas
 from vmstamp.transfer.destination import MARK, check_size, create, filling, is_begun, look, verify_ranges
+from vmstamp.transfer.download import verify
 from vmstamp.transfer.fingerprint import fingerprint
+from vmstamp.transfer.page_blob_disk import PageBlobDisk
 from vmstamp.transfer.plan import FOOTER_LENGTH, PAGE, Plan, make_plan, trim_zeros
 from vmstamp.transfer.pool import each
 from vmstamp.transfer.progress import Moved, Progress
@@ -152,6 +155,22 @@ def upload_into(
     except AzureError as error:
         raise explain(error, "uploading to", blob.url) from error
     return _told(url, vhd, data, sent, Extents(), started)
+
+
+def held_already(
+    disk: Disk, blob: BlobClient, progress: Callable[[int], None] | None = None
+) -> Uploaded | None:
+    """What is told of an upload that need not be: the page blob holds `disk`; None when it does not.
+
+    Reads what either has stored. Raises TransferError and DiskError.
+    """
+    started = time.monotonic()
+    vhd = FixedVhd(disk)
+    with PageBlobDisk(blob) as source:
+        if verify(disk, source, progress=progress) is not None:
+            return None
+    data = Extents(vhd.extents())
+    return _told(without_sas(blob.url), vhd, data, [], data, started)
 
 
 def _fill(
