@@ -234,6 +234,7 @@ def ssh(
 
 @vm.command(
     "run-command",
+    short_help="Run a script in a VM, by its guest agent.",
     epilog=examples(
         "vmstamp vm run-command web --script 'systemctl is-system-running'",
         "vmstamp vm run-command web --script @setup.sh",
