@@ -1,4 +1,4 @@
-"""Run commands and extensions in a real guest, by its own agent, asked for by an unmodified az."""
+"""Run commands, extensions and data disks in a real guest, asked for by an unmodified az and by ours."""
 
 import base64
 import gzip
@@ -13,6 +13,7 @@ import pytest
 from tests.boot.road import Stamp, stamp_in
 from tests.peers.programs import PROGRAMS, find_peer
 
+DISK_OF_LUN = 'disk() { lsblk -Snpo NAME,HCTL | sed -n "s/ .*:$1$//p"; }'
 PACKED = base64.b64encode(gzip.compress(b"#!/bin/sh\r\necho packed for $(hostname)\r\n")).decode()
 
 
@@ -67,3 +68,19 @@ def test_az_runs_commands_and_extensions_in_a_guest(tmp_path: Path) -> None:
         )
         [told] = az(stamp, f"{command} --scripts '{gone} 2>/dev/null | wc -l'")["value"]
         assert "[stdout]\n0\n" in told["message"], "nothing of the handler is left"
+
+        data_disks_come_and_go(stamp)
+
+
+def data_disks_come_and_go(stamp: Stamp) -> None:
+    """The guest sees at once what is attached and detached, and its bytes move along with a disk."""
+    which = "-g vmstamp --vm-name web --name hot"
+    az(stamp, f"vm disk attach {which} --new --size-gb 2 --lun 5")
+    (stamp.directory / "write.sh").write_text(
+        f"{DISK_OF_LUN}\necho hot | dd of=$(disk 5) conv=sync status=none\n"
+    )
+    assert stamp.vmstamp("vm run-command web --script @write.sh") == ""
+    az(stamp, f"vm disk detach {which}")
+    assert stamp.vmstamp(f"vm run-command web --script '{DISK_OF_LUN}; disk 5'") == ""
+    az(stamp, f"vm disk attach {which} --lun 9")
+    assert stamp.vmstamp(f"vm run-command web --script '{DISK_OF_LUN}; head -n 1 $(disk 9)'") == "hot\n"

@@ -56,17 +56,21 @@ class Tally:
 
 
 class Console:
-    """Standard output of one command. `say` and `bar` may be called from several threads."""
+    """Standard output of one command. `say` and `bar` may be called from several threads.
+
+    `aside`: what is said on the way goes to standard error, for the answer is another program's output.
+    """
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.aside = False
         self._lock = threading.Lock()
         self._started = time.monotonic()
 
     def say(self, text: str) -> None:
         if not self.as_json:
             with self._lock:
-                click.echo(f"{time.monotonic() - self._started:7.1f} s  {text}")
+                click.echo(f"{time.monotonic() - self._started:7.1f} s  {text}", err=self.aside)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:

@@ -34,8 +34,10 @@ def read_script(given: str) -> str:
         return given
     try:
         return Path(given[1:]).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VmstampError(f"{given[1:]}: the script cannot be read: {error}") from error
+    except OSError as error:
+        raise VmstampError(f"{given[1:]}: the script cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise VmstampError(f"{given[1:]}: the script is not UTF-8: {error}") from error
 
 
 def run_command(arm: ArmClient, group: str, name: str, script: str) -> Told:

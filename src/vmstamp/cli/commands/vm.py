@@ -252,6 +252,7 @@ def run_command(name: str, script: str, group: str, console: Console) -> None:
     """
     from vmstamp.cli import run_commands
 
+    console.aside = True
     text = run_commands.read_script(script)
     with arm_client() as arm:
         told = run_commands.run_command(arm, group, name, text)
