@@ -70,6 +70,15 @@ def test_a_deployment_lives_its_life_by_the_sdk(arm: Any, client: Any) -> None:
     assert networks(arm) == ["v1"]
 
 
+def test_a_deployment_registers_the_providers_that_it_needs(arm: Any, client: Any) -> None:
+    arm.resources.providers.unregister("Microsoft.Network")
+    with pytest.raises(HttpResponseError, match="MissingSubscriptionRegistration"):
+        arm.network.virtual_networks.begin_create_or_update("rg", "v0", {"location": "westeurope"})
+    deploy(client, template(network("v1")))
+    assert networks(arm) == ["v1"]
+    assert arm.resources.providers.get("Microsoft.Network").registration_state == "Registered"
+
+
 def test_independent_resources_are_made_side_by_side(arm: Any, client: Any) -> None:
     image = arm.image()
     machines = []

@@ -46,6 +46,7 @@ class Execution:
     def _run_steps(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
         self._kept.update(spec.id, provisioningState="Running")
         opened = spec.opened
+        self._register(opened.graph.steps)
         runtime = Live(door, opened.graph, spec.above)
         record = Record(spec.id, self._clock, self._kept.save_operation, spec.secrets)
 
@@ -63,6 +64,15 @@ class Execution:
         except ExpressionError as error:
             raise outputs_failed(error) from error
         self._kept.update(spec.id, outputs=outputs)
+
+    def _register(self, steps: Iterable[Step]) -> None:
+        """Register the subscriptions with the providers of what will be made, as Azure's deployments do."""
+        subscriptions = self._engine.subscriptions
+        for id, namespace in sorted({(step.id.subscription, step.id.provider) for step in steps}):
+            with self._engine.db.write():
+                subscription = subscriptions.get(id)
+                if not subscriptions.is_registered(subscription, namespace):
+                    subscriptions.set_registered(subscription, namespace, True)
 
     def _run_nested(self, parent: Spec, door: Door, step: Step, body: Json, scope: Scope) -> None:
         """A step that is a deployment: opened, stored, run here and now. Raises its error."""
