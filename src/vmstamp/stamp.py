@@ -82,7 +82,7 @@ class Stamp:
             ready_timeout=ready_timeout,
             way_out=way_out,
         )
-        settings = Settings(subscription.subscription, subscription.tenant)
+        settings = Settings(subscription.subscription, subscription.tenant, subscription.client_id)
         control_plane = build(
             db, blobs, host, settings, blob_endpoint, patience=patience, buildable=BUILDABLE
         )

@@ -48,10 +48,11 @@ READ_ONLY_MEMBERS = ("id", "name", "type", "etag", "systemData", "resourceGroup"
 
 @dataclass(frozen=True)
 class Settings:
-    """Who the stamp's own subscription is, and how much a page of a list holds."""
+    """Who the stamp's own subscription is, its one principal, and how much a page of a list holds."""
 
     subscription: str
     tenant: str
+    principal: str = ""  # object id of the service principal that signs in
     subscription_name: str = "vmstamp"
     default_location: str = "local"
     page_size: int = 1000

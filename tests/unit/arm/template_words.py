@@ -14,6 +14,7 @@ PREFIX = "/subscriptions/sub/resourceGroups/rg/providers"
 PLACE = Place(
     {"id": "/subscriptions/sub", "subscriptionId": "sub"},
     {"tenantId": "ten"},
+    {"objectId": "who", "tenantId": "ten", "userPrincipalName": ""},
     {"id": "/subscriptions/sub/resourceGroups/rg", "name": "rg", "location": "westeurope"},
     {"name": "deploy1"},
     {},

@@ -17,6 +17,7 @@ from vmstamp.arm.template.scope import Budget, Place, Scope, UserFunction, known
 PLACE = Place(
     {"id": "/subscriptions/sub", "subscriptionId": "sub", "tenantId": "ten", "displayName": "one"},
     {"tenantId": "ten"},
+    {"objectId": "who", "tenantId": "ten", "userPrincipalName": ""},
     {"id": "/subscriptions/sub/resourceGroups/rg", "name": "rg", "location": "westeurope"},
     {"name": "deploy1"},
     {"name": "vmstamp"},
@@ -152,6 +153,7 @@ CASES: list[tuple[str, Any]] = [
     ("resourceGroup().location", "westeurope"),
     ("subscription().subscriptionId", "sub"),
     ("tenant().tenantId", "ten"),
+    ("deployer().objectId", "who"),
     ("providers('Microsoft.Compute', 'Disks').apiVersions[0]", "2024-01-01"),
     ("providers('Microsoft.Compute').namespace", "Microsoft.Compute"),
     ("pickZones('Microsoft.Compute', 'virtualMachines', 'westus2')", []),
@@ -354,7 +356,6 @@ def test_every_function_is_in_the_table() -> None:
         ("resourceId('A.B/c/d', 'x')", "the type 'A.B/c/d' requires '2' resource name argument(s)"),
         ("createObject('a')", "an even number of parameters"),
         ("fail('stop here')", "stop here"),
-        ("deployer()", "'deployer' is not supported by this stamp"),
         ("managementGroup()", "'managementGroup' is not supported by this stamp"),
         ("copyIndex('none')", "'copyIndex' is not expected at this location"),
         ("other.greet('a')", "The template function 'other.greet' is not valid"),

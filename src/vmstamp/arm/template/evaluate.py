@@ -180,7 +180,6 @@ def _call_user_function(node: Call, scope: Scope) -> Any:
 
 # Functions of Azure about services that a stamp does not have.
 _REFUSED = {
-    "deployer",
     "managementgroup",
     "managementgroupresourceid",
     "tologicalzone",

@@ -140,6 +140,7 @@ IN_SCOPE = {
         InScope("utcNow", 0, 1, _moment),
         InScope("newGuid", 0, 0, _new_guid),
         InScope("deployment", 0, 0, lambda scope: scope.place.deployment),
+        InScope("deployer", 0, 0, lambda scope: scope.place.deployer),
         InScope("environment", 0, 0, lambda scope: scope.place.environment),
         InScope("subscription", 0, 0, lambda scope: scope.place.subscription),
         InScope("tenant", 0, 0, lambda scope: scope.place.tenant),

@@ -57,6 +57,11 @@ class Places:
                 "displayName": name,
                 "countryCode": "",
             },
+            deployer={
+                "objectId": self._engine.settings.principal,
+                "tenantId": tenant,
+                "userPrincipalName": "",
+            },
             group=group_document(id, group),
             deployment=deployment,
             environment=environment(base, tenant, self._storage_suffix),

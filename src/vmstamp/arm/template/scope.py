@@ -121,6 +121,7 @@ class Place:
 
     subscription: Json
     tenant: Json
+    deployer: Json
     group: Json | None
     deployment: Json
     environment: Json
