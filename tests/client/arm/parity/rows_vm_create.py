@@ -11,8 +11,6 @@ from tests.client.arm.parity.machines import (
     EMPTY,
     VM,
     blob_body,
-    blob_storage,
-    blob_vm,
     done,
     put,
     settle,
@@ -20,9 +18,12 @@ from tests.client.arm.parity.machines import (
 )
 from tests.client.arm.parity.row import COMPUTE, NETWORK, Row, ask
 from vmstamp.arm.compute.host import Outcome
-from vmstamp.blob.store import BlobRef
 
 TITLE: Final = "Virtual machines: creation and update"
+
+INVALID: Final = "InvalidParameter"
+
+NOT_ALLOWED: Final = "OperationNotAllowed"
 
 DETECTED: Final = (
     "OS Provisioning for VM 'vm1' did not finish in the allotted time. However, the VM guest agent was "
@@ -30,19 +31,19 @@ DETECTED: Final = (
 )
 
 
-def _body(arm: Any, **properties: Any) -> dict[str, Any]:
+def vm_body(arm: Any, **properties: Any) -> dict[str, Any]:
     body: dict[str, Any] = arm.vm_body(arm.image(), arm.nic(), **properties)
     return body
 
 
 def _with_data(arm: Any, *disks: dict[str, Any]) -> dict[str, Any]:
-    body = _body(arm)
+    body = vm_body(arm)
     body["properties"]["storageProfile"]["dataDisks"] = list(disks)
     return body
 
 
 def _with_profile(arm: Any, **changes: Any) -> dict[str, Any]:
-    body = _body(arm)
+    body = vm_body(arm)
     body["properties"]["osProfile"] |= changes
     return body
 
@@ -54,7 +55,7 @@ def _made(arm: Any, body: dict[str, Any]) -> None:
 
 
 def _image_elsewhere(arm: Any) -> requests.Response:
-    return put(arm, {**_body(arm), "location": "eastus"})
+    return put(arm, {**vm_body(arm), "location": "eastus"})
 
 
 def _disk(arm: Any, name: str = "d1") -> str:
@@ -73,36 +74,36 @@ def _disk(arm: Any, name: str = "d1") -> str:
 def _attached(arm: Any) -> dict[str, Any]:
     """The body of a VM whose OS disk exists already; it has an osProfile."""
     disk = {"osType": "Linux", "createOption": "Attach", "managedDisk": {"id": _disk(arm)}}
-    return _body(arm, storageProfile={"osDisk": disk})
+    return vm_body(arm, storageProfile={"osDisk": disk})
 
 
 def _attach_with_profile(arm: Any) -> requests.Response:
     return put(arm, _attached(arm))
 
 
-def _without_profile(body: dict[str, Any]) -> dict[str, Any]:
+def without_profile(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "properties": {k: v for k, v in body["properties"].items() if k != "osProfile"}}
 
 
 def _attach_and_image(arm: Any) -> requests.Response:
-    body = _without_profile(_attached(arm))
+    body = without_profile(_attached(arm))
     body["properties"]["storageProfile"]["imageReference"] = {"id": f"{COMPUTE}/images/image1"}
     return put(arm, body)
 
 
 def _generalized_without_profile(arm: Any) -> requests.Response:
-    return put(arm, _without_profile(_body(arm)))
+    return put(arm, without_profile(vm_body(arm)))
 
 
 def _changed_profile(arm: Any) -> requests.Response:
-    body = _body(arm)
+    body = vm_body(arm)
     _made(arm, body)
     body["properties"]["osProfile"]["customData"] = "bmV3"
     return put(arm, body)
 
 
 def _changed_image(arm: Any) -> requests.Response:
-    body = _body(arm)
+    body = vm_body(arm)
     _made(arm, body)
     body["properties"]["storageProfile"]["imageReference"] = {"id": arm.image("other").id}
     return put(arm, body)
@@ -110,18 +111,18 @@ def _changed_image(arm: Any) -> requests.Response:
 
 def _detected(arm: Any) -> requests.Response:
     arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", DETECTED)
-    answer = put(arm, _body(arm))
+    answer = put(arm, vm_body(arm))
     settle(arm)
     assert answer.status_code == 201
     return ask(arm, "GET", f"{VM}?$expand=instanceView")
 
 
 def _wrong_size(arm: Any) -> requests.Response:
-    return put(arm, _body(arm, hardwareProfile={"vmSize": "Standard_Z9"}))
+    return put(arm, vm_body(arm, hardwareProfile={"vmSize": "Standard_Z9"}))
 
 
 def _wrong_generation(arm: Any) -> requests.Response:
-    return put(arm, _body(arm, hardwareProfile={"vmSize": "Standard_A1_v2"}))
+    return put(arm, vm_body(arm, hardwareProfile={"vmSize": "Standard_A1_v2"}))
 
 
 def _too_many_disks(arm: Any) -> requests.Response:
@@ -162,7 +163,7 @@ def _name_taken(arm: Any) -> requests.Response:
 
 
 def _owned_by_another(arm: Any) -> requests.Response:
-    body = _without_profile(_attached(arm))
+    body = without_profile(_attached(arm))
     _made(arm, body)
     body["properties"]["networkProfile"] = {"networkInterfaces": [{"id": arm.nic("nic2").id}]}
     return put(arm, body, "vm2")
@@ -175,7 +176,7 @@ def _access(arm: Any, disk: str) -> None:
 
 
 def _access_and_attach(arm: Any) -> requests.Response:
-    body = _without_profile(_attached(arm))
+    body = without_profile(_attached(arm))
     _access(arm, f"{COMPUTE}/disks/d1")
     return put(arm, body)
 
@@ -192,7 +193,7 @@ def _weak_password(arm: Any) -> requests.Response:
 
 
 def _wrong_key_path(arm: Any) -> requests.Response:
-    body = _body(arm)
+    body = vm_body(arm)
     body["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["path"] = "/root/key"
     return put(arm, body)
 
@@ -209,90 +210,6 @@ def _custom_data_of_no_base64(arm: Any) -> requests.Response:
     return put(arm, _with_profile(arm, customData="%%%"))
 
 
-def _no_vhd_at_the_end(arm: Any) -> requests.Response:
-    return put(arm, _body(arm, storageProfile=blob_storage(arm, "vm1.img")))
-
-
-def _folder(arm: Any) -> requests.Response:
-    return put(arm, _body(arm, storageProfile=blob_storage(arm, "folder/vm1.vhd")))
-
-
-def _from(arm: Any, source: str) -> requests.Response:
-    return put(arm, _body(arm, storageProfile=blob_storage(arm, image={"uri": source})))
-
-
-def _attach_blob(arm: Any, name: str) -> requests.Response:
-    disk = {"osType": "Linux", "name": "os", "createOption": "Attach", "vhd": {"uri": url(name)}}
-    return put(arm, _without_profile(_body(arm, storageProfile={"osDisk": disk})))
-
-
-def _block_blob(arm: Any, name: str) -> None:
-    arm.vhd("account1", "any.vhd")
-    arm.store.put_block_blob(BlobRef("account1", "vhds", name), b"text", "text/plain")
-
-
-def _block_blob_as_disk(arm: Any) -> requests.Response:
-    _block_blob(arm, "block.vhd")
-    return _attach_blob(arm, "block.vhd")
-
-
-def _block_blob_as_image(arm: Any) -> requests.Response:
-    _block_blob(arm, "block.vhd")
-    return _from(arm, url("block.vhd"))
-
-
-def _absent_disk(arm: Any) -> requests.Response:
-    arm.vhd("account1", "any.vhd")
-    return _attach_blob(arm, "none.vhd")
-
-
-def _absent_image(arm: Any) -> requests.Response:
-    return _from(arm, url("none.vhd"))
-
-
-def _broken_footer(arm: Any) -> requests.Response:
-    arm.vhd("account1", "broken.vhd")
-    arm.store.write_pages(BlobRef("account1", "vhds", "broken.vhd"), 2**20, bytes(512))
-    return _from(arm, url("broken.vhd"))
-
-
-def _odd_size(arm: Any) -> requests.Response:
-    return _from(arm, arm.vhd("account1", "odd.vhd", 2**20 + 512))
-
-
-def _target_taken(arm: Any) -> requests.Response:
-    arm.vhd("account1", "taken.vhd")
-    return put(arm, _body(arm, storageProfile=blob_storage(arm, "taken.vhd")))
-
-
-def _empty_target_taken(arm: Any) -> requests.Response:
-    arm.vhd("account1", "taken.vhd")
-    disk = {**EMPTY, "lun": 0, "name": "data", "vhd": {"uri": url("taken.vhd")}}
-    return put(arm, blob_body(arm, dataDisks=[disk]))
-
-
-def _blob_of_another_vm(arm: Any) -> requests.Response:
-    blob_vm(arm)
-    disk = {"osType": "Linux", "createOption": "Attach", "vhd": {"uri": url("vm1.vhd")}}
-    body = arm.vm_body(arm.image("other"), arm.nic("nic2"), storageProfile={"osDisk": disk})
-    return put(arm, _without_profile(body), "vm2")
-
-
-def _leased_blob(arm: Any) -> requests.Response:
-    arm.vhd("account1", "leased.vhd")
-    arm.store.acquire_infinite_lease(BlobRef("account1", "vhds", "leased.vhd"), "someone's")
-    return _attach_blob(arm, "leased.vhd")
-
-
-def _other_account(arm: Any) -> requests.Response:
-    return _from(arm, arm.vhd("account2", "source.vhd"))
-
-
-def _same_blob_twice(arm: Any) -> requests.Response:
-    disk = {**EMPTY, "lun": 0, "name": "data", "vhd": {"uri": url("vm1.vhd")}}
-    return put(arm, blob_body(arm, dataDisks=[disk]))
-
-
 def _smaller_than_image(arm: Any) -> requests.Response:
     big = arm.vhd("account1", "big.vhd", 2 * 2**30)
     disk = {"osType": "Linux", "osState": "Generalized", "blobUri": big}
@@ -300,14 +217,14 @@ def _smaller_than_image(arm: Any) -> requests.Response:
     image = {"location": "westeurope", "properties": properties}
     assert ask(arm, "PUT", f"{COMPUTE}/images/big", image).ok
     settle(arm)
-    body = _body(arm)
+    body = vm_body(arm)
     body["properties"]["storageProfile"]["imageReference"] = {"id": f"{COMPUTE}/images/big"}
     body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"] = 1
     return put(arm, body)
 
 
 def _used_interface(arm: Any) -> requests.Response:
-    body = _body(arm)
+    body = vm_body(arm)
     _made(arm, body)
     return put(arm, body, "vm2")
 
@@ -364,8 +281,6 @@ def _failed(answer: requests.Response) -> bool:
     assert status["code"] == "ProvisioningState/failed/OSProvisioningTimedOut"
     return bool(properties["provisioningState"] == "Failed" and status["message"] == DETECTED)
 
-
-INVALID, NOT_ALLOWED = "InvalidParameter", "OperationNotAllowed"
 
 ROWS: Final = (
     Row(
@@ -578,127 +493,6 @@ ROWS: Final = (
         INVALID,
         "Custom data in OSProfile must be in Base64 encoding...",
         "customData",
-    ),
-    Row(
-        "a blob name without .vhd",
-        "D",
-        _no_vhd_at_the_end,
-        400,
-        INVALID,
-        f"Blob name in URL {url('vm1.img')} must end with '.vhd' extension.",
-    ),
-    Row(
-        "a new disk's blob in a folder",
-        "D",
-        _folder,
-        400,
-        INVALID,
-        f"The blob name in URL {url('folder/vm1.vhd')} contains a slash. This is presently not supported for "
-        "disks.",
-    ),
-    Row(
-        "a block blob as disk",
-        "D",
-        _block_blob_as_disk,
-        400,
-        "IncorrectDiskBlobType",
-        f"Disk blobs can only be of type page blob. Blob {url('block.vhd')} for disk 'os' is "
-        "of type block blob.",
-    ),
-    Row(
-        "a block blob as image",
-        "D",
-        _block_blob_as_image,
-        400,
-        "IncorrectImageBlobType",
-        f"Disk blobs can only be of type page blob. Blob {url('block.vhd')} for disk 'os' is "
-        "of type block blob.",
-    ),
-    Row(
-        "a disk's blob that is not there",
-        "D",
-        _absent_disk,
-        404,
-        "DiskBlobNotFound",
-        f"Unable to find VHD blob with URI {url('none.vhd')} for disk 'os'.",
-    ),
-    Row(
-        "an image's blob that is not there",
-        "D",
-        _absent_image,
-        404,
-        "ImageBlobNotFound",
-        f"Unable to find VHD blob with URI {url('none.vhd')} for disk 'os'.",
-    ),
-    Row(
-        "a VHD without its footer",
-        "DI",
-        _broken_footer,
-        400,
-        "InvalidVhd",
-        f"The specified cookie value in VHD footer indicates that disk 'os' with blob {url('broken.vhd')} is "
-        "not a supported VHD. Disk is expected to have cookie value 'conectix'.",
-    ),
-    Row(
-        "a VHD whose size is not a whole number of MiB",
-        "DI",
-        _odd_size,
-        400,
-        "InvalidVhd",
-        "The specified blob ... with VHD virtual size 1049088 bytes is not supported. The virtual size of a "
-        "VHD must be a whole number (in MBs)...",
-    ),
-    Row(
-        "a new disk's blob that exists",
-        "DI",
-        _target_taken,
-        409,
-        "TargetDiskBlobAlreadyExists",
-        f"Blob {url('taken.vhd')} already exists. Please provide a different blob URI as target for "
-        "disk 'os'.",
-    ),
-    Row(
-        "an empty disk's blob that exists",
-        "D",
-        _empty_target_taken,
-        409,
-        "TargetDiskBlobAlreadyExists",
-        f"Blob {url('taken.vhd')} already exists. Please provide a different blob URI to create a new blank "
-        "data disk 'data'.",
-    ),
-    Row(
-        "a blob that is another VM's disk",
-        "DI",
-        _blob_of_another_vm,
-        409,
-        "DiskBlobAlreadyInUseByAnotherDisk",
-        f"Blob {url('vm1.vhd')} is already in use by another disk belonging to VM 'vm1'. You can examine the "
-        "blob metadata for the disk reference information.",
-    ),
-    Row(
-        "a blob that someone has leased",
-        "D",
-        _leased_blob,
-        409,
-        "AcquireDiskLeaseFailed",
-        f"Failed to acquire lease while creating disk 'os' using blob with URI {url('leased.vhd')}. Blob is "
-        "already in use.",
-    ),
-    Row(
-        "an image in another account than its disk",
-        "D",
-        _other_account,
-        409,
-        "ConflictingUserInput",
-        "Source and destination storage accounts for disk os are different.",
-    ),
-    Row(
-        "one blob for two disks",
-        "D",
-        _same_blob_twice,
-        400,
-        INVALID,
-        f"A disk named 'data' already uses the same VHD URL {url('vm1.vhd')}.",
     ),
     Row(
         "an OS disk smaller than its image",
