@@ -25,6 +25,9 @@ STATE_KEY = r"Microsoft\Windows\CurrentVersion\Setup\State"
 # PE machine (Microsoft PE format, "Machine Types") to the kernel's name of the architecture.
 MACHINES = {0x8664: "x86_64", 0xAA64: "aarch64", 0x014C: "i686", 0x01C4: "arm"}
 
+FIXED_FILE_INFO = b"\xbd\x04\xef\xfe"
+MAX_VERSIONED = 8 * 1024 * 1024  # bytes; drivers have less than one MiB
+
 GENERALIZED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
 COMPLETE = "IMAGE_STATE_COMPLETE"
 _STATES = {
@@ -191,6 +194,19 @@ def image_state(files: Files) -> ImageState | None:
     """
     windows = find_windows(files)
     return windows.image_state if windows is not None else None
+
+
+def file_version(files: Files, path: str) -> tuple[int, int, int, int] | None:
+    """The version in a program's resources; None when the first MAX_VERSIONED bytes have none.
+
+    Document: VS_FIXEDFILEINFO (verrsrc.h): signature, structure's version, file version in two numbers.
+    """
+    data = files.read_part(path, 0, MAX_VERSIONED)
+    place = data.find(FIXED_FILE_INFO)
+    if data[:2] != b"MZ" or place < 0 or place + 16 > len(data):
+        return None
+    high, low = struct.unpack_from("<II", data, place + 8)
+    return high >> 16, high & 0xFFFF, low >> 16, low & 0xFFFF
 
 
 def pe_machine(files: Files, path: str) -> str | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.guest.checks.sources import MIGRATE
+from vmstamp.guest.checks.sources import CERTIFICATION, MIGRATE
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.drivers import class_filters
 from vmstamp.guest.checks.windows.settings import Setting, service, settings_check, show, windows_of
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
-from vmstamp.guest.finding import Check, Severity, Status, Verdict, passed, warned
-from vmstamp.guest.windows.system import SOFTWARE_HIVE, SYSTEM_HIVE, Windows
+from vmstamp.guest.finding import Check, Severity, Status, Verdict, not_applicable, passed, warned
+from vmstamp.guest.windows.system import SOFTWARE_HIVE, SYSTEM_HIVE, Windows, file_version
 
 SERVICES = r"CurrentControlSet\Services"
 CONTROL = r"CurrentControlSet\Control"
@@ -23,6 +23,14 @@ LOCAL_DUMPS = r"Microsoft\Windows\Windows Error Reporting\LocalDumps"
 POWER_SCHEMES = rf"{CONTROL}\Power\User\PowerSchemes"
 HIGH_PERFORMANCE = "8c5e7fda-e8bf-4a96-9a85-a6e23a8c635c"
 DOMAIN_CONTROLLER = "LanmanNT"
+SMB_DRIVERS = ("/Windows/System32/drivers/srv.sys", "/Windows/System32/drivers/srv2.sys")
+# By the build of Windows: the first version of these drivers with the patch. Document: CERTIFICATION
+SMB_PATCHED = {
+    7601: (6, 1, 7601, 23689),
+    9200: (6, 2, 9200, 22099),
+    9600: (6, 3, 9600, 18604),
+    14393: (10, 0, 14393, 953),
+}
 AGENT_SERVICES = ("RdAgent", "WindowsAzureGuestAgent")
 AGENT_STATE = (("Microsoft\\Windows Azure", "VmId"), ("Microsoft\\GuestAgent", "VmId"))
 
@@ -114,6 +122,19 @@ def _fix_agent_state(facts: Facts) -> Iterator[Edit]:
             yield DeleteValue(SOFTWARE_HIVE, key, name)
 
 
+def _smb(facts: Facts) -> Verdict:
+    windows = windows_of(facts)
+    wanted = SMB_PATCHED[windows.build]
+    for path in SMB_DRIVERS:
+        version = file_version(windows.files, path)
+        if version is not None:
+            text = ".".join(map(str, version))
+            if version >= wanted:
+                return passed(f"{text} has the patch", path)
+            return warned(f"{text}, the first with the patch is {'.'.join(map(str, wanted))}", path)
+    return not_applicable("there is no srv.sys nor srv2.sys that tells its version")
+
+
 def _foreign(windows: Windows) -> Iterator[str]:
     for name in FOREIGN_SERVICES:
         start = windows.number("SYSTEM", f"{SERVICES}\\{name}", "Start")
@@ -178,6 +199,16 @@ def _fix_script_policy(facts: Facts) -> Iterator[Edit]:
 
 
 CHECKS = (
+    Check(
+        "win-wannacry",
+        "the SMB server is patched against WannaCry",
+        Severity.CERTIFICATION,
+        "MS17-010: whoever reaches port 445 runs programs; the marketplace refuses the image",
+        CERTIFICATION,
+        lambda facts: has_windows(facts) and windows_of(facts).build in SMB_PATCHED,
+        _smb,
+        "install the updates inside Windows, March 2017's or later",
+    ),
     settings_check(
         "win-time",
         "the clock is kept in UTC",
