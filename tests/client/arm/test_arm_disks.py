@@ -105,6 +105,22 @@ def test_wrong_disk_is_refused(arm: Any, creation: dict[str, Any], code: str) ->
     assert error_of(lambda: create(arm, **creation)).code == code
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**disk(createOption="Upload", uploadSizeBytes=9 * 2**40 + 512)},
+        {
+            **disk(createOption="Empty"),
+            "properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": 9000},
+        },
+    ],
+    ids=["Upload", "Empty"],
+)
+def test_disk_that_no_page_blob_holds_is_refused_by_name(arm: Any, body: dict[str, Any]) -> None:
+    error = error_of(lambda: arm.compute.disks.begin_create_or_update("rg", "disk1", body))
+    assert "(the largest here has 8191 GiB) is not supported by this stamp" in error.message
+
+
 def test_blob_of_another_region_is_refused(arm: Any) -> None:
     url = arm.vhd("account1", "a.vhd")
     body = {**disk(createOption="Import", sourceUri=url), "location": "eastus"}

@@ -23,6 +23,7 @@ from vmstamp.arm.faults import (
     missing_parameter,
     not_allowed,
     not_found,
+    unsupported,
 )
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Put, Reference, Resource
@@ -34,6 +35,7 @@ DISKS: Final = "Microsoft.Compute/disks"
 SNAPSHOTS: Final = "Microsoft.Compute/snapshots"
 # uploadSizeBytes, footer included (REST: Disks, CreationData).
 SMALLEST_UPLOAD, LARGEST_UPLOAD = 20972032, 35183298347520
+LARGEST_KEPT_GIB = 8191  # with its footer it is a page blob, which has at most 8 TiB
 INHERITED: Final = ("osType", "hyperVGeneration", "purchasePlan", "supportedCapabilities")
 
 
@@ -103,6 +105,7 @@ def upload_size(creation: Json) -> int:
             f"The upload size in bytes {length} - 512 bytes for the VHD footer ({length - FOOTER_SIZE} in "
             "this case) must be a multiple of MiB.",
         )
+    _refuse_beyond(length - FOOTER_SIZE)
     return int(length)
 
 
@@ -161,6 +164,14 @@ def check_size(size_gib: int | None) -> None:
             f"between '1' and '{LARGEST_GIB}', inclusive.",
             "disk.diskSizeGB",
         )
+    if size_gib is not None:
+        _refuse_beyond(size_gib * GIB)
+
+
+def _refuse_beyond(size: int) -> None:
+    """Refuse a disk that Azure has and that no page blob holds, by name."""
+    if size > LARGEST_KEPT_GIB * GIB:
+        raise unsupported(f"A disk of {size} bytes (the largest here has {LARGEST_KEPT_GIB} GiB)")
 
 
 def at_least(size: int, size_gib: int | None) -> int:
