@@ -453,3 +453,23 @@ def arm(plane: ControlPlane, serve: Callable[[ControlPlane], Arm], host: FakeHos
     arm.host, arm.store = host, store
     arm.resources.resource_groups.create_or_update("rg", {"location": "westeurope"})
     return arm
+
+
+@pytest.fixture
+def restart(tmp_path: Path, host: Any) -> Iterator[Callable[[], ControlPlane]]:
+    """A control plane over the same home, as if the one before had been killed at this instant."""
+    opened: list[Any] = []
+
+    def start() -> ControlPlane:
+        host.up.clear()
+        db = Database(tmp_path / "stamp.db")
+        store = BlobStore(db, tmp_path / "content")
+        store.recover()
+        plane = build(db, store, host, Settings(SUBSCRIPTION, "t"), "http://127.0.0.1:10000")
+        opened.extend((plane, db))
+        plane.recover()
+        return plane
+
+    yield start
+    for one in opened:
+        one.close()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client.arm.parity.machines import blob_vm, done, generalized_blob_vm
-from vmstamp.arm.control_plane import ControlPlane, build
-from vmstamp.arm.engine import Settings
+from vmstamp.arm.control_plane import ControlPlane
 from vmstamp.arm.types import Request
-from vmstamp.blob.store import BlobStore
-from vmstamp.db import Database
 from vmstamp.errors import AzureError
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
@@ -24,26 +19,6 @@ BASE = "https://127.0.0.1:1"
 
 def request(method: str, path: str, body: Any = None, **query: str) -> Request:
     return Request(method, path, {"api-version": "2024-07-01", **query}, {}, body, BASE)
-
-
-@pytest.fixture
-def restart(tmp_path: Path, host: Any) -> Iterator[Callable[[], ControlPlane]]:
-    """A control plane over the same home, as if the one before had been killed at this instant."""
-    opened: list[Any] = []
-
-    def start() -> ControlPlane:
-        host.up.clear()
-        db = Database(tmp_path / "stamp.db")
-        store = BlobStore(db, tmp_path / "content")
-        store.recover()
-        plane = build(db, store, host, Settings(SUBSCRIPTION, "t"), "http://127.0.0.1:10000")
-        opened.extend((plane, db))
-        plane.recover()
-        return plane
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def creating(arm: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,14 @@ from tests.client.arm.deployments_words import (
     DEADLINE,
     DEPLOYMENT,
     GROUP,
-    SUBSCRIPTION,
     body,
     network,
     template,
     until,
 )
-from vmstamp.arm.control_plane import ControlPlane, build
-from vmstamp.arm.engine import Settings
+from vmstamp.arm.control_plane import ControlPlane
 from vmstamp.arm.types import Request
-from vmstamp.blob.store import BlobStore
-from vmstamp.db import Database
 from vmstamp.errors import AzureError
-
-
-@pytest.fixture
-def restart(tmp_path: Path, host: Any) -> Iterator[Callable[[], ControlPlane]]:
-    """A control plane over the same home, as if the one before had been killed at this instant."""
-    opened: list[Any] = []
-
-    def start() -> ControlPlane:
-        host.up.clear()
-        db = Database(tmp_path / "stamp.db")
-        store = BlobStore(db, tmp_path / "content")
-        store.recover()
-        plane = build(db, store, host, Settings(SUBSCRIPTION, "t"), "http://127.0.0.1:10000")
-        opened.extend((plane, db))
-        plane.recover()
-        return plane
-
-    yield start
-    for one in opened:
-        one.close()
 
 
 def begun(arm: Any, **parameters: Any) -> None:

@@ -21,19 +21,9 @@ LARGE = 4 * SMALL
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "stamp.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database, tmp_path: Path) -> BlobStore:
-    store = BlobStore(database, tmp_path / "content")
-    store.create_account("acct")
-    store.create_container("acct", "vhds")
-    store.create_page_blob(A, SIZE)
-    return store
+def store(vhds: BlobStore) -> BlobStore:
+    vhds.create_page_blob(A, SIZE)
+    return vhds
 
 
 @contextmanager

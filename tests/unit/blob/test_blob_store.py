@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,9 @@ SIZE = 64 * PAGE
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "stamp.db")
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def store(database: Database, tmp_path: Path) -> BlobStore:
-    store = BlobStore(database, tmp_path / "content")
-    store.create_account("acct")
-    store.create_container("acct", "vhds")
-    store.create_page_blob(A, SIZE)
-    return store
+def store(vhds: BlobStore) -> BlobStore:
+    vhds.create_page_blob(A, SIZE)
+    return vhds
 
 
 def whole(store: BlobStore, ref: BlobRef) -> bytes:
