@@ -219,9 +219,9 @@ def test_what_needs_another_handler_is_refused_by_name(shell: Shell) -> None:
 
 
 def test_no_wait_ends_while_the_vm_is_being_created(shell: Shell) -> None:
-    url = vhd(shell, "general")
-    shell.run(f"vmstamp image create general --source {url} --generation 2")
-    made = "vm create -g vmstamp -n later --image general --size Standard_B1ms --nsg-rule NONE"
+    url = vhd(shell, "unbooted")
+    shell.run(f"vmstamp image create unbooted --source {url} --generation 2")
+    made = "vm create -g vmstamp -n later --image unbooted --size Standard_B1ms --nsg-rule NONE"
     made += " --admin-username someone --ssh-key-values key.pub --public-ip-address ''"
     shell.az(f"{made} --no-wait")
     shell.az("vm wait -g vmstamp -n later --exists --interval 1 --timeout 60")
