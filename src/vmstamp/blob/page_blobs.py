@@ -110,7 +110,7 @@ class PageBlobs(Blobs):
     def _write_and_list(self, new: Blob, offset: int, data: Data) -> bool:
         """Write where there is no data, with other writers beside: whether that is so."""
         with self._db.read() as connection:
-            if pages.overlaps(connection, new.content, offset, offset + len(data)):
+            if pages.find_beside(connection, new.content, offset, offset + len(data)) is None:
                 return False
         self._contents.write(new.content, offset, data)
         with self._db.write() as connection:

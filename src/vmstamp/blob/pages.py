@@ -70,12 +70,6 @@ def spans(connection: Connection, content: str, start: int, end: int) -> Iterato
     return _spans(connection, "page", content, start, end)
 
 
-def overlaps(connection: Connection, content: str, start: int, end: int) -> bool:
-    """Whether any of [start, end) holds data."""
-    last = _before(connection, "page", content, end)
-    return bool(last) and last[0][1] > start
-
-
 def cleared(connection: Connection, content: str, start: int, end: int, since: int) -> Iterator[Extent]:
     """What was cleared within [start, end) in a later generation than `since`, ascending and merged."""
     return _ranges(connection, "cleared_page", content, start, end, since)
