@@ -15,7 +15,8 @@ from tests.client.test_cli_stamp import MIB, VMSTAMP, Stamp, disk, stamp
 from vmstamp.cli.arm_client import ArmClient, ClientCredential
 from vmstamp.cli.endpoint import get_endpoint
 from vmstamp.cli.managed_disks import DISKS
-from vmstamp.cli.storage import ACCOUNTS, Account, ensure_account, ensure_container, ensure_group
+from vmstamp.cli.resources import ensure_group
+from vmstamp.cli.storage import ACCOUNTS, Account, ensure_account, ensure_container
 from vmstamp.disk.memory import MemoryDisk
 from vmstamp.paths import Home
 from vmstamp.run import Completed, spawn

@@ -23,11 +23,11 @@ from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.generalize import require_generalized
-from vmstamp.cli.images import DataVhd, ImageRequest, create_image, drop, refuse_existing, vhds_of
+from vmstamp.cli.images import DataVhd, ImageRequest, create_image, refuse_existing, vhds_of
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.names import CONTAINER, captured_vhd_name
 from vmstamp.cli.render import Reporter, bytes_text
-from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account
+from vmstamp.cli.storage import Account, drop, ensure_account, ensure_container, find_account
 from vmstamp.cli.vms import get_vm, instance_view, status_of, vm_id
 from vmstamp.errors import AzureError, TransferError, VmstampError
 from vmstamp.transfer.blobs import explain, parse_blob_url, without_sas

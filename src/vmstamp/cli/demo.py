@@ -19,7 +19,8 @@ from vmstamp.cli import ssh
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.capture import Captured, capture
 from vmstamp.cli.generalize import Generalized, generalize, verdict
-from vmstamp.cli.images import ImageRequest, create_image_of_disk
+from vmstamp.cli.image_upload import create_image_of_disk
+from vmstamp.cli.images import ImageRequest
 from vmstamp.cli.keys import Key, ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.recipes import built_disk

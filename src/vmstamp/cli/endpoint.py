@@ -44,6 +44,13 @@ class Endpoint:
         return settings.CLOUD.default
 
     @property
+    def accelerator_text(self) -> str:
+        """How VMs run here, said aloud."""
+        if self.accelerator == "kvm":
+            return f"VMs run with KVM ({self.accelerator_reason})"
+        return f"VMs run in SOFTWARE EMULATION, about ten times slower: {self.accelerator_reason}"
+
+    @property
     def interval(self) -> float:
         """Seconds between two looks at an operation, where the service sends no Retry-After."""
         return 1.0

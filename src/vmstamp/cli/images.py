@@ -1,21 +1,13 @@
-"""Images: made of a blob or of a disk file, listed, shown, deleted."""
+"""Images: made of page blobs, named, listed, shown. Nothing here reads a disk or a blob."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
-from azure.storage.blob import BlobClient
+from dataclasses import dataclass
 
 from vmstamp.cli.arm_client import ArmClient, Document
-from vmstamp.cli.names import blob_name, check_name
-from vmstamp.cli.render import Reporter
-from vmstamp.cli.resources import Cost, Wanted, make
-from vmstamp.cli.storage import destination, ensure_group, upload_disk
-from vmstamp.disk import Disk
+from vmstamp.cli.names import check_name
+from vmstamp.cli.resources import Cost, Wanted, ensure_group, make
 from vmstamp.errors import VmstampError
-from vmstamp.transfer.blobs import without_sas
-from vmstamp.transfer.upload import Uploaded
 
 IMAGES = "Microsoft.Compute/images"
 
@@ -94,52 +86,6 @@ def image_wanted(arm: ArmClient, request: ImageRequest, url: str, data: tuple[Da
         "properties": {"hyperVGeneration": f"V{request.generation}", "storageProfile": profile},
     }
     return Wanted("image", image_id(arm, request.group, request.name), body, Cost.STORAGE)
-
-
-@dataclass(frozen=True)
-class FileImage:
-    """An image that was made of a file: the image's document and what the upload did."""
-
-    image: Document
-    uploaded: Uploaded
-
-    def to_json(self) -> dict[str, Any]:
-        return {"image": self.image, "upload": asdict(self.uploaded)}
-
-
-def create_image_of_disk(
-    arm: ArmClient,
-    request: ImageRequest,
-    source: Disk,
-    *,
-    overwrite: bool,
-    report: Reporter,
-    account: str = "",
-) -> FileImage:
-    """Upload a disk and make an image of it; the blob goes again when the image cannot be made."""
-    refuse_existing(arm, request)
-    blob = destination(arm, request.group, blob_name(f"{request.name}.vhd"), account)
-    arm.made[without_sas(blob.url)] = Wanted("blob", without_sas(blob.url), cost=Cost.STORAGE)
-    uploaded = upload_disk(source, blob, overwrite=overwrite, report=report)
-    try:
-        image = create_image(arm, request, uploaded.url)
-    except BaseException:
-        if drop(blob):
-            del arm.made[without_sas(blob.url)]
-        raise
-    report.say(f"image {request.name} is there (generation {request.generation}, {request.os_state.lower()})")
-    return FileImage(image, uploaded)
-
-
-def drop(blob: BlobClient) -> bool:
-    """Delete a blob that is not wanted any more; False when that failed, as when it is gone already."""
-    from azure.core.exceptions import AzureError as SdkError
-
-    try:
-        blob.delete_blob()
-    except SdkError:
-        return False
-    return True
 
 
 def get_image(arm: ArmClient, group: str, name: str) -> Document:

@@ -18,8 +18,8 @@ from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
 from vmstamp.cli.names import CONTAINER, blob_name, check_name
 from vmstamp.cli.network import network_wanted
 from vmstamp.cli.render import Console, bytes_text, table
-from vmstamp.cli.resources import Cost, Step, Wanted, step_of
-from vmstamp.cli.storage import account_wanted, find_account, group_wanted, own_account_name
+from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
+from vmstamp.cli.storage import account_wanted, find_account, own_account_name
 from vmstamp.cli.vms import VmRequest, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.transfer.blobs import explain, without_sas

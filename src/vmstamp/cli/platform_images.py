@@ -8,9 +8,8 @@ from pathlib import Path
 import vmstamp.disk
 from vmstamp import recipes
 from vmstamp.cli.arm_client import ArmClient
-from vmstamp.cli.images import drop
 from vmstamp.cli.render import Reporter
-from vmstamp.cli.storage import destination, upload_disk
+from vmstamp.cli.storage import destination, drop, upload_disk
 
 CONTAINER = "platform-images"
 

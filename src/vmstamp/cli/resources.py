@@ -105,3 +105,13 @@ def left_lines(made: Iterable[Wanted], cloud: str) -> list[str]:
         for one in made
         if one.cost is not Cost.FREE
     ]
+
+
+def group_wanted(arm: ArmClient, group: str, location: str = "") -> Wanted:
+    """A resource group. Raises VmstampError when it is not there and no region is named for it."""
+    return Wanted("resource group", arm.group_id(group), {"location": arm.region(group, location)})
+
+
+def ensure_group(arm: ArmClient, group: str, location: str = "") -> None:
+    """The resource group, made when it is not there."""
+    ensure(arm, group_wanted(arm, group, location))

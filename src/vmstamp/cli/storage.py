@@ -16,7 +16,7 @@ from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.cloud import authority_of
 from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
-from vmstamp.cli.resources import Wanted, ensure, make
+from vmstamp.cli.resources import Wanted, ensure_group, make
 from vmstamp.disk import Disk
 from vmstamp.errors import AzureError, TransferError
 from vmstamp.transfer.blobs import (
@@ -59,16 +59,6 @@ class Account:
 
     def url(self, container: str, name: str) -> str:
         return f"{self.endpoint}/{container}/{name}"
-
-
-def group_wanted(arm: ArmClient, group: str, location: str = "") -> Wanted:
-    """A resource group. Raises VmstampError when it is not there and no region is named for it."""
-    return Wanted("resource group", arm.group_id(group), {"location": arm.region(group, location)})
-
-
-def ensure_group(arm: ArmClient, group: str, location: str = "") -> None:
-    """The resource group, made when it is not there."""
-    ensure(arm, group_wanted(arm, group, location))
 
 
 def account_wanted(arm: ArmClient, group: str, name: str = "") -> Wanted:
@@ -252,4 +242,13 @@ def delete_blob(arm: ArmClient, url: str) -> bool:
         return False
     except SdkError as error:
         raise explain(error, "deleting", url) from error
+    return True
+
+
+def drop(blob: BlobClient) -> bool:
+    """Delete a blob that is not wanted any more; False when that failed, as when it is gone already."""
+    try:
+        blob.delete_blob()
+    except SdkError:
+        return False
     return True

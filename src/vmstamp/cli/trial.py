@@ -15,16 +15,14 @@ from vmstamp.cli import process, ssh
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.diagnosis import Diagnosis, clean_console, diagnose
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.images import (
-    FileImage,
-    ImageRequest,
-    create_image_of_disk,
-)
+from vmstamp.cli.image_upload import FileImage, create_image_of_disk
+from vmstamp.cli.images import ImageRequest
 from vmstamp.cli.keys import ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
 from vmstamp.cli.render import Console, seconds_text, table
+from vmstamp.cli.resources import ensure_group
 from vmstamp.cli.sources import open_source
-from vmstamp.cli.storage import ensure_account, ensure_group
+from vmstamp.cli.storage import ensure_account
 from vmstamp.cli.vms import (
     DEFAULT_SIZE,
     Stage,
@@ -32,7 +30,7 @@ from vmstamp.cli.vms import (
     create_vm,
     find_stage,
     get_vm,
-    instance_view,
+    ready_reporter,
     serial_log,
     timeline_of,
     timeline_rows,
@@ -60,19 +58,12 @@ def running_stamp(home: Home, console: Console, *, keep: bool = False) -> Iterat
     endpoint, started = process.start(home)
     if started:
         console.say(f"started a stamp: ARM {endpoint.arm}, Blob {endpoint.blob}")
-    console.say(accelerator_text(endpoint))
+    console.say(endpoint.accelerator_text)
     try:
         yield endpoint
     finally:
         if started and not keep:
             process.stop(home, console)
-
-
-def accelerator_text(endpoint: Endpoint) -> str:
-    """How VMs run here, said aloud."""
-    if endpoint.accelerator == "kvm":
-        return f"VMs run with KVM ({endpoint.accelerator_reason})"
-    return f"VMs run in SOFTWARE EMULATION, about ten times slower: {endpoint.accelerator_reason}"
 
 
 @contextmanager
@@ -133,14 +124,6 @@ def log_in(
         stage.at if stage else None,
     )
     return target, port, login
-
-
-def ready_reporter(vm: dict[str, Any]) -> str:
-    """Who reported Ready: the evidence of the timeline's Ready stage, else the VM agent's version."""
-    stage = find_stage(vm, "ready")
-    if stage and stage.detail:
-        return stage.detail.removeprefix("reported by ")
-    return f"agent {instance_view(vm).get('vmAgent', {}).get('vmAgentVersion') or 'unknown'}"
 
 
 @dataclass(frozen=True)

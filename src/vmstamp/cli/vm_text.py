@@ -6,7 +6,6 @@ from vmstamp.cli import network, vms
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.diagnosis import clean_console, diagnose
 from vmstamp.cli.render import shown, table
-from vmstamp.cli.trial import ready_reporter
 from vmstamp.errors import VmstampError
 from vmstamp.timeline import Stage
 
@@ -19,7 +18,7 @@ def vm_lines(arm: ArmClient, vm: Document) -> list[str]:
     ready = vms.ready_at(vm)
     properties = vm["properties"]
     generalized = ", generalized" if vms.is_generalized(vm) else ""
-    reported = f"{ready_reporter(vm)} at {ready:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
+    reported = f"{vms.ready_reporter(vm)} at {ready:%Y-%m-%d %H:%M:%S} UTC" if ready else "no"
     return [
         f"{vm['name']}",
         f"  id            {vm['id']}",

@@ -12,8 +12,7 @@ from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.names import check_name, computer_name
 from vmstamp.cli.network import ensure_network, network_wanted, remains_of
 from vmstamp.cli.render import Reporter
-from vmstamp.cli.resources import Cost, Wanted, tagged
-from vmstamp.cli.storage import ensure_group
+from vmstamp.cli.resources import Cost, Wanted, ensure_group, tagged
 from vmstamp.errors import AzureError, MachineError, StampError, VmstampError
 
 VMS = "Microsoft.Compute/virtualMachines"
@@ -302,6 +301,14 @@ def delete_vm(arm: ArmClient, group: str, name: str, report: Reporter) -> list[s
 
 def start_vm(arm: ArmClient, group: str, name: str) -> None:
     arm.act(vm_id(arm, group, name), "start")
+
+
+def ready_reporter(vm: Document) -> str:
+    """Who reported Ready: the evidence of the timeline's Ready stage, else the VM agent's version."""
+    stage = find_stage(vm, "ready")
+    if stage and stage.detail:
+        return stage.detail.removeprefix("reported by ")
+    return f"agent {instance_view(vm).get('vmAgent', {}).get('vmAgentVersion') or 'unknown'}"
 
 
 def stop_vm(arm: ArmClient, group: str, name: str) -> None:

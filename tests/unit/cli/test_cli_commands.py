@@ -81,6 +81,15 @@ def test_help_imports_no_sdk_and_no_disk_reader() -> None:
     assert program([sys.executable, "-c", code]).text == "[]\n"
 
 
+def test_commands_about_vms_and_the_stamp_import_no_blob_client_and_no_disk_reader() -> None:
+    rooms = ("process", "vms", "vm_text", "images", "run_commands")
+    code = (
+        f"import sys; import {', '.join(f'vmstamp.cli.{room}' for room in rooms)}; "
+        "print([m for m in sys.modules if m.startswith(('azure.storage', 'vmstamp.disk', 'vmstamp.guest'))])"
+    )
+    assert program([sys.executable, "-c", code]).text == "[]\n"
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_prints_a_script(run: CliRunner, shell: str) -> None:
     result = call(run, "completion", shell)

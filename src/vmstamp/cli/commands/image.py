@@ -103,7 +103,7 @@ def create(
     console: Console,
 ) -> None:
     """Make an image of a disk file (inspected and uploaded first) or of a VHD's blob."""
-    from vmstamp.cli import images, look, plans
+    from vmstamp.cli import image_upload, images, look, plans
     from vmstamp.cli.sources import open_source
 
     def request(number: int) -> images.ImageRequest:
@@ -124,7 +124,9 @@ def create(
             images.refuse_existing(arm, request(number))
             plans.tell(plans.of_image_of_disk(arm, request(number), opened), console)
             return
-        done = images.create_image_of_disk(arm, request(number), opened, overwrite=overwrite, report=console)
+        done = image_upload.create_image_of_disk(
+            arm, request(number), opened, overwrite=overwrite, report=console
+        )
     console.result(done.to_json(), done.uploaded.url)
 
 

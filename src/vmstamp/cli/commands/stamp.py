@@ -43,7 +43,6 @@ def up(arm_port: int | None, blob_port: int | None, console: Console) -> None:
     Its whole state lies under VMSTAMP_HOME. Says whether VMs will run with KVM or in software emulation.
     """
     from vmstamp.cli import process
-    from vmstamp.cli.trial import accelerator_text
 
     only_stamp("up", LEAVE_AWAY)
     given = {settings.ARM_PORT.variable: arm_port, settings.BLOB_PORT.variable: blob_port}
@@ -52,7 +51,7 @@ def up(arm_port: int | None, blob_port: int | None, console: Console) -> None:
     head = f"the stamp {'runs' if started else 'runs already'} (pid {endpoint.pid})"
     console.result(
         {"started": started, **endpoint_document(endpoint)},
-        [head, *endpoint_lines(endpoint), accelerator_text(endpoint)],
+        [head, *endpoint_lines(endpoint), endpoint.accelerator_text],
     )
 
 
@@ -120,7 +119,6 @@ def status(context: click.Context, console: Console) -> None:
         )
         context.exit(NOT_RUNNING)
     from vmstamp.cli.arm_client import ArmClient
-    from vmstamp.cli.trial import accelerator_text
 
     with ArmClient(endpoint) as arm:
         vms = _vms(arm)
@@ -130,7 +128,7 @@ def status(context: click.Context, console: Console) -> None:
         [
             f"the stamp runs (pid {endpoint.pid}, up {seconds_text(uptime)}, vmstamp {endpoint.version})",
             *endpoint_lines(endpoint),
-            accelerator_text(endpoint),
+            endpoint.accelerator_text,
             *_vm_lines(vms),
         ],
     )

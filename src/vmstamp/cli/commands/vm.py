@@ -85,7 +85,7 @@ def create(
     Made along with it, by derived names: NAME-nic, NAME-ip, NAME-nsg (SSH is let in) and the group's
     virtual network vmstamp-vnet.
     """
-    from vmstamp.cli import keys, plans, vms
+    from vmstamp.cli import keys, vms
     from vmstamp.cli.vm_text import vm_lines
 
     key = keys.read_public_key(ssh_key) if ssh_key else None
@@ -104,6 +104,8 @@ def create(
             location=chosen().location,
         )
         if plan:
+            from vmstamp.cli import plans
+
             plans.tell(plans.of_vm(arm, request), console)
             return
         made = vms.create_vm(arm, request, console, no_wait=no_wait)
