@@ -29,6 +29,7 @@ from vmstamp.guest.files.fs import Files, open_root
 from vmstamp.guest.workshop.rework import Outcome, rework
 from vmstamp.guest.workshop.uml import Uml
 from vmstamp.run import run, spawn
+from vmstamp.syscalls import punch_hole
 
 MIB = 1024 * 1024
 SELINUX = "system_u:object_r:hostname_etc_t:s0"
@@ -329,6 +330,22 @@ def test_a_disk_is_replaced_in_place_with_its_id(disks: Callable[[str], Path], n
     with pytest.raises(GuestError, match="Is a directory"):
         do(path, (Write("/etc", b""),), path)
     assert digest(path) == kept
+
+
+def test_what_was_written_of_the_working_copy_is_given_back(
+    disks: Callable[[str], Path], nothing_left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+
+    def punch(fd: int, offset: int, length: int) -> bool:
+        given.append((offset, os.fstat(fd).st_blocks * 512))
+        return punch_hole(fd, offset, length)
+
+    monkeypatch.setattr("vmstamp.guest.workshop.rework.punch_hole", punch)
+    do(disks("ext4"), (Write("/etc/hostname", b"less"),), nothing_left / "disk.vhdx")
+    assert root_of(nothing_left / "disk.vhdx").read_bytes("/etc/hostname") == b"less"
+    assert given == sorted(given)
+    assert given[-1][1] < given[0][1]
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is_done(

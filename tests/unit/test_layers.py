@@ -9,7 +9,18 @@ import pytest
 import vmstamp
 
 ROOT = Path(vmstamp.__file__).parent
-GROUND = {"errors", "extents", "run", "settings", "paths", "db", "timeline", "resource_id", "identity"}
+GROUND = {
+    "db",
+    "errors",
+    "extents",
+    "identity",
+    "paths",
+    "resource_id",
+    "run",
+    "settings",
+    "syscalls",
+    "timeline",
+}
 # room: the rooms that it may import, beside the ground floor and itself
 ALLOWED: dict[str, set[str]] = {
     "disk": set(),

@@ -1,13 +1,11 @@
 """Sparse files that hold the bytes of blobs: `content/<id>`, one file per content.
 
 A content's file has exactly the content's size. Which of its bytes count is the page table's business
-(`pages`); this module only moves bytes. The kernel's interfaces that Python lacks (hole punching,
-reflinks, syncfs) are called here and nowhere else.
+(`pages`); this module only moves bytes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -20,18 +18,13 @@ from typing import Final
 
 from vmstamp.blob.body import Data, pieces_of
 from vmstamp.extents import Extent
+from vmstamp.syscalls import punch_hole, sync_file_system
 
-FALLOC_FL_KEEP_SIZE: Final = 0x01  # linux/falloc.h
-FALLOC_FL_PUNCH_HOLE: Final = 0x02
 FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 # Bytes of the file system that blobs leave free: the database's log grows also when something is deleted.
 RESERVE: Final = 8 << 20
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-
-_NO_HOLES = {errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 _ZEROS: Final = bytes(1024 * 1024)
 _TURNS: Final = 64  # locks for all files
@@ -167,9 +160,7 @@ class ContentDirectory:
             return
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            if _libc.syncfs(descriptor) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+            sync_file_system(descriptor)
         finally:
             os.close(descriptor)
 
@@ -263,15 +254,8 @@ def copy_range(source: int, target: int, offset: int, length: int, to: int | Non
 
 
 def _punch(descriptor: int, offset: int, length: int) -> None:
-    mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
-    while _libc.fallocate(descriptor, mode, offset, length) != 0:
-        number = ctypes.get_errno()
-        if number == errno.EINTR:
-            continue
-        if number not in _NO_HOLES:
-            raise OSError(number, os.strerror(number))
+    if not punch_hole(descriptor, offset, length):
         _write_zeros(descriptor, offset, length)
-        return
 
 
 def _write_zeros(descriptor: int, offset: int, length: int) -> None:

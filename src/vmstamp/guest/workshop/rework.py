@@ -27,10 +27,12 @@ from vmstamp.disk.file import ImageFile, check_target, replacing, write_error
 from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.rewrite import refuse_rewriting, write_like
 from vmstamp.errors import DiskError, GuestError
+from vmstamp.extents import Extent
 from vmstamp.guest.edits import Edit, Run, describe
 from vmstamp.guest.files.fs import Survey, survey
 from vmstamp.guest.workshop.plan import make_plan
 from vmstamp.guest.workshop.uml import Uml
+from vmstamp.syscalls import punch_hole
 
 PATIENCE = 600.0  # seconds that User Mode Linux may take, beside the time-outs of programs
 FULL = 1024 * 1024  # bytes: who has less is out of space
@@ -106,10 +108,11 @@ def rework(
             start = time.monotonic()
             with RawDisk(ImageFile.from_descriptor(os.dup(fd), output)) as copy:
                 copy.sector_size = source.sector_size
+                written = _giving_back(fd, copy, lambda count: tell("write", count))
                 if in_place:
-                    write_like(source, copy, output, lambda count: tell("write", count))
+                    write_like(source, copy, output, written)
                 else:
-                    WRITERS[str(kind)](copy, output, lambda count: tell("write", count))
+                    WRITERS[str(kind)](copy, output, written)
             seconds["write"] = time.monotonic() - start
     notes = tuple(str(note) for note in answer.get("notes", ()))
     return Outcome(output, results, int(answer.get("trimmed", 0)), notes, seconds)
@@ -195,6 +198,27 @@ def _edit_copy(
     except OSError as error:
         raise write_error(output, error) from error
     return answer, {"copy": copied - start, "edit": time.monotonic() - copied}
+
+
+def _giving_back(fd: int, copy: Disk, tell: Callable[[int], None]) -> Callable[[int], None]:
+    """A writer's progress that gives back what was written of the working copy in the file `fd`.
+
+    So working copy and output together need little more than one of them, and the kernel has the freed
+    memory at hand for what is written next, where new memory can cost more than the copying.
+    """
+    pending = list(copy.extents())[::-1]
+
+    def written(count: int) -> None:
+        tell(count)
+        while count and pending:  # a footer comes after the disk
+            start, end = pending.pop()
+            stop = min(end, start + count)
+            punch_hole(fd, start, stop - start)
+            count -= stop - start
+            if stop < end:
+                pending.append(Extent(stop, end))
+
+    return written
 
 
 def _is_full(fd: int) -> bool:
