@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from vmstamp.errors import ProgramError
 from vmstamp.machine.spec import KVM_CPU
@@ -18,6 +19,8 @@ DEVICE = Path("/dev/kvm")
 BOOT_SECTOR = bytes.fromhex("b010e6f4fa" + "ebfe").ljust(510, b"\0") + b"\x55\xaa"
 PROVED = 0x10 << 1 | 1
 
+_trying = Lock()
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -27,9 +30,17 @@ class Accelerator:
     reason: str
 
 
-@cache
 def probe_accelerator() -> Accelerator:
-    """Try KVM once per process with a guest of one sector and our VMs' CPU. Blocks for up to ten seconds."""
+    """Try KVM once per process with a guest of one sector and our VMs' CPU. Blocks for up to ten seconds.
+
+    Thread-safe: who asks while it is tried waits for the answer.
+    """
+    with _trying:
+        return _probe()
+
+
+@cache
+def _probe() -> Accelerator:
     if not DEVICE.exists():
         return Accelerator("tcg", "this computer has no /dev/kvm")
     if not os.access(DEVICE, os.R_OK | os.W_OK):
