@@ -1,6 +1,7 @@
-"""doctor, --fix and generalize on a Windows disk: NTFS by ntfs-3g, hives by hivex, a FAT with the boot store.
+"""doctor, --fix and generalize on a Windows disk: NTFS by ntfs-3g, hives by hivex, the boot store beside it.
 
-The Windows is that of `tests.unit.guest.windows_guests`, on a real disk that boots by UEFI.
+The Windows is that of `tests.unit.guest.windows_guests`, on a real disk that boots by UEFI from a FAT, or by
+BIOS from an NTFS of its own, as Windows Setup makes them.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import vmstamp.disk
 from tests.boot.road import BIN
 from tests.guests import MIB, MICROSOFT_BASIC_DATA, in_uml, minimal_hive, write_tree
 from tests.unit.guest.hives import Data
@@ -27,6 +30,7 @@ from tests.unit.guest.windows_guests import (
     LOADER,
     ROOT_GUID,
     SAM,
+    SIGNATURE,
     SOFTWARE,
     STATE,
     SYSTEM,
@@ -38,6 +42,10 @@ from tests.unit.guest.windows_guests import (
     services,
 )
 from vmstamp.disk.partitions import EFI_SYSTEM, NewPartition, build_gpt
+from vmstamp.guest.files.fs import open_root
+from vmstamp.guest.windows.bcd import APPLICATION_DEVICE, OS_DEVICE, pack_device
+from vmstamp.guest.windows.hive import Key
+from vmstamp.guest.windows.system import find_windows
 from vmstamp.run import find_program, run
 
 pytestmark = pytest.mark.timeout(600)
@@ -48,6 +56,11 @@ CS = "ControlSet001"
 MEMORY = rf"{CS}\Control\Session Manager\Memory Management"
 PARTMGR = rf"{CS}\Services\partmgr\Parameters"
 TERMINAL_SERVER = rf"{CS}\Control\Terminal Server"
+DEVICES = (APPLICATION_DEVICE, OS_DEVICE)
+BOOT_MOUNT = {
+    1: "mkntfs -q -F -Q /dev/ubda1; ntfs-3g /dev/ubda1 /mnt",
+    2: "mkfs.vfat /dev/ubda1 > /dev/null; mount -t vfat /dev/ubda1 /mnt",
+}
 SETUPERR = "/Windows/System32/Sysprep/Panther/setuperr.log"
 BLOCKED = (
     "2026-01-02 03:04:05, Error SYSPRP Package Contoso.Editor_1.2.3.4_x64__8wekyb3d8bbwe was installed "
@@ -90,31 +103,21 @@ def _hivex_value(data: Data) -> str:
 def make_windows(
     path: Path,
     *,
+    generation: int = 2,
     files: Mapping[str, str | bytes] | None = None,
     store: Any = None,
     **hives: Any,
 ) -> Path:
     """A raw disk with a Windows that is generalized; the changes are those of `WindowsGuests.facts`."""
-    parts = [
-        NewPartition(EFI_SYSTEM, "EFI", MIB, ESP_LENGTH, ESP_GUID),
-        NewPartition(MICROSOFT_BASIC_DATA, "Windows", ROOT_AT, SIZE - ROOT_AT - MIB, ROOT_GUID),
-    ]
-    gpt = build_gpt(SIZE, parts, DISK_GUID)
-    with path.open("wb") as file:
-        file.truncate(SIZE)
-        file.write(gpt.head)
-        file.seek(gpt.tail_offset)
-        file.write(gpt.tail)
+    (write_gpt if generation == 2 else write_mbr)(path)
     trees: dict[str, Tree] = {"SYSTEM": SYSTEM, "SOFTWARE": SOFTWARE, "SAM": SAM}
     written = {
         f"{CONFIG}/{name}": make_hive(path.with_suffix(".hive"), changed(tree, hives.get(name.lower(), {})))
         for name, tree in trees.items()
     }
-    boot = {
-        "/EFI/Microsoft/Boot/BCD": make_hive(path.with_suffix(".hive"), changed(bcd(2), store or {})),
-        "/EFI/Microsoft/Boot/bootmgfw.efi": b"MZ",
-        "/EFI/BOOT/BOOTX64.EFI": signed_loader(signature=b"Microsoft Windows Production PCA 2011"),
-    }
+    boot = boot_files(
+        generation, make_hive(path.with_suffix(".hive"), changed(bcd_here(generation), store or {}))
+    )
     root, esp = path.with_suffix(".root"), path.with_suffix(".esp")
     plain = {name: data for name, data in FILES.items() if not name.endswith("/")}
     write_tree(root, {**plain, "/WindowsAzure/Logs/x.log": "", **written, **(files or {})})
@@ -123,8 +126,7 @@ def make_windows(
         in_uml(
             path,
             f"""
-            mkfs.vfat /dev/ubda1 > /dev/null
-            mount -t vfat /dev/ubda1 /mnt
+            {BOOT_MOUNT[generation]}
             cp -r {shlex.quote(str(esp))}/. /mnt
             umount /mnt
             mkntfs -q -F -Q -L Windows /dev/ubda2
@@ -136,6 +138,49 @@ def make_windows(
         shutil.rmtree(root)
         shutil.rmtree(esp)
     return path
+
+
+def write_gpt(path: Path) -> None:
+    parts = [
+        NewPartition(EFI_SYSTEM, "EFI", MIB, ESP_LENGTH, ESP_GUID),
+        NewPartition(MICROSOFT_BASIC_DATA, "Windows", ROOT_AT, SIZE - ROOT_AT - MIB, ROOT_GUID),
+    ]
+    gpt = build_gpt(SIZE, parts, DISK_GUID)
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+        file.write(gpt.head)
+        file.seek(gpt.tail_offset)
+        file.write(gpt.tail)
+
+
+def write_mbr(path: Path) -> None:
+    """The "System Reserved" partition, which is active, and that of Windows. Layout: UEFI 2.10, table 5.1."""
+    places = ((0x80, MIB, ESP_LENGTH), (0, ROOT_AT, SIZE - ROOT_AT - MIB))
+    entries = b"".join(
+        struct.pack("<B3sB3sII", status, bytes(3), 7, bytes(3), start // 512, length // 512)
+        for status, start, length in places
+    )
+    head = b"\x33\xc0".ljust(440, b"\0") + struct.pack("<IH", SIGNATURE, 0)
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+        file.write(head + entries.ljust(64, b"\0") + b"\x55\xaa")
+
+
+def bcd_here(generation: int) -> Tree:
+    """The boot store, naming the Windows partition where it lies on this disk."""
+    device = pack_device(SIGNATURE, ROOT_AT)
+    moved = {} if generation == 2 else {element(LOADER, n): {"Element": device} for n in DEVICES}
+    return changed(bcd(generation), moved)
+
+
+def boot_files(generation: int, store: bytes) -> dict[str, str | bytes]:
+    if generation == 1:
+        return {"/bootmgr": b"x", "/Boot/BCD": store}
+    return {
+        "/EFI/Microsoft/Boot/BCD": store,
+        "/EFI/Microsoft/Boot/bootmgfw.efi": b"MZ",
+        "/EFI/BOOT/BOOTX64.EFI": signed_loader(signature=b"Microsoft Windows Production PCA 2011"),
+    }
 
 
 def doctor(*words: str | Path, status: int) -> Any:
@@ -191,7 +236,10 @@ def test_what_is_wrong_in_windows_is_found_and_mended_on_the_disk(tmp_path: Path
             MEMORY: {"PagingFiles": ("E:\\pagefile.sys 1024 1024",)},
             r"Setup\Status\SysprepStatus": {"GeneralizationState": 3},
         },
-        store={element(LOADER, 0x16000009): {"Element": b"\1"}},
+        store={
+            element(LOADER, 0x16000009): {"Element": b"\1"},
+            **{element(LOADER, n): {"Element": pack_device(DISK_GUID, ESP_GUID)} for n in DEVICES},
+        },
     )
     found = doctor(bad, status=1)
     assert wrong(found) == {
@@ -202,11 +250,43 @@ def test_what_is_wrong_in_windows_is_found_and_mended_on_the_disk(tmp_path: Path
         "win-rdp": "fail",
         "win-pagefile": "warning",
         "win-sysprep-status": "warning",
+        "win-bcd": "fail",
         "win-bcd-options": "warning",
     }
     fixed = doctor(bad, "--fix", "-o", tmp_path / "mended.raw", status=0)
-    # the store on the EFI system partition is left to bcdedit
-    assert wrong(fixed["after"]) == {"win-bcd-options": "warning"}
+    assert wrong(fixed["after"]) == {}
+
+
+def test_a_2012_with_a_boot_partition_of_its_own_is_mended(tmp_path: Path) -> None:
+    """The boot store lies in the System Reserved partition, and the devices of newer hosts are not known."""
+    old = rf"{CS}\Enum\ACPI\VMBus\4&215d0f95&0"
+    bad = make_windows(
+        tmp_path / "2012.raw",
+        generation=1,
+        system={
+            old: {"Service": "vmbus", "HardwareID": ("ACPI\\VMBus", "*VMBus"), "Capabilities": 0x30},
+            rf"{old}\Device Parameters": {"x": bytes(3)},
+        },
+        software={r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": "9600"}},
+        store={element(LOADER, n): {"Element": pack_device(SIGNATURE, MIB)} for n in DEVICES},
+    )
+    found = doctor(bad, "--generation", "1", status=1)
+    assert wrong(found) == {"win-bcd": "fail", "win-acpi-enum-2012": "fail"}
+    fixed = doctor(bad, "--generation", "1", "--fix", "-o", tmp_path / "mended.raw", status=0)
+    assert wrong(fixed["after"]) == {}
+    with vmstamp.disk.open(tmp_path / "mended.raw") as disk:
+        windows = find_windows(open_root(disk))
+        assert windows is not None
+        source, target = (windows.system.find(rf"{CS}\Enum\ACPI\{name}") for name in ("VMBus", "MSFT1000"))
+        assert source is not None and target is not None
+        assert list(_tree(source)) == list(_tree(target)) != []
+
+
+def _tree(key: Key, path: str = "") -> Iterator[tuple[str, list[tuple[str, str, Data]]]]:
+    """The values of every key below, by the path from `key`."""
+    yield path, sorted((value.name, value.kind, value.data) for value in key.values())
+    for below in key.subkeys():
+        yield from _tree(below, f"{path}\\{below.name}")
 
 
 def test_what_only_windows_can_mend_is_told_with_its_reason(tmp_path: Path) -> None:

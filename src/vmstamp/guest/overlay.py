@@ -1,7 +1,7 @@
 """The guest's files as they would be after edits: laid over the real ones in memory, nothing is written.
 
 So a second check's fix sees what the first one's has written, and a plan can say what would be found after
-it. What a program of the guest would do (Run) and what a registry hive would hold (SetValue, DeleteValue) is
+it. What a program of the guest would do (Run) and what a registry hive would hold (HiveEdit) is
 not known before it is done: such edits are only remembered.
 """
 
@@ -11,13 +11,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
+from vmstamp.guest.edits import (
+    CopyKey,
+    DeleteValue,
+    Edit,
+    Empty,
+    HiveEdit,
+    Remove,
+    Run,
+    SetValue,
+    Symlink,
+    Truncate,
+    Write,
+)
 from vmstamp.guest.facts import Facts, find_loaders, gather_guest
 from vmstamp.guest.files.fs import MAX_LINKS, Files
 from vmstamp.guest.files.volume import Kind, Node, Tree
 
 # What cannot be laid over: its outcome shows only when it is done.
-Unforeseen = Run | SetValue | DeleteValue
+Unforeseen = Run | HiveEdit
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class Overlay(Files):
                 self._write(path, data, mode)
             case Symlink(path, target):
                 self._put(path, NewNode(_name(path), Kind.SYMLINK, link=target))
-            case Run() | SetValue() | DeleteValue():
+            case Run() | SetValue() | DeleteValue() | CopyKey():
                 self.unforeseen.append(edit)
 
     def _write(self, path: str, data: bytes, mode: int) -> None:

@@ -125,10 +125,10 @@ def disk_identity(facts: Facts) -> UUID | int | None:
 
 
 def _fix_bcd(facts: Facts) -> Iterator[Edit]:
-    """Devices that name another partition; only in a store that lies in the Windows partition itself."""
+    """Devices that name another partition."""
     found, root = find_store(facts), facts.survey.root
     disk = disk_identity(facts)
-    if found is None or root is None or root.partition is None or found.content != root or disk is None:
+    if found is None or root is None or root.partition is None or disk is None:
         return
     store, loader = found.store, found.store.default()
     partition = root.partition.unique_guid if isinstance(disk, UUID) else root.partition.start
@@ -136,8 +136,14 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
         return
     for element in (APPLICATION_DEVICE, OS_DEVICE):
         if _device_problem(facts, found, store.device(loader, element)):
-            data = pack_device(disk, partition)
-            yield SetValue(found.path, store.key(loader, element), "Element", "REG_BINARY", data)
+            yield _set(facts, found, loader, element, pack_device(disk, partition))
+
+
+def _set(facts: Facts, found: FoundStore, identifier: str, element: int, data: bytes | str) -> Edit:
+    """An element set in the store, which lies in the Windows partition itself or in another."""
+    kind = "REG_SZ" if isinstance(data, str) else "REG_BINARY"
+    number = 0 if found.content == facts.survey.root else found.content.number
+    return SetValue(found.path, found.store.key(identifier, element), "Element", kind, data, number)
 
 
 @dataclass(frozen=True)
@@ -191,14 +197,13 @@ def _bcd_options(facts: Facts) -> Verdict:
 
 def _fix_bcd_options(facts: Facts) -> Iterator[Edit]:
     found = find_store(facts)
-    if found is None or found.content != facts.survey.root:
+    if found is None:
         return
     for option, identifier, _ in _wrong_options(facts, found):
         if identifier:
             value = 5 if option.name == "timeout" else option.good[0]
             data = value.to_bytes(1 if option.element >> 24 & 0xF == 6 else 8, "little")
-            key = found.store.key(identifier, option.element)
-            yield SetValue(found.path, key, "Element", "REG_BINARY", data)
+            yield _set(facts, found, identifier, option.element, data)
 
 
 def files_in(content: Content | None) -> Files | None:
@@ -226,8 +231,7 @@ CHECKS = (
         sources.PREPARE,
         has_windows,
         _bcd_options,
-        "in Windows run the document's `bcdedit /set` of each option named; --fix changes a store in the "
-        "Windows partition itself, not one on the EFI system partition",
+        "in Windows run the document's `bcdedit /set` of each option named",
         fix=_fix_bcd_options,
     ),
 )

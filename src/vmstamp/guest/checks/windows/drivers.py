@@ -16,7 +16,7 @@ from vmstamp.guest.checks.windows.settings import (
     show,
     windows_of,
 )
-from vmstamp.guest.edits import DeleteValue, Edit, SetValue
+from vmstamp.guest.edits import CopyKey, DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, passed, warned
 from vmstamp.guest.windows.system import SYSTEM_HIVE, Windows, pe_machine
@@ -172,6 +172,16 @@ def _acpi(facts: Facts) -> Verdict:
     return passed("the ACPI devices of newer hosts are known")
 
 
+def _fix_acpi(facts: Facts) -> Iterator[Edit]:
+    """Copies what is known of each device to the name that newer hosts give it, as sources.REPAIR does."""
+    windows = windows_of(facts)
+    for old, new in ACPI_DEVICES.items():
+        source, target = (rf"CurrentControlSet\Enum\ACPI\{name}" for name in (old, new))
+        if windows.has_key("SYSTEM", source) and not windows.has_key("SYSTEM", target):
+            paths = (windows.key_path("SYSTEM", key) for key in (source, target))
+            yield CopyKey(SYSTEM_HIVE, *paths)
+
+
 def is_2012(facts: Facts) -> bool:
     try:
         return facts.windows is not None and facts.windows.build in (NT_6_2, NT_6_3)
@@ -249,6 +259,7 @@ CHECKS = (
         r"copy the key: `reg copy HKLM\SYSTEM\ControlSet001\Enum\ACPI\VMBus ...\MSFT1000 /s`, and "
         r"Hyper_V_Gen_Counter_V1 to MSFT1002",
         generations=(1,),
+        fix=_fix_acpi,
     ),
     Check(
         "win-nvme",
