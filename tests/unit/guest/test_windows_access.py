@@ -17,6 +17,7 @@ from tests.unit.guest.windows_guests import (
 )
 from tests.unit.guest.windows_verdicts import (
     CS,
+    PASSWORD,
     POLICIES,
     PROFILE,
     PROXY_KEY,
@@ -36,7 +37,6 @@ from vmstamp.guest.checks import windows as windows_checks
 from vmstamp.guest.edits import Remove, describe
 from vmstamp.guest.finding import Status, judge
 
-PASSWORD = "<Password><Value>hunter2hunter2</Value></Password>"
 AUTOLOGON_PASSWORD = "hunter3hunter3"
 
 

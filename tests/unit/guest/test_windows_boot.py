@@ -25,7 +25,18 @@ from tests.unit.guest.windows_guests import (
     element,
     pe,
 )
-from tests.unit.guest.windows_verdicts import CS, HDC, SERVICES, assert_mended, bad, finding, start
+from tests.unit.guest.windows_verdicts import (
+    CS,
+    HDC,
+    SERVICES,
+    assert_mended,
+    bad,
+    finding,
+    fixes,
+    mended,
+    start,
+)
+from vmstamp.guest.edits import CopyKey, SetValue
 from vmstamp.guest.files.fs import Content
 from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Status
@@ -138,12 +149,56 @@ def test_2012_is_asked_for_the_devices_of_newer_hosts(windows: WindowsGuests) ->
     old = {rf"{CS}\Enum\ACPI\VMBus\0": {"x": 1}}
     found = bad(windows.facts(generation=1, system=old, software=version))
     assert found["win-acpi-enum-2012"] == "fail"
+    copies = [
+        CopyKey(f"{CONFIG}/SYSTEM", rf"{CS}\Enum\ACPI\VMBus", rf"{CS}\Enum\ACPI\MSFT1000"),
+    ]
+    assert fixes(windows.facts(generation=1, system=old, software=version), "win-acpi-enum-2012") == copies
     both = {**old, rf"{CS}\Enum\ACPI\MSFT1000\0": {"x": 1}}
     assert "win-acpi-enum-2012" not in bad(windows.facts(generation=1, system=both, software=version))
 
 
+OLD = {r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": "7601"}}
+CRITICAL = rf"{CS}\Control\CriticalDeviceDatabase"
+CRITICAL_DEVICES = {
+    rf"{CRITICAL}\acpi#vmbus": {"Service": "vmbus"},
+    rf"{CRITICAL}\vmbus#{{32412632-86cb-44a2-9b5c-50d1417354f5}}": {"Service": "storvsc"},
+}
+
+
+@pytest.mark.parametrize(
+    ("lost", "found"),
+    [
+        (None, None),
+        ("acpi#vmbus", "no device that vmbus drives is in the critical device database"),
+        ("vmbus#", "no device that storvsc drives is in the critical device database"),
+    ],
+)
+def test_2008_is_asked_for_its_critical_devices(
+    windows: WindowsGuests, lost: str | None, found: str | None
+) -> None:
+    system = {key: values for key, values in CRITICAL_DEVICES.items() if not lost or lost not in key}
+    facts = windows.facts(generation=1, system=system, software=OLD)
+    problem = finding(facts, "win-critical-device-db")
+    assert (problem.status, problem.found) == (
+        (Status.FAIL, found) if found else (Status.PASS, "the VMBus and the disk controllers on it are in it")
+    )
+    after, _ = mended(windows, "win-critical-device-db", generation=1, system=system, software=OLD)
+    assert "win-critical-device-db" not in after
+
+
+def test_a_driver_that_is_missing_is_not_put_into_the_critical_devices(windows: WindowsGuests) -> None:
+    driver = {"/Windows/System32/drivers/storvsc.sys": None}
+    facts = windows.facts(driver, generation=1, software=OLD)
+    keys = {edit.key for edit in fixes(facts, "win-critical-device-db") if isinstance(edit, SetValue)}
+    assert keys == {rf"{CRITICAL}\acpi#vmbus"}
+
+
+def test_a_new_windows_is_not_asked_for_critical_devices(windows: WindowsGuests) -> None:
+    assert finding(windows.facts(generation=1), "win-critical-device-db").status is Status.NOT_APPLICABLE
+
+
 def test_an_old_windows_does_not_start_as_gen2(windows: WindowsGuests) -> None:
-    facts = windows.facts(software={r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": "7601"}})
+    facts = windows.facts(software=OLD)
     assert finding(facts, "win-generation").status is Status.FAIL
 
 

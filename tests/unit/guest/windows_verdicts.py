@@ -32,6 +32,7 @@ RULES = rf"{FIREWALL}\FirewallRules"
 PROFILE = rf"{FIREWALL}\PublicProfile"
 WINLOGON = r"Microsoft\Windows NT\CurrentVersion\Winlogon"
 PROXY_KEY = r"Microsoft\Windows\CurrentVersion\Internet Settings\Connections"
+PASSWORD = "<Password><Value>hunter2hunter2</Value></Password>"
 # A complete Windows, not generalized.
 COMPLETE: dict[str, Any] = {
     "changes": {

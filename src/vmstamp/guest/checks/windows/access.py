@@ -12,7 +12,7 @@ from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.accounts import read_accounts
-from vmstamp.guest.windows.sysprep import ANSWER_FILES
+from vmstamp.guest.windows.answers import find_answer_files, read_answers
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE
 
 TERMINAL_SERVER = r"CurrentControlSet\Control\Terminal Server"
@@ -60,9 +60,8 @@ def _fix_autologon(facts: Facts) -> Iterator[Edit]:
 def _files_with_passwords(facts: Facts) -> Iterator[tuple[str, int]]:
     """The answer files with a password that was not wiped, and its line."""
     files = windows_of(facts).files
-    for path in ANSWER_FILES:
-        raw = files.read_bytes(path, 1024 * 1024) if files.is_file(path) else b""
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+    for path in find_answer_files(files):
+        text = read_answers(files, path)
         for match in _PASSWORD.finditer(text):
             if match[1].strip() != _USED:
                 yield path, text.count("\n", 0, match.start()) + 1

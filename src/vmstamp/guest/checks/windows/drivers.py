@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.errors import GuestError
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import (
     Setting,
@@ -16,14 +15,13 @@ from vmstamp.guest.checks.windows.settings import (
     show,
     windows_of,
 )
-from vmstamp.guest.edits import CopyKey, DeleteValue, Edit, SetValue
+from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, passed, warned
 from vmstamp.guest.windows.system import SYSTEM_HIVE, Windows, pe_machine
 
 SERVICES = r"CurrentControlSet\Services"
 CLASSES = r"CurrentControlSet\Control\Class"
-NT_6_2, NT_6_3 = 9200, 9600  # Windows Server 2012 and 2012 R2
 
 # Service: the Start values that boot, and whether every Windows must have it. Spec: sources.REPAIR
 DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -54,8 +52,6 @@ STORAGE_CLASSES = {
     "System": "{4d36e97d-e325-11ce-bfc1-08002be10318}",
     "Volume": "{71a27cdd-812a-11d0-bec7-08002be2092f}",
 }
-# What older Hyper-V called its ACPI devices, and what newer hosts call them.
-ACPI_DEVICES = {"VMBus": "MSFT1000", "Hyper_V_Gen_Counter_V1": "MSFT1002"}
 
 
 def _driver_settings(facts: Facts) -> Iterator[Setting]:
@@ -162,33 +158,6 @@ def _fix_class_filters(facts: Facts) -> Iterator[Edit]:
             yield DeleteValue(SYSTEM_HIVE, path, value)
 
 
-def _acpi(facts: Facts) -> Verdict:
-    windows = windows_of(facts)
-    for old, new in ACPI_DEVICES.items():
-        key = rf"CurrentControlSet\Enum\ACPI\{old}"
-        other = rf"CurrentControlSet\Enum\ACPI\{new}"
-        if windows.has_key("SYSTEM", key) and not windows.has_key("SYSTEM", other):
-            return failed(f"{old} is known, {new} of newer hosts is not", windows.place("SYSTEM", key))
-    return passed("the ACPI devices of newer hosts are known")
-
-
-def _fix_acpi(facts: Facts) -> Iterator[Edit]:
-    """Copies what is known of each device to the name that newer hosts give it, as sources.REPAIR does."""
-    windows = windows_of(facts)
-    for old, new in ACPI_DEVICES.items():
-        source, target = (rf"CurrentControlSet\Enum\ACPI\{name}" for name in (old, new))
-        if windows.has_key("SYSTEM", source) and not windows.has_key("SYSTEM", target):
-            paths = (windows.key_path("SYSTEM", key) for key in (source, target))
-            yield CopyKey(SYSTEM_HIVE, *paths)
-
-
-def is_2012(facts: Facts) -> bool:
-    try:
-        return facts.windows is not None and facts.windows.build in (NT_6_2, NT_6_3)
-    except GuestError:
-        return False
-
-
 def _nvme(facts: Facts) -> Verdict:
     windows = windows_of(facts)
     key = f"{SERVICES}\\stornvme"
@@ -247,19 +216,6 @@ CHECKS = (
         _class_filters,
         "take the filter out of UpperFilters or LowerFilters",
         fix=_fix_class_filters,
-    ),
-    Check(
-        "win-acpi-enum-2012",
-        "Windows 2012 knows the ACPI devices of newer hosts",
-        Severity.BOOT,
-        "stop error 0x7B: newer Hyper-V hosts name the VMBus MSFT1000",
-        sources.REPAIR,
-        is_2012,
-        _acpi,
-        r"copy the key: `reg copy HKLM\SYSTEM\ControlSet001\Enum\ACPI\VMBus ...\MSFT1000 /s`, and "
-        r"Hyper_V_Gen_Counter_V1 to MSFT1002",
-        generations=(1,),
-        fix=_fix_acpi,
     ),
     Check(
         "win-nvme",
