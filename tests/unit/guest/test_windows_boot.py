@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -41,6 +42,7 @@ from vmstamp.guest.files.fs import Content
 from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Status
 from vmstamp.guest.windows.bcd import pack_device
+from vmstamp.guest.windows.pe import find_imports
 
 OTHER = UUID(int=99)
 ON_ESP = pack_device(DISK_GUID, ESP_GUID)
@@ -51,6 +53,9 @@ ON_ESP = pack_device(DISK_GUID, ESP_GUID)
     [
         ("win-boot-services", "fail", start(storvsc=3)),
         ("win-boot-services", "fail", start(vmbus=4)),
+        ("win-boot-services", "fail", start(storport=3)),
+        ("win-class-filters", "fail",
+         {rf"{CS}\Enum\ACPI\PNP0A03\0": {"Service": "pci", "UpperFilters": ("vsepflt",)}}),
         ("win-boot-services", "fail", {rf"{SERVICES}\mountmgr": None}),
         ("win-boot-services", "fail", {rf"{SERVICES}\storvsc\StartOverride": {"0": 3}}),
         ("win-class-filters", "fail", {HDC: {"UpperFilters": ("vsepflt",)}}),
@@ -72,6 +77,8 @@ def test_one_wrong_value_of_the_system_hive_fails_one_check(
     ("check", "status", "changes"),
     [
         ("win-driver-files", "fail", {"/Windows/System32/drivers/storvsc.sys": None}),
+        ("win-driver-files", "fail",
+         {"/Windows/System32/drivers/vmbus.sys": pe(imports=("ntoskrnl.exe", "HAL.dll", "winhv.sys"))}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/storport.sys": None}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/netvsc.sys": pe(0x14C)}),
         ("win-driver-files", "fail", {"/Windows/System32/drivers/vmbus.sys": b"zeros"}),
@@ -104,6 +111,8 @@ def test_one_wrong_file_fails_one_check(
         ("win-bcd", "warning", 2, {element(LOADER, 0x11000001): {"Element": bytes(20)}}),
         ("win-bcd", "fail", 2, {element(LOADER, 0x11000001): {"Element": bytes(16) + b"\5" + bytes(71)}}),
         ("win-bcd-options", "warning", 2, {element(LOADER, 0x16000009): None}),
+        ("win-bcd-options", "warning", 2, {element(LOADER, 0x1500004B): {"Element": b"\2" + bytes(7)}}),
+        ("win-bcd-options", "warning", 1, {element(MANAGER, 0x1500004B): {"Element": b"\2" + bytes(7)}}),
         ("win-bcd-options", "warning", 1, {element(LOADER, 0x16000049): {"Element": b"\1"}}),
         ("win-bcd-options", "warning", 2, {element(MANAGER, 0x16000020): None}),
         ("win-bcd-options", "warning", 2, {element(EMS, 0x15000023): {"Element": bytes(8)}}),
@@ -216,6 +225,78 @@ def test_a_partition_that_bitlocker_encrypts_is_found(windows: WindowsGuests) ->
     assert bad(locked) == {"win-bitlocker": "fail", "disk-encrypted": "fail"}
 
 
+def test_a_library_of_a_driver_that_is_there_is_found(windows: WindowsGuests) -> None:
+    drivers = "/Windows/System32/drivers"
+    linked = {f"{drivers}/vmbus.sys": pe(imports=("ntoskrnl.exe", "winhv.sys")), f"{drivers}/winhv.sys": pe()}
+    assert bad(windows.facts(linked)) == {}
+    found = finding(windows.facts({path: linked[path] for path in list(linked)[:1]}), "win-driver-files")
+    assert found.found == "the driver of vmbus is linked with winhv.sys, which is missing"
+
+
+def test_any_import_table_is_read_or_passed_over(guests: Any) -> None:
+    whole = pe(imports=("ntoskrnl.exe", "winhv.sys"))
+    assert find_imports(guests.files({"/x": whole}), "/x") == ("ntoskrnl.exe", "winhv.sys")
+    numbers = random.Random(7)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(6):
+            data[
+                numbers.choice((0x3C, 0x80, 0x86, 0x94, 0x98, 0x110, 0x188, 0x400)) + numbers.randrange(8)
+            ] ^= 255
+        del data[numbers.randrange(0x300, len(data)) :]
+        assert len(find_imports(guests.files({"/x": bytes(data)}), "/x")) <= 128
+
+
+def test_a_service_that_carries_more_than_its_driver_is_not_made_anew(windows: WindowsGuests) -> None:
+    facts = windows.facts(system={rf"{SERVICES}\storvsc": None, rf"{SERVICES}\storvsc\StartOverride": None})
+    assert finding(facts, "win-boot-services").status is Status.FAIL
+    assert fixes(facts, "win-boot-services") == []
+    made = fixes(windows.facts(system={rf"{SERVICES}\disk": None}), "win-boot-services")
+    assert {edit.name: edit.data for edit in made if isinstance(edit, SetValue)} == {
+        "Type": 1,
+        "Start": 0,
+        "ErrorControl": 3,
+        "ImagePath": r"System32\drivers\disk.sys",
+        "Group": "SCSI Class",
+    }
+    lost = windows.facts({"/Windows/System32/drivers/disk.sys": None}, system={rf"{SERVICES}\disk": None})
+    assert fixes(lost, "win-boot-services") == []
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "supported"),
+    [
+        ("14393", "Server", False),
+        ("17763", "Server", True),
+        ("14393", "Client", True),
+        ("9600", "Client", False),
+    ],
+)
+def test_nvme_is_for_windows_10_and_server_2019(
+    windows: WindowsGuests, build: str, kind: str, supported: bool
+) -> None:
+    version = {r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": build, "InstallationType": kind}}
+    found = finding(windows.facts(software=version), "win-nvme")
+    assert found.status is (Status.PASS if supported else Status.WARNING)
+    stopped = windows.facts(software=version, system=start(stornvme=3))
+    assert bool(fixes(stopped, "win-nvme")) is supported
+
+
+def test_the_default_and_the_path_of_a_loader_are_mended_where_the_store_lies(windows: WindowsGuests) -> None:
+    """On the EFI system partition, number 1."""
+    path = "/EFI/Microsoft/Boot/BCD"
+    description = {rf"Objects\{LOADER}\Description": {"Type": 0x10200003}}
+    store: dict[str, Any] = {**description, element(MANAGER, 0x23000003): {"Element": "{gone}"}}
+    facts = windows.facts(store={**store, element(LOADER, 0x12000002): {"Element": r"\Windows\winload.exe"}})
+    loader = r"\Windows\System32\winload.efi"
+    assert fixes(facts, "win-bcd") == [
+        SetValue(path, element(MANAGER, 0x23000003), "Element", "REG_SZ", LOADER, 1),
+        SetValue(path, element(LOADER, 0x12000002), "Element", "REG_SZ", loader, 1),
+    ]
+    two = {**store, r"Objects\{another}\Description": {"Type": 0x10200003}}
+    assert fixes(windows.facts(store=two), "win-bcd") == []
+
+
 def test_a_driver_that_is_overridden_is_named(windows: WindowsGuests) -> None:
     facts = windows.facts(system={rf"{SERVICES}\storvsc\StartOverride": {"0": 3}, **start(vmbus=4)})
     assert finding(facts, "win-boot-services").found == "vmbus: Start is 4; storvsc: StartOverride\\0 is 3"
@@ -244,6 +325,9 @@ def test_a_dirty_hive_warns(windows: WindowsGuests) -> None:
     ("check", "guest"),
     [
         ("win-boot-services", {"system": start(storvsc=3, vmbus=4)}),
+        ("win-boot-services", {"system": {rf"{SERVICES}\disk": None, rf"{SERVICES}\pci": None}}),
+        ("win-class-filters",
+         {"system": {rf"{CS}\Enum\ACPI\MSFT1000\0": {"Service": "vmbus", "LowerFilters": ("gone",)}}}),
         ("win-boot-services", {"system": {rf"{SERVICES}\storvsc\StartOverride": {"0": 3}}}),
         ("win-class-filters", {"system": {VOLUME_CLASS: {"LowerFilters": ("rdyboost", "gone")}}}),
         ("win-class-filters", {"system": {HDC: {"UpperFilters": ("vsepflt",)}}}),

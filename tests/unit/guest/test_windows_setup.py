@@ -37,6 +37,7 @@ from vmstamp.guest.windows.system import image_state
         ("win-sysprep-status", "warning", {r"Setup\Status\SysprepStatus": {"GeneralizationState": 3}}),
         ("win-custom-answer-file", "fail", {SETUP: {"UnattendFile": r"C:\mine.xml"}}),
         ("win-cdrom-enabled", "fail", start(cdrom=4)),
+        ("win-cdrom-enabled", "fail", start(Fs_Rec=4)),
         ("win-pending-reboot", "warning",
          {rf"{CS}\Control\Session Manager": {"PendingFileRenameOperations": (r"\??\C:\a",)}}),
     ],
@@ -54,6 +55,8 @@ def test_one_wrong_value_of_the_system_hive_fails_one_check(
         ("win-cdrom-enabled", "fail", {rf"{POLICIES}\Windows\RemovableStorageDevices": {"Deny_All": 1}}),
         ("win-rearm", "warning",
          {r"Microsoft\Windows NT\CurrentVersion\SoftwareProtectionPlatform": {"SkipRearm": 1}}),
+        ("win-pending-reboot", "fail",
+         {r"Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired": {"x": 1}}),
         ("win-pending-reboot", "fail",
          {r"Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending": {"x": 1}}),
     ],
@@ -140,6 +143,7 @@ def test_the_image_state_is_told_in_a_sentence(windows: WindowsGuests, guests: A
         ("win-sysprep-status", {"system": {r"Setup\Status\SysprepStatus": {"CleanupState": 1}}}),
         ("win-custom-answer-file", {"system": {SETUP: {"UnattendFile": r"C:\mine.xml"}}}),
         ("win-cdrom-enabled", {"system": start(cdrom=4)}),
+        ("win-cdrom-enabled", {"system": start(Fs_Rec=4)}),
     ],
 )  # fmt: skip
 def test_a_fix_mends_what_was_found_and_nothing_else(

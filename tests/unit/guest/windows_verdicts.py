@@ -90,7 +90,7 @@ def mended(windows: WindowsGuests, id: str, **guest: Any) -> tuple[dict[str, str
         assert isinstance(edit, SetValue | DeleteValue)
         tree = hives["system" if edit.hive == f"{CONFIG}/SYSTEM" else "software"]
         data = edit.data if isinstance(edit, SetValue) else None
-        tree.setdefault(edit.key, {})[edit.name] = data
+        tree[edit.key] = {**(tree.get(edit.key) or {}), edit.name: data}
     return bad(windows.facts(**{**guest, **hives})), edits
 
 
@@ -100,6 +100,5 @@ def assert_mended(windows: WindowsGuests, check: str, guest: dict[str, Any]) -> 
     left, edits = mended(windows, check, **guest)
     assert left == {}
     assert edits
-    assert all(
-        edit.key.startswith(CS) for edit in edits if isinstance(edit, SetValue) and "Services" in edit.key
-    )
+    services = [edit for edit in edits if isinstance(edit, SetValue) and "\\Services\\" in edit.key]
+    assert all(edit.key.startswith(CS) for edit in services)

@@ -89,6 +89,7 @@ CHECKS = (
             Setting("SYSTEM", TERMINAL_SERVER, "fDenyTSConnections", (0,), absent=False, fails=True),
             Setting("SOFTWARE", POLICY, "fDenyTSConnections", (0,), fails=True),
             service("TermService", 3, 2, absent=False, fails=True),
+            Setting("SYSTEM", LISTENER, "fEnableWinStation", (1,), fails=True),
             Setting("SYSTEM", LISTENER, "PortNumber", (3389,), absent=False, fails=True),
             Setting("SYSTEM", LISTENER, "LanAdapter", (0,), fails=True),
             Setting("SYSTEM", LISTENER, "UserAuthentication", (1,)),
@@ -105,6 +106,7 @@ CHECKS = (
         sources.PREPARE,
         (
             Setting("SOFTWARE", POLICY, "KeepAliveEnable", (1,)),
+            Setting("SOFTWARE", POLICY, "KeepAliveInterval", (1,)),
             Setting("SOFTWARE", POLICY, "fDisableAutoReconnect", (0,)),
             Setting("SYSTEM", LISTENER, "KeepAliveTimeout", (1,), absent=False),
             Setting("SYSTEM", LISTENER, "fInheritReconnectSame", (1,)),

@@ -17,6 +17,7 @@ from vmstamp.guest.windows.bcd import (
     APPLICATION_PATH,
     BOOT,
     BOOT_MANAGER,
+    DEFAULT_OBJECT,
     LOCATE,
     OS_DEVICE,
     PARTITION,
@@ -26,6 +27,8 @@ from vmstamp.guest.windows.bcd import (
 )
 from vmstamp.guest.windows.hive import Hive
 
+SUFFIXES = {1: ".exe", 2: ".efi"}
+LOADERS = {number: rf"\Windows\System32\winload{suffix}" for number, suffix in SUFFIXES.items()}
 GEN1_STORE, GEN2_STORE = "/Boot/BCD", "/EFI/Microsoft/Boot/BCD"
 
 
@@ -75,7 +78,7 @@ def _bcd(facts: Facts) -> Verdict:
             name = "osdevice" if element == OS_DEVICE else "device"
             return failed(f"{name} {problem}", store.place(loader, element))
     path = store.text(loader, APPLICATION_PATH)
-    suffix = ".efi" if found.generation == 2 else ".exe"
+    suffix = SUFFIXES[found.generation]
     where = store.place(loader, APPLICATION_PATH)
     if not path.lower().endswith(suffix):
         return failed(
@@ -84,6 +87,11 @@ def _bcd(facts: Facts) -> Verdict:
     if not facts.guest.is_file(path.replace("\\", "/")):
         return failed(f"the loader {show(path)} is not in the Windows partition", where)
     return passed(f"bootmgr starts {show(path)} from the Windows partition", where)
+
+
+def _is_started(facts: Facts, found: FoundStore, path: str) -> bool:
+    """Whether this generation's firmware starts the loader, which is there."""
+    return path.lower().endswith(SUFFIXES[found.generation]) and facts.guest.is_file(path.replace("\\", "/"))
 
 
 def _device_problem(facts: Facts, found: FoundStore, device: Device | None) -> str:
@@ -125,15 +133,26 @@ def disk_identity(facts: Facts) -> UUID | int | None:
 
 
 def _fix_bcd(facts: Facts) -> Iterator[Edit]:
-    """Devices that name another partition."""
+    """The loader that is started by default, its devices and its path, when the store has one for Windows."""
     found, root = find_store(facts), facts.survey.root
     disk = disk_identity(facts)
     if found is None or root is None or root.partition is None or disk is None:
         return
     store, loader = found.store, found.store.default()
     partition = root.partition.unique_guid if isinstance(disk, UUID) else root.partition.start
-    if not loader or partition is None or store.hive.find(f"Objects\\{loader}") is None:
+    if partition is None:
         return
+    if not loader or store.hive.find(f"Objects\\{loader}") is None:
+        loaders = list(store.loaders())
+        if len(loaders) != 1:
+            return
+        loader = loaders[0]
+        yield _set(facts, found, BOOT_MANAGER, DEFAULT_OBJECT, loader)
+    path = LOADERS[found.generation]
+    if _is_started(facts, found, path) and not _is_started(
+        facts, found, store.text(loader, APPLICATION_PATH)
+    ):
+        yield _set(facts, found, loader, APPLICATION_PATH, path)
     for element in (APPLICATION_DEVICE, OS_DEVICE):
         if _device_problem(facts, found, store.device(loader, element)):
             yield _set(facts, found, loader, element, pack_device(disk, partition))
@@ -160,6 +179,8 @@ class Option:
 # Spec: BcdLibraryElementTypes, BcdOSLoaderElementTypes, BcdBootMgrElementTypes; the values: sources.PREPARE
 OPTIONS = (
     Option("nointegritychecks", 0x16000048, (0,), 0),
+    Option("integrityservices", 0x1500004B, (1, 0), 0),  # 0: as the firmware has it, 2: disabled
+    Option("integrityservices of bootmgr", 0x1500004B, (1, 0), 0, manager=True),
     Option("testsigning", 0x16000049, (0,), 0),
     Option("recoveryenabled", 0x16000009, (0,), 1),
     Option("bootstatuspolicy", 0x250000E0, (1,), 0),
