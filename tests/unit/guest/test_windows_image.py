@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import pytest
 
-from tests.unit.guest.windows_guests import WindowsGuests
+from tests.unit.guest.windows_guests import KEEP, LOGS, WindowsGuests, evtx
 from tests.unit.guest.windows_verdicts import COMPLETE, CS, PASSWORD, UNATTEND, bad, finding, fixes
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Remove, Write
@@ -15,21 +14,10 @@ from vmstamp.guest.finding import Status
 from vmstamp.guest.windows.evtx import count_records
 
 GIB = 1 << 30
-LOGS = "/Windows/System32/winevt/Logs"
 STORE = r"Microsoft\Windows\CurrentVersion\Appx\AppxAllUserStore"
 USER = rf"{STORE}\S-1-5-21-1-2-3-1001"
 CLIENT = {r"Microsoft\Windows NT\CurrentVersion": {"InstallationType": "Client"}}
-KEEP = "<unattend><PersistAllDeviceInstalls>{}</PersistAllDeviceInstalls></unattend>"
 VMWARE = {rf"{CS}\Enum\PCI\VEN_15AD&DEV_07C0&SUBSYS_07C015AD&REV_02\4": {"x": 1}}
-
-
-def evtx(*chunks: tuple[int, int]) -> bytes:
-    """An event log with chunks of these first and last records; (1, -1): one without records."""
-    head = b"ElfFile\0".ljust(40, b"\0") + struct.pack("<HH", 4096, len(chunks))
-    body = b"".join(
-        (b"ElfChnk\0" + struct.pack("<Qq", first, last)).ljust(1 << 16, b"\0") for first, last in chunks
-    )
-    return head.ljust(4096, b"\0") + body
 
 
 def complete(**changes: Any) -> dict[str, Any]:

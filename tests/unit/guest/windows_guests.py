@@ -35,6 +35,10 @@ EMS = "{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}"
 Tree = dict[str, dict[str, Data]]
 Changes = Mapping[str, Mapping[str, Data | None] | None]  # key -> values; None: leave out
 
+LOGS = "/Windows/System32/winevt/Logs"
+# An answer file for Sysprep.
+KEEP = "<unattend><PersistAllDeviceInstalls>{}</PersistAllDeviceInstalls></unattend>"
+
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -52,6 +56,15 @@ def pe(machine: int = 0x8664, imports: tuple[str, ...] = ()) -> bytes:
     return (head + optional.ljust(240, b"\0") + section.ljust(40, b"\0")).ljust(0x400, b"\0") + (
         table + bytes(20) + texts
     ).ljust(0x200, b"\0")
+
+
+def evtx(*chunks: tuple[int, int]) -> bytes:
+    """An event log with chunks of these first and last records; (1, -1): one without records."""
+    head = b"ElfFile\0".ljust(40, b"\0") + struct.pack("<HH", 4096, len(chunks))
+    body = b"".join(
+        (b"ElfChnk\0" + struct.pack("<Qq", first, last)).ljust(1 << 16, b"\0") for first, last in chunks
+    )
+    return head.ljust(4096, b"\0") + body
 
 
 def services(**starts: int) -> Tree:
