@@ -37,6 +37,7 @@ from vmstamp.guest.checks import windows as windows_checks
 from vmstamp.guest.edits import Remove, describe
 from vmstamp.guest.finding import Status, judge
 
+TLS = rf"{CS}\Control\SecurityProviders\SCHANNEL\Protocols\TLS 1.2\Server"
 AUTOLOGON_PASSWORD = "hunter3hunter3"
 
 
@@ -48,6 +49,11 @@ AUTOLOGON_PASSWORD = "hunter3hunter3"
         ("win-rdp", "fail", {LISTENER: {"PortNumber": 3390}}),
         ("win-rdp", "fail", {LISTENER: {"LanAdapter": 2}}),
         ("win-rdp", "fail", {LISTENER: {"fEnableWinStation": 0}}),
+        ("win-rdp", "fail", {LISTENER: {"SecurityLayer": 7}}),
+        ("win-rdp", "fail", {LISTENER: {"MinEncryptionLevel": 0}}),
+        ("win-rdp", "fail", start(SessionEnv=4)),
+        ("win-rdp", "fail", {TLS: {"Enabled": 0}}),
+        ("win-rdp", "fail", {TLS: {"Enabled": 1, "DisabledByDefault": 1}}),
         ("win-firewall", "warning", {RULES: {"WINRM-HTTP-In-TCP-PUBLIC": None}}),
         ("win-network-dhcp", "warning",
          {rf"{SERVICES}\NetBT\Parameters\Interfaces\Tcpip_{{1}}": {"NameServerList": ("10.1.2.1",)}}),
@@ -141,6 +147,7 @@ def test_passwords_are_found_and_never_said(windows: WindowsGuests) -> None:
 @pytest.mark.parametrize(
     ("check", "guest"),
     [
+        ("win-rdp", {"system": {TLS: {"Enabled": 0, "DisabledByDefault": 1}, **start(UmRdpService=4)}}),
         ("win-rdp", {"system": {LISTENER: {"SSLCertificateSHA1Hash": bytes(20), "PortNumber": 22}}}),
         ("win-rdp-sessions", {"system": {LISTENER: {"MaxInstanceCount": 2}}}),
         ("win-firewall", {"system": {RULES: {"RemoteDesktop-UserMode-In-TCP": None}}}),

@@ -105,6 +105,7 @@ def test_one_wrong_file_fails_one_check(
         ("win-bcd", "fail", 2, {element(LOADER, 0x21000001): None}),
         ("win-bcd", "fail", 2, {element(LOADER, 0x11000001): {"Element": ON_ESP}}),
         ("win-bcd", "fail", 2, {element(LOADER, 0x12000002): {"Element": r"\Windows\System32\winload.exe"}}),
+        ("win-bcd", "fail", 1, {element(LOADER, 0x22000002): {"Element": r"\WINNT"}}),
         ("win-bcd", "fail", 2, {element(MANAGER, 0x23000003): {"Element": "{gone}"}}),
         ("win-bcd", "fail", 1, {element(LOADER, 0x11000001): {"Element": pack_device(1, ROOT_START)}}),
         ("win-bcd", "fail", 1, {element(LOADER, 0x21000001): {"Element": pack_device(SIGNATURE, 1 << 20)}}),
@@ -292,6 +293,10 @@ def test_the_default_and_the_path_of_a_loader_are_mended_where_the_store_lies(wi
     assert fixes(facts, "win-bcd") == [
         SetValue(path, element(MANAGER, 0x23000003), "Element", "REG_SZ", LOADER, 1),
         SetValue(path, element(LOADER, 0x12000002), "Element", "REG_SZ", loader, 1),
+    ]
+    other = windows.facts(store={element(LOADER, 0x22000002): {"Element": r"\WINNT"}})
+    assert fixes(other, "win-bcd") == [
+        SetValue(path, element(LOADER, 0x22000002), "Element", "REG_SZ", r"\Windows", 1)
     ]
     two = {**store, r"Objects\{another}\Description": {"Type": 0x10200003}}
     assert fixes(windows.facts(store=two), "win-bcd") == []

@@ -235,6 +235,7 @@ def bcd(generation: int) -> Tree:
         (LOADER, 0x11000001): device,
         (LOADER, 0x21000001): device,
         (LOADER, 0x12000002): f"\\Windows\\System32\\{loader}",
+        (LOADER, 0x22000002): r"\Windows",
         (LOADER, 0x14000006): (SETTINGS,),
         (LOADER, 0x16000009): b"\0",
         (LOADER, 0x250000E0): (1).to_bytes(8, "little"),

@@ -17,6 +17,7 @@ from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE
 
 TERMINAL_SERVER = r"CurrentControlSet\Control\Terminal Server"
 LISTENER = rf"{TERMINAL_SERVER}\WinStations\RDP-Tcp"
+TLS = r"CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols\TLS 1.2\Server"
 POLICY = r"Policies\Microsoft\Windows NT\Terminal Services"
 WINLOGON = r"Microsoft\Windows NT\CurrentVersion\Winlogon"
 SHOWN_ACCOUNTS = 5
@@ -84,14 +85,21 @@ CHECKS = (
         "Remote Desktop lets somebody in",
         Severity.PROVISION,
         "nobody can log in: a Windows VM on Azure has no other console",
-        sources.PREPARE,
+        f"{sources.PREPARE}; {sources.REPAIR_RDP}",
         (
             Setting("SYSTEM", TERMINAL_SERVER, "fDenyTSConnections", (0,), absent=False, fails=True),
             Setting("SOFTWARE", POLICY, "fDenyTSConnections", (0,), fails=True),
             service("TermService", 3, 2, absent=False, fails=True),
+            service("SessionEnv", 3, 2, fails=True),
+            service("UmRdpService", 3, 2, fails=True),
             Setting("SYSTEM", LISTENER, "fEnableWinStation", (1,), fails=True),
             Setting("SYSTEM", LISTENER, "PortNumber", (3389,), absent=False, fails=True),
             Setting("SYSTEM", LISTENER, "LanAdapter", (0,), fails=True),
+            # out of these ranges, or without TLS 1.2, the listener agrees with no client: sources.REPAIR_RDP
+            Setting("SYSTEM", LISTENER, "SecurityLayer", (2, 1, 0), fails=True),
+            Setting("SYSTEM", LISTENER, "MinEncryptionLevel", (2, 1, 3, 4), fails=True),
+            Setting("SYSTEM", TLS, "Enabled", (1, 0xFFFFFFFF), fails=True),
+            Setting("SYSTEM", TLS, "DisabledByDefault", (0,), fails=True),
             Setting("SYSTEM", LISTENER, "UserAuthentication", (1,)),
             Setting("SYSTEM", LISTENER, "SSLCertificateSHA1Hash", ()),
         ),

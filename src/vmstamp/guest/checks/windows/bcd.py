@@ -21,6 +21,7 @@ from vmstamp.guest.windows.bcd import (
     LOCATE,
     OS_DEVICE,
     PARTITION,
+    SYSTEM_ROOT,
     Device,
     Store,
     pack_device,
@@ -28,7 +29,8 @@ from vmstamp.guest.windows.bcd import (
 from vmstamp.guest.windows.hive import Hive
 
 SUFFIXES = {1: ".exe", 2: ".efi"}
-LOADERS = {number: rf"\Windows\System32\winload{suffix}" for number, suffix in SUFFIXES.items()}
+WINDOWS = r"\Windows"
+LOADERS = {number: rf"{WINDOWS}\System32\winload{suffix}" for number, suffix in SUFFIXES.items()}
 GEN1_STORE, GEN2_STORE = "/Boot/BCD", "/EFI/Microsoft/Boot/BCD"
 
 
@@ -86,6 +88,9 @@ def _bcd(facts: Facts) -> Verdict:
         )
     if not facts.guest.is_file(path.replace("\\", "/")):
         return failed(f"the loader {show(path)} is not in the Windows partition", where)
+    directory = store.text(loader, SYSTEM_ROOT)
+    if directory.rstrip("\\").lower() not in ("", WINDOWS.lower()):
+        return failed(f"systemroot is {show(directory)}, not {WINDOWS}", store.place(loader, SYSTEM_ROOT))
     return passed(f"bootmgr starts {show(path)} from the Windows partition", where)
 
 
@@ -153,6 +158,8 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
         facts, found, store.text(loader, APPLICATION_PATH)
     ):
         yield _set(facts, found, loader, APPLICATION_PATH, path)
+    if store.text(loader, SYSTEM_ROOT).rstrip("\\").lower() not in ("", WINDOWS.lower()):
+        yield _set(facts, found, loader, SYSTEM_ROOT, WINDOWS)
     for element in (APPLICATION_DEVICE, OS_DEVICE):
         if _device_problem(facts, found, store.device(loader, element)):
             yield _set(facts, found, loader, element, pack_device(disk, partition))
