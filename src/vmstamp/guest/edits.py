@@ -37,11 +37,15 @@ class Truncate:
 
 @dataclass(frozen=True)
 class Write:
-    """The file `path` holds `data` afterwards, its directories are made. `mode` is a new file's."""
+    """The file `path` holds `data` afterwards, its directories are made. `mode` is a new file's.
+
+    `partition` as of SetValue: for what a Windows mounts nowhere.
+    """
 
     path: str
     data: bytes
     mode: int = 0o644
+    partition: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,16 +115,19 @@ def describe(edit: Edit) -> str:
             return f"empty {path}"
         case Truncate(path):
             return f"truncate {path}"
-        case Write(path, data):
-            return f"write {path} ({len(data)} bytes)"
+        case Write(path, data, partition=number):
+            return f"write {_place(number)}{path} ({len(data)} bytes)"
         case Symlink(path, target):
             return f"link {path} -> {target}"
         case Run(argv):
             return f"run {' '.join(argv)}"
         case SetValue(hive, key, name, kind, partition=number):
-            place = f"partition {number}: " if number else ""
-            return f"set {place}{hive}\\{key}\\{name} ({kind})"
+            return f"set {_place(number)}{hive}\\{key}\\{name} ({kind})"
         case DeleteValue(hive, key, name):
             return f"delete {hive}\\{key}\\{name}"
         case CopyKey(hive, source, target):
             return f"copy {hive}\\{source} to {target}"
+
+
+def _place(partition: int) -> str:
+    return f"partition {partition}: " if partition else ""

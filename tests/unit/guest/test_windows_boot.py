@@ -37,7 +37,7 @@ from tests.unit.guest.windows_verdicts import (
     mended,
     start,
 )
-from vmstamp.guest.edits import CopyKey, SetValue
+from vmstamp.guest.edits import CopyKey, SetValue, Write
 from vmstamp.guest.files.fs import Content
 from vmstamp.guest.files.probe import FileSystem
 from vmstamp.guest.finding import Status
@@ -152,6 +152,13 @@ def test_what_the_boot_partition_lacks_is_found(
     windows: WindowsGuests, wanted: dict[str, str], generation: int, boot: Any
 ) -> None:
     assert bad(windows.facts(generation=generation, boot=boot)) == wanted
+
+
+def test_the_boot_manager_is_copied_to_where_the_firmware_looks(windows: WindowsGuests) -> None:
+    facts = windows.facts(boot={"/EFI/BOOT/BOOTX64.EFI": None})
+    assert fixes(facts, "win-generation") == [Write("/EFI/BOOT/BOOTX64.EFI", b"MZ", 0o755, 1)]
+    neither = {"/EFI/BOOT/BOOTX64.EFI": None, "/EFI/Microsoft/Boot/bootmgfw.efi": None}
+    assert fixes(windows.facts(boot=neither), "win-generation") == []
 
 
 def test_2012_is_asked_for_the_devices_of_newer_hosts(windows: WindowsGuests) -> None:

@@ -183,15 +183,15 @@ def find_others(found: Survey) -> list[Target]:
 
 
 def find_volumes(found: Survey, edits: Sequence[Edit]) -> list[Target]:
-    """The partitions beside the root's in which hives are edited. GuestError for one that can hold none."""
-    numbers = {edit.partition for edit in edits if isinstance(edit, SetValue) and edit.partition}
+    """The partitions beside the root's in which edits are. GuestError for one that is not written to."""
+    numbers = {edit.partition for edit in edits if isinstance(edit, SetValue | Write) and edit.partition}
     contents = {content.number: content for content in found.contents if content.logical is None}
     targets = []
     for number in sorted(numbers):
         content = contents.get(number)
         kind = content.file_system.kind if content is not None and content.file_system is not None else ""
         if content is None or kind not in ("vfat", "ntfs"):
-            raise GuestError(f"partition {number} has no file system in which a hive could be edited")
+            raise GuestError(f"partition {number} has no file system that could be edited")
         targets.append(_target("/", content))
     return targets
 
@@ -286,8 +286,9 @@ def edit_to_json(edit: Edit) -> dict[str, Any]:
             return {"do": "empty", "path": path}
         case Truncate(path):
             return {"do": "truncate", "path": path}
-        case Write(path, data, mode):
-            return {"do": "write", "path": path, "data": base64.b64encode(data).decode(), "mode": mode}
+        case Write(path, data, mode, number):
+            known = {"path": path, "mode": mode, "partition": number}
+            return {"do": "write", **known, "data": base64.b64encode(data).decode()}
         case Symlink(path, target):
             return {"do": "symlink", "path": path, "target": target}
         case Run(argv, timeout):

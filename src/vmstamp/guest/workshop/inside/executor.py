@@ -185,7 +185,8 @@ def do_all(
     hives = hive.Hives(trees)
     try:
         for edit in edits:
-            results.append(do(trees[0], hives, disks, edit))
+            tree = trees[edit.get("partition", 0)]
+            results.append(do(tree, hives, disks, edit))
         hives.flush()
     except (OSError, hive.HiveError, chroot.RunError) as error:
         raise Refused(in_words(error), min(len(results), len(edits) - 1)) from error
