@@ -189,6 +189,8 @@ def find_volumes(found: Survey, edits: Sequence[Edit]) -> list[Target]:
     targets = []
     for number in sorted(numbers):
         content = contents.get(number)
+        if content is not None and content == found.root:
+            raise GuestError(f"partition {number} is the guest's own: its files have paths in the guest")
         kind = content.file_system.kind if content is not None and content.file_system is not None else ""
         if content is None or kind not in ("vfat", "ntfs"):
             raise GuestError(f"partition {number} has no file system that could be edited")
