@@ -19,7 +19,7 @@ from vmstamp.guest.edits import Edit, Run, describe
 from vmstamp.guest.facts import ANY_TARGET, Facts, Target, gather
 from vmstamp.guest.finding import Check, Finding, Severity, Status, judge
 from vmstamp.guest.identity import doubts_of
-from vmstamp.guest.overlay import Overlay, Unforeseen, lay_over
+from vmstamp.guest.overlay import Overlay, is_unforeseen, lay_over
 from vmstamp.guest.system import OperatingSystem
 
 VERSION = 1  # of the JSON document; raised when a key changes its meaning or goes
@@ -189,7 +189,7 @@ class Plan:
     @property
     def is_foreseen(self) -> bool:
         """No program runs and no hive is written: `after` is what will be."""
-        return not any(isinstance(edit, Unforeseen) for edit in self.edits)
+        return not any(is_unforeseen(edit) for edit in self.edits)
 
 
 def plan_mends(facts: Facts, checks: Iterable[Check]) -> Plan:
@@ -225,7 +225,7 @@ def _lay(overlay: Overlay | None, edits: tuple[Edit, ...]) -> bool:
 
 def _expected(check: Check, mend: Mend, after: Facts) -> Status | None:
     status = judge(check, after).status
-    foreseen = after.files is not None and not any(isinstance(edit, Unforeseen) for edit in mend.edits)
+    foreseen = after.files is not None and not any(is_unforeseen(edit) for edit in mend.edits)
     return status if foreseen or status is Status.PASS else None
 
 

@@ -37,11 +37,15 @@ class Truncate:
 
 @dataclass(frozen=True)
 class Write:
-    """The file `path` holds `data` afterwards, its directories are made. `mode` is a new file's."""
+    """The file `path` holds `data` afterwards, its directories are made. `mode` is a new file's.
+
+    `partition` as of SetValue: for what a Windows mounts nowhere.
+    """
 
     path: str
     data: bytes
     mode: int = 0o644
+    partition: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class SetValue:
     """A value of a Windows registry hive: `hive` the hive's file, `key` its path below the hive's root.
 
     `data` is int for REG_DWORD and REG_QWORD, str for REG_SZ and REG_EXPAND_SZ, a tuple of str for
-    REG_MULTI_SZ and bytes for REG_BINARY. Missing keys are made.
+    REG_MULTI_SZ and bytes for REG_BINARY. Missing keys are made. `partition` is the number of the partition
+    in which the hive's file lies, for what Windows mounts nowhere (its boot store); 0: one of the guest's.
     """
 
     hive: str
@@ -76,6 +81,7 @@ class SetValue:
     name: str
     kind: str
     data: int | str | bytes | tuple[str, ...]
+    partition: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,17 @@ class DeleteValue:
     name: str
 
 
-Edit = Remove | Empty | Truncate | Write | Symlink | Run | SetValue | DeleteValue
+@dataclass(frozen=True)
+class CopyKey:
+    """The registry key `target` is a copy of the key `source`, with all below it; one that is there stays."""
+
+    hive: str
+    source: str
+    target: str
+
+
+HiveEdit = SetValue | DeleteValue | CopyKey
+Edit = Remove | Empty | Truncate | Write | Symlink | Run | HiveEdit
 
 
 def describe(edit: Edit) -> str:
@@ -99,13 +115,19 @@ def describe(edit: Edit) -> str:
             return f"empty {path}"
         case Truncate(path):
             return f"truncate {path}"
-        case Write(path, data):
-            return f"write {path} ({len(data)} bytes)"
+        case Write(path, data, partition=number):
+            return f"write {_place(number)}{path} ({len(data)} bytes)"
         case Symlink(path, target):
             return f"link {path} -> {target}"
         case Run(argv):
             return f"run {' '.join(argv)}"
-        case SetValue(hive, key, name, kind):
-            return f"set {hive}\\{key}\\{name} ({kind})"
+        case SetValue(hive, key, name, kind, partition=number):
+            return f"set {_place(number)}{hive}\\{key}\\{name} ({kind})"
         case DeleteValue(hive, key, name):
             return f"delete {hive}\\{key}\\{name}"
+        case CopyKey(hive, source, target):
+            return f"copy {hive}\\{source} to {target}"
+
+
+def _place(partition: int) -> str:
+    return f"partition {partition}: " if partition else ""

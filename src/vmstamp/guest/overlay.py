@@ -1,8 +1,8 @@
 """The guest's files as they would be after edits: laid over the real ones in memory, nothing is written.
 
 So a second check's fix sees what the first one's has written, and a plan can say what would be found after
-it. What a program of the guest would do (Run) and what a registry hive would hold (SetValue, DeleteValue) is
-not known before it is done: such edits are only remembered.
+it. What a program of the guest would do (Run), what a registry hive would hold (HiveEdit) and what lies in a
+partition that the guest does not mount is not known before it is done: such edits are only remembered.
 """
 
 from __future__ import annotations
@@ -11,13 +11,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
+from vmstamp.guest.edits import (
+    Edit,
+    Empty,
+    HiveEdit,
+    Remove,
+    Run,
+    Symlink,
+    Truncate,
+    Write,
+)
 from vmstamp.guest.facts import Facts, find_loaders, gather_guest
 from vmstamp.guest.files.fs import MAX_LINKS, Files
 from vmstamp.guest.files.volume import Kind, Node, Tree
 
-# What cannot be laid over: its outcome shows only when it is done.
-Unforeseen = Run | SetValue | DeleteValue
+
+def is_unforeseen(edit: Edit) -> bool:
+    """Whether the edit cannot be laid over: its outcome shows only when it is done."""
+    return isinstance(edit, Run | HiveEdit) or (isinstance(edit, Write) and bool(edit.partition))
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class Overlay(Files):
 
     def __init__(self, files: Files) -> None:
         super().__init__({path: OverlayTree(Directory("/", tree.root)) for path, tree in files.trees.items()})
-        self.unforeseen: list[Unforeseen] = []
+        self.unforeseen: list[Edit] = []
 
     def _child(self, node: Node, path: str, name: str) -> Node | None:
         return node.child(name)  # not kept: the next edit may change it
@@ -116,6 +127,9 @@ class Overlay(Files):
             self._apply(edit)
 
     def _apply(self, edit: Edit) -> None:
+        if is_unforeseen(edit):
+            self.unforeseen.append(edit)
+            return
         match edit:
             case Remove(path):
                 self._put(path, None)
@@ -130,8 +144,6 @@ class Overlay(Files):
                 self._write(path, data, mode)
             case Symlink(path, target):
                 self._put(path, NewNode(_name(path), Kind.SYMLINK, link=target))
-            case Run() | SetValue() | DeleteValue():
-                self.unforeseen.append(edit)
 
     def _write(self, path: str, data: bytes, mode: int) -> None:
         """Write through the links at the end of `path`, as an open(2) would."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vmstamp.errors import GuestError
-from vmstamp.guest.edits import Edit, Empty, Remove, Run, Symlink, Truncate, Write
+from vmstamp.guest.edits import CopyKey, Edit, Empty, Remove, Run, Symlink, Truncate, Write, describe
 from vmstamp.guest.facts import gather_guest
 from vmstamp.guest.overlay import Overlay, lay_over
 
@@ -85,6 +85,16 @@ def test_an_edit_that_cannot_be_done_is_an_error(overlay: Overlay, edit: Edit) -
 def test_a_program_of_the_guest_is_remembered_and_not_run(overlay: Overlay) -> None:
     overlay.apply([Run(("update-grub",))])
     assert overlay.unforeseen == [Run(("update-grub",))]
+
+
+def test_what_lies_in_another_partition_or_in_a_hive_is_remembered(overlay: Overlay) -> None:
+    edits: list[Edit] = [Write("/etc/a", b"", partition=1), CopyKey("/etc/a", "x", "y")]
+    before = overlay.find_text("/etc/a")
+    overlay.apply(edits)
+    assert overlay.unforeseen == edits
+    assert overlay.find_text("/etc/a") == before
+    assert describe(edits[0]) == "write partition 1: /etc/a (0 bytes)"
+    assert describe(edits[1]) == "copy /etc/a\\x to y"
 
 
 def test_a_write_keeps_the_mode_of_a_file_that_is_there(overlay: Overlay) -> None:

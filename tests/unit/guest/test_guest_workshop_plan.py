@@ -8,8 +8,20 @@ from typing import Any
 
 import pytest
 
+from tests.unit.guest.windows_guests import WindowsGuests
 from vmstamp.errors import GuestError
-from vmstamp.guest.edits import DeleteValue, Edit, Empty, Remove, Run, SetValue, Symlink, Truncate, Write
+from vmstamp.guest.edits import (
+    CopyKey,
+    DeleteValue,
+    Edit,
+    Empty,
+    Remove,
+    Run,
+    SetValue,
+    Symlink,
+    Truncate,
+    Write,
+)
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.files.fs import Survey
 from vmstamp.guest.files.lvm import LogicalVolume, Segment
@@ -94,6 +106,23 @@ def test_a_disk_without_a_system_is_refused(guests: Any) -> None:
         plan.find_roots(facts.disk, replace(facts.survey, root=None, files=None))
 
 
+def test_a_partition_is_mounted_for_the_edits_in_it(windows: WindowsGuests) -> None:
+    survey = windows.facts().survey
+    edits: list[Edit] = [
+        SetValue("/Windows/System32/config/SYSTEM", "k", "n", "REG_SZ", ""),
+        SetValue("/EFI/Microsoft/Boot/BCD", "k", "n", "REG_SZ", "", 1),
+        Write("/EFI/BOOT/BOOTX64.EFI", b"", partition=1),
+    ]
+    (esp,) = plan.find_volumes(survey, edits)
+    assert (esp.number, esp.kind, esp.place) == (1, "vfat", [(99 * MIB, [MIB], 0)])
+    assert plan.find_volumes(survey, edits[:1]) == []
+    assert [plan.edit_to_json(edit)["partition"] for edit in edits] == [0, 1, 1]
+    with pytest.raises(GuestError, match="partition 3 has no file system that could be edited"):
+        plan.find_volumes(survey, [Write("/x", b"", partition=3)])
+    with pytest.raises(GuestError, match="partition 2 is the guest's own"):
+        plan.find_volumes(survey, [Write("/x", b"", partition=2)])
+
+
 def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:
     facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
     with pytest.raises(GuestError, match="partition 2: ext4, its journal needs recovery") as caught:
@@ -135,6 +164,7 @@ def test_a_boot_loader_is_not_configured_offline_on_a_logical_volume(guests: Any
         Run(("a\0b",)),
         SetValue("/x", "k", "n", "REG_LINK", b""),
         DeleteValue("SYSTEM", "k", "n"),
+        CopyKey("SYSTEM", "k", "l"),
     ],
 )
 def test_an_edit_that_names_no_path_of_the_guest_is_refused(edit: Edit) -> None:

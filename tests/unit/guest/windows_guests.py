@@ -35,17 +35,36 @@ EMS = "{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}"
 Tree = dict[str, dict[str, Data]]
 Changes = Mapping[str, Mapping[str, Data | None] | None]  # key -> values; None: leave out
 
+LOGS = "/Windows/System32/winevt/Logs"
+# An answer file for Sysprep.
+KEEP = "<unattend><PersistAllDeviceInstalls>{}</PersistAllDeviceInstalls></unattend>"
+
 NOTHING: Mapping[str, Any] = {}
 
 
-def pe(machine: int = 0x8664) -> bytes:
-    return (
-        b"MZ".ljust(0x3C, b"\0")
-        + struct.pack("<I", 0x80)
-        + bytes(0x40)
-        + b"PE\0\0"
-        + struct.pack("<H", machine)
+def pe(machine: int = 0x8664, imports: tuple[str, ...] = ()) -> bytes:
+    """A program of this machine; one with imports has a section at 0x1000 that lies at 0x400 in the file."""
+    head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x80) + bytes(0x40) + b"PE\0\0"
+    head += struct.pack("<HHIIIHH", machine, 1, 0, 0, 0, 240, 0)
+    optional = struct.pack("<H", 0x20B).ljust(120, b"\0") + struct.pack("<II", 0x1000 if imports else 0, 20)
+    section = b".idata\0\0" + struct.pack("<IIII", 0x200, 0x1000, 0x200, 0x400)
+    names = 20 * (len(imports) + 1)
+    table, texts = b"", b""
+    for name in imports:
+        table += struct.pack("<12xII", 0x1000 + names + len(texts), 0)
+        texts += name.encode() + b"\0"
+    return (head + optional.ljust(240, b"\0") + section.ljust(40, b"\0")).ljust(0x400, b"\0") + (
+        table + bytes(20) + texts
+    ).ljust(0x200, b"\0")
+
+
+def evtx(*chunks: tuple[int, int]) -> bytes:
+    """An event log with chunks of these first and last records; (1, -1): one without records."""
+    head = b"ElfFile\0".ljust(40, b"\0") + struct.pack("<HH", 4096, len(chunks))
+    body = b"".join(
+        (b"ElfChnk\0" + struct.pack("<Qq", first, last)).ljust(1 << 16, b"\0") for first, last in chunks
     )
+    return head.ljust(4096, b"\0") + body
 
 
 def services(**starts: int) -> Tree:
@@ -59,6 +78,10 @@ RDP_RULE = (
 PING_RULE = (
     "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=1|Profile=Private|Profile=Public|ICMP4=8:*|"
     "Name=@FirewallAPI.dll,-28543|"
+)
+WINRM_RULE = (
+    "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=6|Profile=Public|LPort=5985|RA4=LocalSubnet|App=System|"
+    "Name=@FirewallAPI.dll,-30253|EmbedCtxt=@FirewallAPI.dll,-30267|"
 )
 DRIVERS = (
     "acpi",
@@ -111,6 +134,7 @@ SYSTEM: Tree = {
         rdyboost=0,
         stornvme=0,
         cdrom=1,
+        Fs_Rec=0,
         cdfs=4,
         udfs=4,
         TermService=3,
@@ -140,13 +164,18 @@ SYSTEM: Tree = {
     LISTENER: {
         "PortNumber": 3389,
         "LanAdapter": 0,
+        "fEnableWinStation": 1,
         "UserAuthentication": 1,
         "KeepAliveTimeout": 1,
         "fInheritReconnectSame": 1,
         "fReconnectSame": 0,
         "MaxInstanceCount": 0xFFFFFFFF,
     },
-    rf"{FIREWALL}\FirewallRules": {"RemoteDesktop-UserMode-In-TCP": RDP_RULE, "FPS-ICMP4-ERQ-In": PING_RULE},
+    rf"{FIREWALL}\FirewallRules": {
+        "RemoteDesktop-UserMode-In-TCP": RDP_RULE,
+        "FPS-ICMP4-ERQ-In": PING_RULE,
+        "WINRM-HTTP-In-TCP-PUBLIC": WINRM_RULE,
+    },
     rf"{FIREWALL}\DomainProfile": {"EnableFirewall": 1},
     rf"{FIREWALL}\StandardProfile": {"EnableFirewall": 1},
     rf"{FIREWALL}\PublicProfile": {"EnableFirewall": 1, "DefaultOutboundAction": 0},
@@ -206,6 +235,7 @@ def bcd(generation: int) -> Tree:
         (LOADER, 0x11000001): device,
         (LOADER, 0x21000001): device,
         (LOADER, 0x12000002): f"\\Windows\\System32\\{loader}",
+        (LOADER, 0x22000002): r"\Windows",
         (LOADER, 0x14000006): (SETTINGS,),
         (LOADER, 0x16000009): b"\0",
         (LOADER, 0x250000E0): (1).to_bytes(8, "little"),

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,6 +34,9 @@ APPLICATION_DEVICE = 0x11000001
 APPLICATION_PATH = 0x12000002
 INHERIT = 0x14000006
 OS_DEVICE = 0x21000001
+SYSTEM_ROOT = 0x22000002
+OS_LOADER = 0x10200003  # Description\Type of an application that starts Windows
+MAX_OBJECTS = 1000
 DEFAULT_OBJECT = 0x23000003
 DISPLAY_ORDER = 0x24000001
 
@@ -138,6 +142,14 @@ class Store:
         if isinstance(data, bytes) and len(data) <= 8:
             return int.from_bytes(data, "little")
         return data if isinstance(data, int) else None
+
+    def loaders(self) -> Iterator[str]:
+        """The objects that start a Windows."""
+        objects = self.hive.find("Objects")
+        for found in objects.subkeys()[:MAX_OBJECTS] if objects is not None else ():
+            kind = self.hive.value(f"Objects\\{found.name}\\Description", "Type")
+            if kind is not None and kind.data == OS_LOADER:
+                yield found.name
 
     def default(self) -> str:
         """The object that bootmgr starts unless somebody chooses: '' when none is named."""

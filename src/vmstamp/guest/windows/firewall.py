@@ -102,6 +102,15 @@ def activated(rule: Rule) -> str:
     return "|".join(parts)
 
 
+def deactivated(rule: Rule) -> str:
+    """The rule's text, without effect."""
+    parts = (
+        "Active=FALSE" if part.partition("=")[0].upper() == "ACTIVE" else part
+        for part in rule.text.split("|")
+    )
+    return "|".join(parts)
+
+
 def _in_range(text: str, port: int) -> bool:
     first, _, last = text.partition("-")
     if not first.isdecimal() or not (last or first).isdecimal():

@@ -14,9 +14,11 @@ from typing import Any
 from vmstamp.disk.base import Disk
 from vmstamp.errors import GuestError, ProgramMissing
 from vmstamp.guest.edits import (
+    CopyKey,
     DeleteValue,
     Edit,
     Empty,
+    HiveEdit,
     Remove,
     Run,
     SetValue,
@@ -81,15 +83,17 @@ def make_plan(
         check_edit(edit)
     roots = find_roots(disk, found)
     others = find_others(found) if roots[0].kind != "ntfs" else []
+    volumes = find_volumes(found, edits)
     if not replay:
-        refuse_dirty([roots[0], *others])
+        refuse_dirty([roots[0], *others, *volumes])
     refuse_programs(found, roots[0].kind, edits)
-    needs_hives = any(isinstance(edit, SetValue | DeleteValue) for edit in edits)
+    needs_hives = any(isinstance(edit, HiveEdit) for edit in edits)
     refuse_missing(ntfs=roots[0].kind == "ntfs", hives=needs_hives)
     return {
         "roots": [root.to_json() for root in roots],
         "marks": list((WINDOWS_HIVE,) if roots[0].kind == "ntfs" else OS_RELEASE),
         "mounts": [other.to_json() for other in others],
+        "volumes": [volume.to_json() for volume in volumes],
         "edits": [edit_to_json(edit) for edit in edits],
         "replay": replay,
         "trim": trim,
@@ -102,7 +106,7 @@ def check_edit(edit: Edit) -> None:
         if not edit.argv or any("\0" in word for word in edit.argv):
             raise GuestError("a program to run in the guest has no name, or a NUL in its words")
         return
-    path = edit.hive if isinstance(edit, SetValue | DeleteValue) else edit.path
+    path = edit.hive if isinstance(edit, HiveEdit) else edit.path
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if not path.startswith("/") or not parts or ".." in parts or "\0" in path:
         raise GuestError(f"{path!r}: not an absolute path below the guest's root, without '..'")
@@ -176,6 +180,22 @@ def find_others(found: Survey) -> list[Target]:
             options = _subvolume(entry) if kind == "btrfs" else ""
             targets[path] = _target(path, content, options, optional=entry.is_optional)
     return sorted(targets.values(), key=lambda one: one.target.count("/"))
+
+
+def find_volumes(found: Survey, edits: Sequence[Edit]) -> list[Target]:
+    """The partitions beside the root's in which edits are. GuestError for one that is not written to."""
+    numbers = {edit.partition for edit in edits if isinstance(edit, SetValue | Write) and edit.partition}
+    contents = {content.number: content for content in found.contents if content.logical is None}
+    targets = []
+    for number in sorted(numbers):
+        content = contents.get(number)
+        if content is not None and content == found.root:
+            raise GuestError(f"partition {number} is the guest's own: its files have paths in the guest")
+        kind = content.file_system.kind if content is not None and content.file_system is not None else ""
+        if content is None or kind not in ("vfat", "ntfs"):
+            raise GuestError(f"partition {number} has no file system that could be edited")
+        targets.append(_target("/", content))
+    return targets
 
 
 def _fstab(found: Survey) -> tuple[Mount, ...]:
@@ -268,18 +288,21 @@ def edit_to_json(edit: Edit) -> dict[str, Any]:
             return {"do": "empty", "path": path}
         case Truncate(path):
             return {"do": "truncate", "path": path}
-        case Write(path, data, mode):
-            return {"do": "write", "path": path, "data": base64.b64encode(data).decode(), "mode": mode}
+        case Write(path, data, mode, number):
+            known = {"path": path, "mode": mode, "partition": number}
+            return {"do": "write", **known, "data": base64.b64encode(data).decode()}
         case Symlink(path, target):
             return {"do": "symlink", "path": path, "target": target}
         case Run(argv, timeout):
             return {"do": "run", "argv": list(argv), "timeout": timeout}
-        case SetValue(hive, key, name, kind, data):
+        case SetValue(hive, key, name, kind, data, number):
             value = base64.b64encode(encode_value(kind, data)).decode()
-            known = {"hive": hive, "key": key, "name": name}
+            known = {"hive": hive, "key": key, "name": name, "partition": number}
             return {"do": "set", **known, "kind": KINDS[kind], "data": value}
         case DeleteValue(hive, key, name):
             return {"do": "delete", "hive": hive, "key": key, "name": name}
+        case CopyKey(hive, source, target):
+            return {"do": "copy", "hive": hive, "key": source, "target": target}
 
 
 def encode_value(kind: str, data: int | str | bytes | tuple[str, ...]) -> bytes:

@@ -1,16 +1,28 @@
 """The checks of a Windows, by subject, in the order in which they are shown."""
 
-from vmstamp.guest.checks.windows import access, bcd, boot, drivers, machine, network, setup
+from vmstamp.guest.checks.windows import (
+    access,
+    bcd,
+    boot,
+    devices,
+    drivers,
+    image,
+    machine,
+    network,
+    setup,
+)
 from vmstamp.guest.finding import Check
 
 CHECKS: tuple[Check, ...] = (
     *boot.CHECKS,
     *bcd.CHECKS,
     *drivers.CHECKS,
+    *devices.CHECKS,
     *setup.CHECKS,
     *access.CHECKS,
     *network.CHECKS,
     *machine.CHECKS,
+    *image.CHECKS,
 )
 
 __all__ = ["CHECKS"]

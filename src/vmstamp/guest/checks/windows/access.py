@@ -12,11 +12,12 @@ from vmstamp.guest.edits import DeleteValue, Edit, Remove, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.accounts import read_accounts
-from vmstamp.guest.windows.sysprep import ANSWER_FILES
+from vmstamp.guest.windows.answers import find_answer_files, read_answers
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE
 
 TERMINAL_SERVER = r"CurrentControlSet\Control\Terminal Server"
 LISTENER = rf"{TERMINAL_SERVER}\WinStations\RDP-Tcp"
+TLS = r"CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols\TLS 1.2\Server"
 POLICY = r"Policies\Microsoft\Windows NT\Terminal Services"
 WINLOGON = r"Microsoft\Windows NT\CurrentVersion\Winlogon"
 SHOWN_ACCOUNTS = 5
@@ -60,9 +61,8 @@ def _fix_autologon(facts: Facts) -> Iterator[Edit]:
 def _files_with_passwords(facts: Facts) -> Iterator[tuple[str, int]]:
     """The answer files with a password that was not wiped, and its line."""
     files = windows_of(facts).files
-    for path in ANSWER_FILES:
-        raw = files.read_bytes(path, 1024 * 1024) if files.is_file(path) else b""
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8", "replace")
+    for path in find_answer_files(files):
+        text = read_answers(files, path)
         for match in _PASSWORD.finditer(text):
             if match[1].strip() != _USED:
                 yield path, text.count("\n", 0, match.start()) + 1
@@ -85,13 +85,21 @@ CHECKS = (
         "Remote Desktop lets somebody in",
         Severity.PROVISION,
         "nobody can log in: a Windows VM on Azure has no other console",
-        sources.PREPARE,
+        f"{sources.PREPARE}; {sources.REPAIR_RDP}",
         (
             Setting("SYSTEM", TERMINAL_SERVER, "fDenyTSConnections", (0,), absent=False, fails=True),
             Setting("SOFTWARE", POLICY, "fDenyTSConnections", (0,), fails=True),
             service("TermService", 3, 2, absent=False, fails=True),
+            service("SessionEnv", 3, 2, fails=True),
+            service("UmRdpService", 3, 2, fails=True),
+            Setting("SYSTEM", LISTENER, "fEnableWinStation", (1,), fails=True),
             Setting("SYSTEM", LISTENER, "PortNumber", (3389,), absent=False, fails=True),
             Setting("SYSTEM", LISTENER, "LanAdapter", (0,), fails=True),
+            # out of these ranges, or without TLS 1.2, the listener agrees with no client: sources.REPAIR_RDP
+            Setting("SYSTEM", LISTENER, "SecurityLayer", (2, 1, 0), fails=True),
+            Setting("SYSTEM", LISTENER, "MinEncryptionLevel", (2, 1, 3, 4), fails=True),
+            Setting("SYSTEM", TLS, "Enabled", (1, 0xFFFFFFFF), fails=True),
+            Setting("SYSTEM", TLS, "DisabledByDefault", (0,), fails=True),
             Setting("SYSTEM", LISTENER, "UserAuthentication", (1,)),
             Setting("SYSTEM", LISTENER, "SSLCertificateSHA1Hash", ()),
         ),
@@ -106,6 +114,7 @@ CHECKS = (
         sources.PREPARE,
         (
             Setting("SOFTWARE", POLICY, "KeepAliveEnable", (1,)),
+            Setting("SOFTWARE", POLICY, "KeepAliveInterval", (1,)),
             Setting("SOFTWARE", POLICY, "fDisableAutoReconnect", (0,)),
             Setting("SYSTEM", LISTENER, "KeepAliveTimeout", (1,), absent=False),
             Setting("SYSTEM", LISTENER, "fInheritReconnectSame", (1,)),

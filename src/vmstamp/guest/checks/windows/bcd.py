@@ -17,15 +17,20 @@ from vmstamp.guest.windows.bcd import (
     APPLICATION_PATH,
     BOOT,
     BOOT_MANAGER,
+    DEFAULT_OBJECT,
     LOCATE,
     OS_DEVICE,
     PARTITION,
+    SYSTEM_ROOT,
     Device,
     Store,
     pack_device,
 )
 from vmstamp.guest.windows.hive import Hive
 
+SUFFIXES = {1: ".exe", 2: ".efi"}
+WINDOWS = r"\Windows"
+LOADERS = {number: rf"{WINDOWS}\System32\winload{suffix}" for number, suffix in SUFFIXES.items()}
 GEN1_STORE, GEN2_STORE = "/Boot/BCD", "/EFI/Microsoft/Boot/BCD"
 
 
@@ -75,7 +80,7 @@ def _bcd(facts: Facts) -> Verdict:
             name = "osdevice" if element == OS_DEVICE else "device"
             return failed(f"{name} {problem}", store.place(loader, element))
     path = store.text(loader, APPLICATION_PATH)
-    suffix = ".efi" if found.generation == 2 else ".exe"
+    suffix = SUFFIXES[found.generation]
     where = store.place(loader, APPLICATION_PATH)
     if not path.lower().endswith(suffix):
         return failed(
@@ -83,7 +88,15 @@ def _bcd(facts: Facts) -> Verdict:
         )
     if not facts.guest.is_file(path.replace("\\", "/")):
         return failed(f"the loader {show(path)} is not in the Windows partition", where)
+    directory = store.text(loader, SYSTEM_ROOT)
+    if directory.rstrip("\\").lower() not in ("", WINDOWS.lower()):
+        return failed(f"systemroot is {show(directory)}, not {WINDOWS}", store.place(loader, SYSTEM_ROOT))
     return passed(f"bootmgr starts {show(path)} from the Windows partition", where)
+
+
+def _is_started(facts: Facts, found: FoundStore, path: str) -> bool:
+    """Whether this generation's firmware starts the loader, which is there."""
+    return path.lower().endswith(SUFFIXES[found.generation]) and facts.guest.is_file(path.replace("\\", "/"))
 
 
 def _device_problem(facts: Facts, found: FoundStore, device: Device | None) -> str:
@@ -125,19 +138,38 @@ def disk_identity(facts: Facts) -> UUID | int | None:
 
 
 def _fix_bcd(facts: Facts) -> Iterator[Edit]:
-    """Devices that name another partition; only in a store that lies in the Windows partition itself."""
+    """The loader that is started by default, its devices and its path, when the store has one for Windows."""
     found, root = find_store(facts), facts.survey.root
     disk = disk_identity(facts)
-    if found is None or root is None or root.partition is None or found.content != root or disk is None:
+    if found is None or root is None or root.partition is None or disk is None:
         return
     store, loader = found.store, found.store.default()
     partition = root.partition.unique_guid if isinstance(disk, UUID) else root.partition.start
-    if not loader or partition is None or store.hive.find(f"Objects\\{loader}") is None:
+    if partition is None:
         return
+    if not loader or store.hive.find(f"Objects\\{loader}") is None:
+        loaders = list(store.loaders())
+        if len(loaders) != 1:
+            return
+        loader = loaders[0]
+        yield _set(facts, found, BOOT_MANAGER, DEFAULT_OBJECT, loader)
+    path = LOADERS[found.generation]
+    if _is_started(facts, found, path) and not _is_started(
+        facts, found, store.text(loader, APPLICATION_PATH)
+    ):
+        yield _set(facts, found, loader, APPLICATION_PATH, path)
+    if store.text(loader, SYSTEM_ROOT).rstrip("\\").lower() not in ("", WINDOWS.lower()):
+        yield _set(facts, found, loader, SYSTEM_ROOT, WINDOWS)
     for element in (APPLICATION_DEVICE, OS_DEVICE):
         if _device_problem(facts, found, store.device(loader, element)):
-            data = pack_device(disk, partition)
-            yield SetValue(found.path, store.key(loader, element), "Element", "REG_BINARY", data)
+            yield _set(facts, found, loader, element, pack_device(disk, partition))
+
+
+def _set(facts: Facts, found: FoundStore, identifier: str, element: int, data: bytes | str) -> Edit:
+    """An element set in the store, which lies in the Windows partition itself or in another."""
+    kind = "REG_SZ" if isinstance(data, str) else "REG_BINARY"
+    number = 0 if found.content == facts.survey.root else found.content.number
+    return SetValue(found.path, found.store.key(identifier, element), "Element", kind, data, number)
 
 
 @dataclass(frozen=True)
@@ -154,6 +186,8 @@ class Option:
 # Spec: BcdLibraryElementTypes, BcdOSLoaderElementTypes, BcdBootMgrElementTypes; the values: sources.PREPARE
 OPTIONS = (
     Option("nointegritychecks", 0x16000048, (0,), 0),
+    Option("integrityservices", 0x1500004B, (1, 0), 0),  # 0: as the firmware has it, 2: disabled
+    Option("integrityservices of bootmgr", 0x1500004B, (1, 0), 0, manager=True),
     Option("testsigning", 0x16000049, (0,), 0),
     Option("recoveryenabled", 0x16000009, (0,), 1),
     Option("bootstatuspolicy", 0x250000E0, (1,), 0),
@@ -191,14 +225,13 @@ def _bcd_options(facts: Facts) -> Verdict:
 
 def _fix_bcd_options(facts: Facts) -> Iterator[Edit]:
     found = find_store(facts)
-    if found is None or found.content != facts.survey.root:
+    if found is None:
         return
     for option, identifier, _ in _wrong_options(facts, found):
         if identifier:
             value = 5 if option.name == "timeout" else option.good[0]
             data = value.to_bytes(1 if option.element >> 24 & 0xF == 6 else 8, "little")
-            key = found.store.key(identifier, option.element)
-            yield SetValue(found.path, key, "Element", "REG_BINARY", data)
+            yield _set(facts, found, identifier, option.element, data)
 
 
 def files_in(content: Content | None) -> Files | None:
@@ -226,8 +259,7 @@ CHECKS = (
         sources.PREPARE,
         has_windows,
         _bcd_options,
-        "in Windows run the document's `bcdedit /set` of each option named; --fix changes a store in the "
-        "Windows partition itself, not one on the EFI system partition",
+        "in Windows run the document's `bcdedit /set` of each option named",
         fix=_fix_bcd_options,
     ),
 )

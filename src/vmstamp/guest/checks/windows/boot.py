@@ -9,12 +9,13 @@ from vmstamp.guest.checks.sources import CERTIFICATION, GENERATION
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.bcd import files_in
 from vmstamp.guest.checks.windows.settings import windows_of
-from vmstamp.guest.edits import Edit, Remove
-from vmstamp.guest.facts import Facts, has_windows
+from vmstamp.guest.edits import Edit, Remove, Write
+from vmstamp.guest.facts import LOADERS, Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE, SYSTEM_HIVE
 
 GEN2_MANAGER = "/EFI/Microsoft/Boot/bootmgfw.efi"
+MAX_MANAGER = 16 * 1024 * 1024  # bytes; bootmgfw.efi has less than three MiB
 HIBERNATION_FILE = "/hiberfil.sys"
 NT_6_2 = 9200  # Windows Server 2012 and Windows 8
 
@@ -66,6 +67,16 @@ def _gen2(facts: Facts) -> Verdict:
     if 0 < build < NT_6_2:
         return failed(f"build {build} does not start as Gen2, 2012 (build {NT_6_2}) and later do", esp.where)
     return passed("GPT with the Windows boot manager in its EFI system partition: Gen2", esp.where)
+
+
+def _fix_generation(facts: Facts) -> Iterator[Edit]:
+    """A copy of the boot manager where a firmware with empty variables looks, as bcdboot makes it."""
+    esp, files = facts.boot.esp, facts.boot.esp_files
+    target = next((path for path, name in LOADERS.items() if name == facts.architecture), None)
+    if esp is None or files is None or facts.boot.loaders or target is None:
+        return
+    if files.is_file(GEN2_MANAGER):
+        yield Write(target, files.read_bytes(GEN2_MANAGER, MAX_MANAGER), 0o755, esp.number)
 
 
 def _hibernated(facts: Facts) -> Verdict:
@@ -125,6 +136,7 @@ CHECKS = (
         has_windows,
         _generation,
         "run `bcdboot C:\\Windows /s S: /f ALL`; `mbr2gpt` makes a Gen1 disk a Gen2 one, inside Windows",
+        fix=_fix_generation,
     ),
     Check(
         "win-hibernated",

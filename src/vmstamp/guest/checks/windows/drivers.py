@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vmstamp.errors import GuestError
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import (
     Setting,
@@ -19,11 +18,14 @@ from vmstamp.guest.checks.windows.settings import (
 from vmstamp.guest.edits import DeleteValue, Edit, SetValue
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Status, Verdict, failed, passed, warned
+from vmstamp.guest.windows.pe import find_imports
 from vmstamp.guest.windows.system import SYSTEM_HIVE, Windows, pe_machine
 
 SERVICES = r"CurrentControlSet\Services"
 CLASSES = r"CurrentControlSet\Control\Class"
-NT_6_2, NT_6_3 = 9200, 9600  # Windows Server 2012 and 2012 R2
+ACPI = r"CurrentControlSet\Enum\ACPI"
+BUSES = ("pci", "vmbus")
+MAX_DEVICES = 200  # of a kind, and kinds
 
 # Service: the Start values that boot, and whether every Windows must have it. Spec: sources.REPAIR
 DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
@@ -37,7 +39,17 @@ DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
     "volmgr": ((0,), True),
     "mountmgr": ((0,), True),
     "volsnap": ((0, 1, 3), True),
+    "storport": ((0,), False),
 }
+# Services that can be made of the driver alone: their load order group. Spec: sources.REPAIR
+REMADE = {
+    "pci": "Boot Bus Extender",
+    "disk": "SCSI Class",
+    "partmgr": "Boot Bus Extender",
+    "volmgr": "System Bus Extender",
+}
+CRITICAL_ERROR = 3  # ErrorControl of a driver without which Windows does not start
+KERNEL_DRIVER = 1  # Type
 IDE_DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
     "intelide": ((0,), False),
     "pciide": ((0,), False),
@@ -46,6 +58,8 @@ IDE_DRIVERS: dict[str, tuple[tuple[int, ...], bool]] = {
 }
 OTHER_DRIVERS = ("netvsc", "storflt")
 LIBRARY = "storport"  # storvsc is linked with it; it need not be a service
+LIBRARIES = ("/Windows/System32/drivers", "/Windows/System32")
+WINDOWS_10, SERVER_2019 = 10_240, 17_763  # builds
 OVERRIDDEN = ("vmbus", "storvsc")  # must start whatever StartOverride says
 STORAGE_CLASSES = {
     "DiskDrive": "{4d36e967-e325-11ce-bfc1-08002be10318}",
@@ -54,8 +68,6 @@ STORAGE_CLASSES = {
     "System": "{4d36e97d-e325-11ce-bfc1-08002be10318}",
     "Volume": "{71a27cdd-812a-11d0-bec7-08002be2092f}",
 }
-# What older Hyper-V called its ACPI devices, and what newer hosts call them.
-ACPI_DEVICES = {"VMBus": "MSFT1000", "Hyper_V_Gen_Counter_V1": "MSFT1002"}
 
 
 def _driver_settings(facts: Facts) -> Iterator[Setting]:
@@ -79,11 +91,23 @@ def _boot_services(facts: Facts) -> Verdict:
 
 
 def _fix_boot_services(facts: Facts) -> Iterator[Edit]:
-    """Start values; a service whose key is missing needs more than that."""
+    """Start values, and the services that can be made anew of a driver that is there."""
     windows = windows_of(facts)
     for setting in _driver_settings(facts):
         if setting.problem(windows) and windows.has_key("SYSTEM", setting.key):
             yield setting.edit(windows)
+    for name, group in REMADE.items():
+        if not windows.has_key("SYSTEM", f"{SERVICES}\\{name}") and not driver_problem(windows, name):
+            yield from _new_service(windows, name, group)
+
+
+def _new_service(windows: Windows, name: str, group: str) -> Iterator[Edit]:
+    key = windows.key_path("SYSTEM", f"{SERVICES}\\{name}")
+    numbers = {"Type": KERNEL_DRIVER, "Start": DRIVERS[name][0][0], "ErrorControl": CRITICAL_ERROR}
+    for value, number in numbers.items():
+        yield SetValue(SYSTEM_HIVE, key, value, "REG_DWORD", number)
+    yield SetValue(SYSTEM_HIVE, key, "ImagePath", "REG_EXPAND_SZ", rf"System32\drivers\{name}.sys")
+    yield SetValue(SYSTEM_HIVE, key, "Group", "REG_SZ", group)
 
 
 def driver_path(windows: Windows, name: str) -> str:
@@ -102,15 +126,33 @@ def _driver_files(facts: Facts) -> Verdict:
     names = [n for n in (*DRIVERS, *OTHER_DRIVERS) if windows.has_key("SYSTEM", f"{SERVICES}\\{n}")]
     names += [LIBRARY] if LIBRARY not in names else []
     for name in names:
-        path = driver_path(windows, name)
-        if not windows.files.is_file(path):
-            return failed(f"the driver of {name} is missing", path)
-        machine = pe_machine(windows.files, path)
-        if machine is None:
-            return failed(f"the driver of {name} is no program", path)
-        if windows.architecture is not None and machine != windows.architecture:
-            return failed(f"the driver of {name} is for {machine}, Windows for {windows.architecture}", path)
+        problem = driver_problem(windows, name) or _missing_library(windows, name)
+        if problem:
+            return failed(problem, driver_path(windows, name))
     return passed(f"{len(names)} drivers are there, for {windows.architecture}", "/Windows/System32/drivers")
+
+
+def driver_problem(windows: Windows, name: str) -> str:
+    """Why the service's driver cannot be loaded; '' when it can."""
+    path = driver_path(windows, name)
+    if not windows.files.is_file(path):
+        return f"the driver of {name} is missing"
+    machine = pe_machine(windows.files, path)
+    if machine is None:
+        return f"the driver of {name} is no program"
+    if windows.architecture is not None and machine != windows.architecture:
+        return f"the driver of {name} is for {machine}, Windows for {windows.architecture}"
+    return ""
+
+
+def _missing_library(windows: Windows, name: str) -> str:
+    """The driver that this one is linked with and that is not there, as vmbus with winhv; '' for none."""
+    for library in find_imports(windows.files, driver_path(windows, name)):
+        if not library.lower().endswith(".sys") or "/" in library or "\\" in library:
+            continue  # the kernel and its libraries, which the loader brings along
+        if not any(windows.files.is_file(f"{directory}/{library}") for directory in LIBRARIES):
+            return f"the driver of {name} is linked with {show(library)}, which is missing"
+    return ""
 
 
 def filter_problem(windows: Windows, name: str) -> str:
@@ -128,12 +170,22 @@ def filter_problem(windows: Windows, name: str) -> str:
 
 
 def class_filters(windows: Windows) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
-    """Class, key, value and its filters, of the classes in the way of the disk."""
-    for name, guid in STORAGE_CLASSES.items():
+    """Class or device, key, value and its filters, of what is in the way of the disk."""
+    keys = [(f"class {name}", f"{CLASSES}\\{guid}") for name, guid in STORAGE_CLASSES.items()]
+    for name, key in (*keys, *_bus_devices(windows)):
         for value in ("UpperFilters", "LowerFilters"):
-            filters = windows.texts("SYSTEM", f"{CLASSES}\\{guid}", value)
+            filters = windows.texts("SYSTEM", key, value)
             if filters:
-                yield name, f"{CLASSES}\\{guid}", value, filters
+                yield name, key, value, filters
+
+
+def _bus_devices(windows: Windows) -> Iterator[tuple[str, str]]:
+    """The ACPI devices that are the buses of the disk, each with its key."""
+    for device in windows.subkeys("SYSTEM", ACPI)[:MAX_DEVICES]:
+        for instance in windows.subkeys("SYSTEM", rf"{ACPI}\{device}")[:MAX_DEVICES]:
+            key = rf"{ACPI}\{device}\{instance}"
+            if windows.text("SYSTEM", key, "Service").lower() in BUSES:
+                yield f"device {show(device)}", key
 
 
 def _class_filters(facts: Facts) -> Verdict:
@@ -144,7 +196,7 @@ def _class_filters(facts: Facts) -> Verdict:
             problem = filter_problem(windows, one)
             if problem:
                 place = windows.place("SYSTEM", key, value)
-                return failed(f"the filter {show(one)} of class {name} {problem}", place)
+                return failed(f"the filter {show(one)} of {name} {problem}", place)
             count += 1
     return passed(f"{count} filters of storage classes, each with its driver")
 
@@ -162,27 +214,10 @@ def _fix_class_filters(facts: Facts) -> Iterator[Edit]:
             yield DeleteValue(SYSTEM_HIVE, path, value)
 
 
-def _acpi(facts: Facts) -> Verdict:
-    windows = windows_of(facts)
-    for old, new in ACPI_DEVICES.items():
-        key = rf"CurrentControlSet\Enum\ACPI\{old}"
-        other = rf"CurrentControlSet\Enum\ACPI\{new}"
-        if windows.has_key("SYSTEM", key) and not windows.has_key("SYSTEM", other):
-            return failed(f"{old} is known, {new} of newer hosts is not", windows.place("SYSTEM", key))
-    return passed("the ACPI devices of newer hosts are known")
-
-
-def is_2012(facts: Facts) -> bool:
-    try:
-        return facts.windows is not None and facts.windows.build in (NT_6_2, NT_6_3)
-    except GuestError:
-        return False
-
-
 def _nvme(facts: Facts) -> Verdict:
     windows = windows_of(facts)
     key = f"{SERVICES}\\stornvme"
-    if 0 < windows.build < 10_240:
+    if not _knows_nvme(windows):
         return warned(f"build {windows.build} is not among those that Azure supports on NVMe")
     if windows.number("SYSTEM", key, "Start") != 0:
         return failed("stornvme does not start with the kernel", windows.place("SYSTEM", key, "Start"))
@@ -194,10 +229,15 @@ def _nvme(facts: Facts) -> Verdict:
     return passed("stornvme starts with the kernel and waits 240 s", windows.place("SYSTEM", key))
 
 
+def _knows_nvme(windows: Windows) -> bool:
+    """Windows 10 and 11, Windows Server 2019 and later. Spec: sources.NVME"""
+    return not 0 < windows.build < (SERVER_2019 if windows.is_server else WINDOWS_10)
+
+
 def _fix_nvme(facts: Facts) -> Iterator[Edit]:
     windows = windows_of(facts)
     key = f"{SERVICES}\\stornvme"
-    if windows.build < 10_240 or not windows.has_key("SYSTEM", key):
+    if not _knows_nvme(windows) or not windows.has_key("SYSTEM", key):
         return
     yield from edits_of(windows, (service("stornvme", 0, absent=False),))
     if _nvme(facts).status is not Status.PASS:
@@ -237,18 +277,6 @@ CHECKS = (
         _class_filters,
         "take the filter out of UpperFilters or LowerFilters",
         fix=_fix_class_filters,
-    ),
-    Check(
-        "win-acpi-enum-2012",
-        "Windows 2012 knows the ACPI devices of newer hosts",
-        Severity.BOOT,
-        "stop error 0x7B: newer Hyper-V hosts name the VMBus MSFT1000",
-        sources.REPAIR,
-        is_2012,
-        _acpi,
-        r"copy the key: `reg copy HKLM\SYSTEM\ControlSet001\Enum\ACPI\VMBus ...\MSFT1000 /s`, and "
-        r"Hyper_V_Gen_Counter_V1 to MSFT1002",
-        generations=(1,),
     ),
     Check(
         "win-nvme",

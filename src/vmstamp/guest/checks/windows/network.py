@@ -16,6 +16,7 @@ from vmstamp.guest.windows.firewall import (
     RULES,
     Rule,
     activated,
+    deactivated,
     parse_rule,
     read_rules,
 )
@@ -24,21 +25,36 @@ from vmstamp.guest.windows.system import SOFTWARE_HIVE, SYSTEM_HIVE, Windows
 AZURE = "168.63.129.16"
 RDP_PORT = 3389
 RDP_RULE = "RemoteDesktop-UserMode-In-TCP"
+WINRM_PORT = 5985
+WINRM_RULE = "WINRM-HTTP-In-TCP"
 PING_RULE = "FPS-ICMP4-ERQ-In"
+AZURE_RULE = "AzurePlatform-Out"
 GROUP_POLICY = r"Policies\Microsoft\WindowsFirewall"
 TCPIP = r"CurrentControlSet\Services\Tcpip\Parameters"
+NETBT = r"CurrentControlSet\Services\NetBT\Parameters\Interfaces"
 PROXY_KEY = r"Microsoft\Windows\CurrentVersion\Internet Settings\Connections"
 PROXY_VALUE = "WinHttpSettings"
 BLOCK = 1  # DefaultOutboundAction, DefaultInboundAction
 HAS_PROXY = 0x2
 MAX_INTERFACES = 1000
 
-# As `Enable-NetFirewallRule -DisplayGroup 'Remote Desktop'` leaves it; newer Windows read the older schema.
-_NEW_RDP_RULE = (
-    "v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|"
-    "Svc=termservice|Name=@FirewallAPI.dll,-28775|Desc=@FirewallAPI.dll,-28756|"
-    "EmbedCtxt=@FirewallAPI.dll,-28752|"
-)
+# As Windows' own rules are once they are enabled; newer Windows read the older schema.
+_NEW_RULES = {
+    RDP_RULE: (
+        "v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=3389|App=%SystemRoot%\\system32\\svchost.exe|"
+        "Svc=termservice|Name=@FirewallAPI.dll,-28775|Desc=@FirewallAPI.dll,-28756|"
+        "EmbedCtxt=@FirewallAPI.dll,-28752|"
+    ),
+    WINRM_RULE: (
+        "v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=5985|App=System|"
+        "Name=@FirewallAPI.dll,-30253|Desc=@FirewallAPI.dll,-30256|EmbedCtxt=@FirewallAPI.dll,-30267|"
+    ),
+    PING_RULE: (
+        "v2.10|Action=Allow|Active=TRUE|Dir=In|Protocol=1|ICMP4=8:*|App=System|"
+        "Name=@FirewallAPI.dll,-28543|Desc=@FirewallAPI.dll,-28547|EmbedCtxt=@FirewallAPI.dll,-28502|"
+    ),
+}
+_NEW_AZURE_RULE = f"v2.10|Action=Allow|Active=TRUE|Dir=Out|RA4={AZURE}|Name=AzurePlatform|"
 
 
 def _profile(windows: Windows, profile: str, name: str) -> int | None:
@@ -61,7 +77,7 @@ def _firewall(facts: Facts) -> Verdict:
     blocking = next((rule for rule in rules if _blocks_rdp(rule)), None)
     if blocking:
         return failed(f"the rule {show(blocking.id)} blocks port {RDP_PORT}", place)
-    if not any(_allows_rdp(rule) for rule in rules):
+    if not any(_allows(rule, RDP_PORT) for rule in rules):
         return failed(f"no active rule lets port {RDP_PORT} in", place)
     return _outbound(windows, rules, place)
 
@@ -74,19 +90,21 @@ def _blocks_rdp(rule: Rule) -> bool:
     return not rule.narrow or rule.first("SVC").lower() == "termservice"
 
 
-def _allows_rdp(rule: Rule) -> bool:
+def _allows(rule: Rule, port: int) -> bool:
+    """WinRM's rule names the program System, as http.sys listens for it."""
     allows = rule.inbound and not rule.blocks and rule.in_public
-    if not allows or not rule.concerns_port(RDP_PORT):
+    if not allows or not rule.concerns_port(port):
         return False
-    return not rule.narrow or rule.first("SVC").lower() in ("termservice", "*")
+    listener = "termservice" if port == RDP_PORT else "winrm"
+    system = port == WINRM_PORT and rule.first("APP").lower() == "system"
+    return not rule.narrow or system or rule.first("SVC").lower() in (listener, "*")
 
 
 def _outbound(windows: Windows, rules: list[Rule], place: str) -> Verdict:
     for rule in rules:
-        blocks = not rule.inbound and rule.blocks and not rule.narrow
-        if blocks and (rule.concerns_address(AZURE) or (rule.any_address and not _limited(rule))):
+        if _blocks_azure(rule):
             return failed(f"the rule {show(rule.id)} blocks {AZURE}", place)
-    allowed = any(not r.inbound and not r.blocks and r.concerns_address(AZURE) for r in rules)
+    allowed = any(_allows_azure(rule) for rule in rules)
     for profile, name in PROFILES.items():
         if _profile(windows, profile, "DefaultOutboundAction") == BLOCK and not allowed:
             return failed(f"the {name} profile blocks what goes out, and no rule allows {AZURE}", place)
@@ -94,9 +112,20 @@ def _outbound(windows: Windows, rules: list[Rule], place: str) -> Verdict:
         if _profile(windows, profile, "EnableFirewall") == 0:
             where = windows.place("SYSTEM", rf"{POLICY}\{profile}", "EnableFirewall")
             return warned(f"the firewall is off in the {name} profile", where)
-    if not any(rule.id == PING_RULE and not rule.blocks for rule in rules):
+    if not any(_does(rule, PING_RULE) for rule in rules):
         return warned("no active rule answers ping (FPS-ICMP4-ERQ-In)", place)
+    if not any(_allows(rule, WINRM_PORT) for rule in rules):
+        return warned(f"no active rule lets WinRM in (port {WINRM_PORT}, WINRM-HTTP-In-TCP)", place)
     return passed(f"{len(rules)} active rules; Remote Desktop is let in, {AZURE} is reached", place)
+
+
+def _blocks_azure(rule: Rule) -> bool:
+    blocks = not rule.inbound and rule.blocks and not rule.narrow
+    return blocks and (rule.concerns_address(AZURE) or (rule.any_address and not _limited(rule)))
+
+
+def _allows_azure(rule: Rule) -> bool:
+    return not rule.inbound and not rule.blocks and rule.concerns_address(AZURE)
 
 
 def _limited(rule: Rule) -> bool:
@@ -105,22 +134,39 @@ def _limited(rule: Rule) -> bool:
 
 
 def _fix_firewall(facts: Facts) -> Iterator[Edit]:
-    """Turns the profiles on and the rules of Remote Desktop and ping active; Group Policy is left alone."""
+    """Turns the profiles on, the rules of Remote Desktop, WinRM and ping too, and rules that block Remote
+    Desktop or Azure's address off; lets Azure's address out where a profile lets nothing out.
+
+    Group Policy is left alone.
+    """
     windows = windows_of(facts)
     rules = {rule.id: rule for rule in _own_rules(windows)}
     key = windows.key_path("SYSTEM", RULES)
-    for identifier in (RDP_RULE, PING_RULE):
-        rule = rules.get(identifier)
-        if rule is not None and not (rule.active and not rule.blocks and rule.in_public):
-            yield SetValue(SYSTEM_HIVE, key, rule.id, "REG_SZ", activated(rule))
-    if RDP_RULE not in rules and not any(r.active and _allows_rdp(r) for r in rules.values()):
-        yield SetValue(SYSTEM_HIVE, key, RDP_RULE, "REG_SZ", _NEW_RDP_RULE)
+    for rule in rules.values():
+        if rule.id not in _NEW_RULES and rule.active and (_blocks_rdp(rule) or _blocks_azure(rule)):
+            yield SetValue(SYSTEM_HIVE, key, rule.id, "REG_SZ", deactivated(rule))
+    for identifier, text in _NEW_RULES.items():
+        if not any(rule.active and _does(rule, identifier) for rule in rules.values()):
+            known = rules.get(identifier)
+            text = activated(known) if known is not None else text
+            yield SetValue(SYSTEM_HIVE, key, identifier, "REG_SZ", text)
+    blocks = any(_profile(windows, profile, "DefaultOutboundAction") == BLOCK for profile in PROFILES)
+    allowed = any(rule.active and _allows_azure(rule) for rule in rules.values())
+    if blocks and not allowed:
+        yield SetValue(SYSTEM_HIVE, key, AZURE_RULE, "REG_SZ", _NEW_AZURE_RULE)
     for profile in PROFILES:
         for name, good in (("EnableFirewall", 1), ("DoNotAllowExceptions", 0)):
             value = windows.number("SYSTEM", rf"{POLICY}\{profile}", name)
             if value is not None and value != good:
                 path = windows.key_path("SYSTEM", rf"{POLICY}\{profile}")
                 yield SetValue(SYSTEM_HIVE, path, name, "REG_DWORD", good)
+
+
+def _does(rule: Rule, identifier: str) -> bool:
+    """Whether the rule does what Windows' own of this name does."""
+    if identifier == PING_RULE:
+        return rule.id == PING_RULE and not rule.blocks
+    return _allows(rule, RDP_PORT if identifier == RDP_RULE else WINRM_PORT)
 
 
 def _own_rules(windows: Windows) -> Iterator[Rule]:
@@ -153,9 +199,19 @@ def _dhcp(facts: Facts) -> Verdict:
         )
     if windows.text("SYSTEM", TCPIP, "NameServer"):
         return warned("name servers are fixed", windows.place("SYSTEM", TCPIP, "NameServer"))
+    wins = next(_wins(windows), None)
+    if wins:
+        return warned("WINS servers are fixed", windows.place("SYSTEM", wins, "NameServerList"))
     if _routes(windows):
         return warned("there are persistent routes", windows.place("SYSTEM", rf"{TCPIP}\PersistentRoutes"))
     return passed("addresses, name servers and routes come from DHCP", windows.place("SYSTEM", TCPIP))
+
+
+def _wins(windows: Windows) -> Iterator[str]:
+    """The keys of interfaces with WINS servers of their own; DHCP's are in another value."""
+    for name in windows.subkeys("SYSTEM", NETBT)[:MAX_INTERFACES]:
+        if windows.texts("SYSTEM", rf"{NETBT}\{name}", "NameServerList"):
+            yield rf"{NETBT}\{name}"
 
 
 def _routes(windows: Windows) -> list[str]:
@@ -174,6 +230,9 @@ def _fix_dhcp(facts: Facts) -> Iterator[Edit]:
                 yield DeleteValue(SYSTEM_HIVE, key, name)
     if windows.text("SYSTEM", TCPIP, "NameServer"):
         yield SetValue(SYSTEM_HIVE, windows.key_path("SYSTEM", TCPIP), "NameServer", "REG_SZ", "")
+    for key in _wins(windows):
+        path = windows.key_path("SYSTEM", key)
+        yield SetValue(SYSTEM_HIVE, path, "NameServerList", "REG_MULTI_SZ", ())
     for route in _routes(windows):
         yield DeleteValue(SYSTEM_HIVE, windows.key_path("SYSTEM", rf"{TCPIP}\PersistentRoutes"), route)
 

@@ -25,6 +25,7 @@ STATE_INI = "/Windows/Setup/State/State.ini"
 SETUP = "Setup"
 SYSPREP_STATUS = r"Setup\Status\SysprepStatus"
 SERVICING = r"Microsoft\Windows\CurrentVersion\Component Based Servicing"
+WINDOWS_UPDATE = r"Microsoft\Windows\CurrentVersion\WindowsUpdate\Auto Update\RebootRequired"
 SESSION_MANAGER = r"CurrentControlSet\Control\Session Manager"
 STORAGE_POLICY = r"Policies\Microsoft\Windows\RemovableStorageDevices"
 CD_POLICY = rf"{STORAGE_POLICY}\{{53f56308-b6bf-11d0-94f2-00a0c91efb8b}}"
@@ -147,7 +148,7 @@ def _pending(facts: Facts) -> Verdict:
     pending = "/Windows/WinSxS/pending.xml"
     if windows.files.is_file(pending):
         return failed("an update is half installed", pending)
-    for key in (rf"{SERVICING}\RebootPending", rf"{SERVICING}\RebootInProgress"):
+    for key in (rf"{SERVICING}\RebootPending", rf"{SERVICING}\RebootInProgress", WINDOWS_UPDATE):
         if windows.has_key("SOFTWARE", key):
             return failed("an update waits for a restart", windows.place("SOFTWARE", key))
     name = "PendingFileRenameOperations"
@@ -244,6 +245,8 @@ CHECKS = (
         sources.GENERALIZE,
         (
             service("cdrom", 1, 0, 3, 2, absent=False, fails=True),
+            # cdfs and udfs are disabled by default: the recognizer starts the one that a disk needs
+            service("Fs_Rec", 1, 0, 2, fails=True),
             Setting("SOFTWARE", STORAGE_POLICY, "Deny_All", (0,), fails=True),
             Setting("SOFTWARE", CD_POLICY, "Deny_Read", (0,), fails=True),
         ),

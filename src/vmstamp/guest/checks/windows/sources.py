@@ -4,7 +4,10 @@ PREPARE = "azure-compute-docs windows/prepare-for-upload-vhd-image.md"
 GENERALIZE = "azure-compute-docs generalize.yml"
 NVME = "azure-compute-docs enable-nvme-interface.md"
 REPAIR = "Azure/repair-script-library win-fix-inaccessible-boot-device.ps1"
+THIRD_PARTY = "Azure/repair-script-library win-fix-third-party-drivers.ps1"
+REPAIR_RDP = "Azure/repair-script-library win-fix-rdp-connectivity.ps1"
 STATES = "learn.microsoft.com windows-hardware/manufacture/desktop/windows-setup-states"
+PERSIST = "learn.microsoft.com windows-hardware/customize/desktop/unattend/microsoft-windows-pnpsysprep"
 SYSPREP = (
     "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep--generalize--a-windows-installation"
 )

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vmstamp.guest.workshop.inside import chroot, devices, files, hive, kernel, 
 MESSAGES = "/dev/ubdb"
 WORK = "/dev/vmstamp"  # devtmpfs is the only place where directories can be made
 ROOT = WORK + "/root"
+VOLUME = WORK + "/volume"  # and the number of a partition that the guest mounts nowhere
 # What the kernel says when it mounts a file system that was not unmounted: ext4, XFS, btrfs.
 REPLAYED = ("recovery complete", "Starting recovery", "start tree-log replay")
 # What it says when it meets damage, or cannot write.
@@ -67,15 +69,20 @@ def carry_out(plan: dict[str, Any]) -> dict[str, Any]:
     os.makedirs(ROOT)
     ignore_case = mount_root(plan["roots"], plan["marks"], disks) == "ntfs"
     mounted, notes = mount_others(plan["mounts"], disks)
+    volumes = mount_volumes(plan["volumes"], disks)
     if not plan["replay"]:
         refuse_replayed()
-    with files.Tree(ROOT, ignore_case=ignore_case) as tree:
+    with files.Tree(ROOT, ignore_case=ignore_case) as tree, ExitStack() as stack:
         policy = labels.load(lambda path: read_text(tree, path))
         if policy is not None:
             tree.label = policy.find
-        results = do_all(tree, disks, plan["edits"])
+        trees = {0: tree} | {
+            number: stack.enter_context(files.Tree(target, ignore_case=True))
+            for number, target in volumes.items()
+        }
+        results = do_all(trees, disks, plan["edits"])
     os.sync()
-    targets = [ROOT, *mounted]
+    targets = [ROOT, *mounted, *volumes.values()]
     trimmed = sum(map(trim, targets)) if plan["trim"] else 0
     for target in reversed(targets):
         devices.unmount(target)
@@ -139,6 +146,21 @@ def mount_others(mounts: list[dict[str, Any]], disks: devices.Devices) -> tuple[
     return mounted, notes
 
 
+def mount_volumes(volumes: list[dict[str, Any]], disks: devices.Devices) -> dict[int, str]:
+    """Where each of the partitions that the guest mounts nowhere was mounted, by its number."""
+    mounted = {}
+    for one in volumes:
+        target = f"{VOLUME}{one['number']}"
+        os.makedirs(target)
+        try:
+            devices.mount(disks.find(one), target, one["kind"], one["options"])
+        except OSError as error:
+            text = f"{one['where']} cannot be mounted: {in_words(error)}{last_words()}"
+            raise Refused(text, hint="check its file system") from error
+        mounted[int(one["number"])] = target
+    return mounted
+
+
 def refuse_replayed() -> None:
     lines = devices.kernel_log().splitlines()
     if any(word in line for line in lines for word in REPLAYED):
@@ -155,12 +177,15 @@ def refuse_damaged() -> None:
         raise Refused(f"a file system of the guest is damaged: {text}", hint="check it: fsck, xfs_repair")
 
 
-def do_all(tree: files.Tree, disks: devices.Devices, edits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def do_all(
+    trees: dict[int, files.Tree], disks: devices.Devices, edits: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """{"changed", "output"} of each edit; Refused, with its number, when one failed."""
     results = []
-    hives = hive.Hives(tree)
+    hives = hive.Hives(trees)
     try:
         for edit in edits:
+            tree = trees[edit.get("partition", 0)]
             results.append(do(tree, hives, disks, edit))
         hives.flush()
     except (OSError, hive.HiveError, chroot.RunError) as error:
@@ -169,7 +194,7 @@ def do_all(tree: files.Tree, disks: devices.Devices, edits: list[dict[str, Any]]
 
 
 def do(tree: files.Tree, hives: hive.Hives, disks: devices.Devices, edit: dict[str, Any]) -> dict[str, Any]:
-    if edit["do"] in ("set", "delete"):
+    if edit["do"] in hive.EDITS:
         return {"changed": hives.do(edit), "output": ""}
     hives.flush()
     match edit["do"]:

@@ -10,6 +10,7 @@ import binascii
 import ctypes
 import os
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 from vmstamp.guest.workshop.inside import files
@@ -18,6 +19,7 @@ LIBRARY = "libhivex.so.0"
 OPEN_WRITE = 4  # HIVEX_OPEN_WRITE
 COPY = "/dev/vmstamp/hive"  # devtmpfs lies in memory
 MAX_SIZE = 256 * 1024 * 1024
+MAX_DEPTH = 64  # of what is copied
 
 
 class HiveError(Exception):
@@ -49,6 +51,8 @@ class Hive:
             "close": (ctypes.c_int, (handle,)),
             "root": (node, (handle,)),
             "node_get_child": (node, (handle, node, text)),
+            "node_children": (ctypes.POINTER(node), (handle, node)),
+            "node_name": (ctypes.c_void_p, (handle, node)),
             "node_add_child": (node, (handle, node, text)),
             "node_values": (ctypes.POINTER(node), (handle, node)),
             "node_get_value": (node, (handle, node, text)),
@@ -102,17 +106,36 @@ class Hive:
         values = (_SetValue * len(kept))(*(_SetValue(key, kind, len(data), data) for key, kind, data in kept))
         self._done(self._lib.hivex_node_set_values(self._hive, node, len(kept), values, 0) == 0)
 
+    def copy_key(self, source: int, target: int, depth: int = 0) -> None:
+        """The values and the keys below the node `source`, each with its type and bytes, into `target`."""
+        if depth > MAX_DEPTH:
+            raise HiveError(f"the registry key has keys more than {MAX_DEPTH} deep")
+        found = [(key, *self._value(value)) for key, value in self._values(source)]
+        values = (_SetValue * len(found))(
+            *(_SetValue(key, kind, len(data), data) for key, kind, data in found)
+        )
+        self._done(self._lib.hivex_node_set_values(self._hive, target, len(found), values, 0) == 0)
+        for name, child in self._children(source):
+            made = self._done(self._lib.hivex_node_add_child(self._hive, target, name))
+            self.copy_key(child, made, depth + 1)
+
     def commit(self) -> None:
         """Write the hive to its file."""
         self._done(self._lib.hivex_commit(self._hive, None, 0) == 0)
 
     def _values(self, node: int) -> list[tuple[bytes, int]]:
-        handles = self._lib.hivex_node_values(self._hive, node)
+        return self._named(self._lib.hivex_node_values(self._hive, node), self._lib.hivex_value_key)
+
+    def _children(self, node: int) -> list[tuple[bytes, int]]:
+        return self._named(self._lib.hivex_node_children(self._hive, node), self._lib.hivex_node_name)
+
+    def _named(self, handles: Any, name_of: Any) -> list[tuple[bytes, int]]:
+        """The handles of an array that ends with 0, each with its name; the array is freed."""
         if not handles:
             raise HiveError("the registry key cannot be read")
         found, index = [], 0
         while handles[index]:
-            key = self._lib.hivex_value_key(self._hive, handles[index])
+            key = name_of(self._hive, handles[index])
             if not key:
                 raise HiveError("a name in the registry key cannot be read")
             found.append((ctypes.string_at(key), int(handles[index])))
@@ -139,27 +162,29 @@ class Hive:
 class Hives:
     """The hive that is being edited: edits in a row of the same hive read and write it once.
 
-    `do` carries out one edit, `flush` writes the hive back into the guest. Both raise OSError and HiveError.
+    `trees` are the guest's files (0) and those of other partitions, by number. `do` carries out one edit,
+    `flush` writes the hive back into the guest. Both raise OSError and HiveError.
     """
 
-    def __init__(self, tree: files.Tree, copy: str = COPY) -> None:
-        self._tree, self._copy = tree, copy
-        self._path = ""
+    def __init__(self, trees: Mapping[int, files.Tree], copy: str = COPY) -> None:
+        self._trees, self._copy = trees, copy
+        self._place = (0, "")
         self._hive: Hive | None = None
         self._changed = False
 
     def do(self, one: dict[str, Any]) -> bool:
         """Whether the edit changed the hive."""
-        if one["hive"] != self._path:
+        place = (int(one.get("partition", 0)), str(one["hive"]))
+        if self._hive is None or place != self._place:
             self.flush()
-            self._open(one["hive"])
+            self._open(*place)
         assert self._hive is not None
-        changed = (_set if one["do"] == "set" else _delete)(self._hive, one)
+        changed = EDITS[one["do"]](self._hive, one)
         self._changed = self._changed or changed
         return changed
 
-    def _open(self, path: str) -> None:
-        with files.opened(self._tree.open(path, os.O_RDONLY)) as fd:
+    def _open(self, number: int, path: str) -> None:
+        with files.opened(self._trees[number].open(path, os.O_RDONLY)) as fd:
             size = os.fstat(fd).st_size
             if size > MAX_SIZE:
                 raise HiveError(f"{path}: {size} bytes long, at most {MAX_SIZE} are read")
@@ -168,7 +193,7 @@ class Hives:
         with open(self._copy, "wb") as file:
             file.write(data)
         self._hive = Hive(self._copy)
-        self._path, self._changed = path, False
+        self._place, self._changed = (number, path), False
 
     def flush(self) -> None:
         if self._hive is None:
@@ -178,10 +203,11 @@ class Hives:
             if self._changed:
                 hive.commit()
         if self._changed:
-            with open(self._copy, "rb") as file, files.opened(self._tree.open(self._path, os.O_RDWR)) as fd:
+            number, path = self._place
+            tree = self._trees[number]
+            with open(self._copy, "rb") as file, files.opened(tree.open(path, os.O_RDWR)) as fd:
                 files.fill(fd, file.read())
         os.unlink(self._copy)
-        self._path = ""
 
 
 def refuse_unfinished(data: bytes, path: str) -> None:
@@ -207,3 +233,16 @@ def _delete(hive: Hive, one: dict[str, Any]) -> bool:
         return False
     hive.delete_value(node, one["name"])
     return True
+
+
+def _copy(hive: Hive, one: dict[str, Any]) -> bool:
+    source = hive.find_key(one["key"])
+    if not source:
+        raise HiveError(f"{one['key']}: the hive has no such key")
+    if hive.find_key(one["target"]):
+        return False
+    hive.copy_key(source, hive.find_key(one["target"], make=True))
+    return True
+
+
+EDITS = {"set": _set, "delete": _delete, "copy": _copy}
