@@ -76,9 +76,9 @@ class Life:
         """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
         self._keep(vm, power="stopped", failure=None)
-        with self._failures(vm):
+        with self._failures(vm), self._turning(vm, "starting"):
             self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
-        self._keep(vm, power="running")
+            self._keep(vm, power="running")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
         self._keep(vm, provisioned=True)
@@ -112,6 +112,15 @@ class Life:
             code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
             self._keep(vm, failure={"code": code, "message": str(error)}, settled=self._catalog.now())
             raise
+
+    @contextmanager
+    def _turning(self, vm: Resource, into: str) -> Iterator[None]:
+        """What the instance view says of the VM's power meanwhile: starting, stopping, deallocating."""
+        self._keep(vm, turning=into)
+        try:
+            yield
+        finally:
+            self._keep(vm, turning="")
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
         """Store some of the VM's state, at once; a VM that is gone stays gone."""
@@ -233,8 +242,9 @@ class Life:
             self._keep(vm, power="running")
             return
         provision = vm.state["provision"] and not vm.state["provisioned"]
-        self.host.start(self._plans.plan(vm, provision=provision))
-        self._keep(vm, power="running")
+        with self._turning(vm, "starting"):
+            self.host.start(self._plans.plan(vm, provision=provision))
+            self._keep(vm, power="running")
 
     def check_restart(self, vm: Resource, request: Request) -> Json:
         if power_state(vm, self.host) != "running":
@@ -249,8 +259,10 @@ class Life:
         return {"skipShutdown": request.query.get("skipshutdown", "").lower() == "true"}
 
     def power_off(self, vm: Resource, work: Work) -> None:
-        self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
-        if vm.state["power"] != "deallocated":
+        if vm.state["power"] == "deallocated":
+            return
+        with self._turning(vm, "stopping"):
+            self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
             self._keep(vm, power="stopped")
 
     def check_deallocate(self, vm: Resource, request: Request) -> Json:
@@ -259,10 +271,11 @@ class Life:
         return {}
 
     def deallocate(self, vm: Resource, work: Work) -> None:
-        self.host.stop(_vm_id(vm), graceful=True)
-        if any(not disk.managed for disk in read_disks(vm.state)):
-            self.fold_all(vm)
-        self._keep(vm, power="deallocated")
+        with self._turning(vm, "deallocating"):
+            self.host.stop(_vm_id(vm), graceful=True)
+            if any(not disk.managed for disk in read_disks(vm.state)):
+                self.fold_all(vm)
+            self._keep(vm, power="deallocated")
 
     def check_generalize(self, vm: Resource, request: Request) -> Json:
         if vm.state["power"] not in ("stopped", "deallocated"):
