@@ -1,7 +1,7 @@
 """The fixed VHDs behind disks, images and virtual machines: page blobs of the blob room.
 
-A managed disk is the blob `disk/abcd` of a hidden account `md-...`: 20-odd bytes of names, and every
-operation but growing and folding takes the same time whatever the disk's size.
+A managed disk is the blob `disk/abcd` of a hidden account: `md-...`, or `md-impexp-...` if a client uploads it.
+Every operation but growing and folding takes the same time whatever the disk's size.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MIB: Final = 2**20
 GIB: Final = 2**30
 
 
-def new_place() -> BlobRef:
-    """A name for a new managed disk; nothing is made yet."""
-    return BlobRef(f"md-{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
+def new_place(*, upload: bool = False) -> BlobRef:
+    """A name for a new managed disk; nothing is made yet. One that is to be uploaded is told by its name."""
+    return BlobRef(f"md-{'impexp-' if upload else ''}{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
 
 
 def family_place(family: str) -> BlobRef:

@@ -1,4 +1,4 @@
-"""The state machine of a virtual machine: provisioning, power, and what can be done with a generalized one."""
+"""The states of a virtual machine: its provisioning, its power, and what a generalized one is good for."""
 
 from __future__ import annotations
 
