@@ -1,6 +1,6 @@
 """The fixed VHDs behind disks, images and virtual machines: page blobs of the blob room.
 
-A managed disk is the blob `disk/abcd` of a hidden account: `md-...`, or `md-impexp-...` if a client uploads it.
+A managed disk is the blob `disk/abcd` of a hidden account: `md-...`, of an upload `md-impexp-...`.
 Every operation but growing and folding takes the same time whatever the disk's size.
 """
 
@@ -24,6 +24,7 @@ BLOB: Final = "abcd"
 DIAGNOSTICS: Final = "mddiagnostics"  # hidden account of serial logs
 MIB: Final = 2**20
 GIB: Final = 2**30
+LARGEST: Final = 8191 * GIB  # bytes of a disk: with its footer it is a page blob, which has at most 8 TiB
 
 
 def new_place(*, upload: bool = False) -> BlobRef:
@@ -172,7 +173,12 @@ class Vhds:
         length = self.store.get_blob(*ref).size
         url = self.url(ref)
         if length < MIB + FOOTER_SIZE:
-            raise vhd_size_invalid(url, length - FOOTER_SIZE)
+            raise AzureError(
+                400,
+                "VHDSizeInvalid",
+                f"The specified disk size value of {max(0, length - FOOTER_SIZE)} for disk '{disk}' with "
+                f"blob {url} is invalid. The disk size must be between {MIB} and {LARGEST}.",
+            )
         data = self.store.read(ref, length - FOOTER_SIZE, FOOTER_SIZE)
         if data[:8] != COOKIE:
             raise AzureError(

@@ -86,8 +86,8 @@ def _of_platform(arm: Any) -> dict[str, Any]:
 
 
 def _of_managed_image(arm: Any) -> requests.Response:
-    creation = {"createOption": "FromImage", "imageReference": {"id": arm.image().id}}
-    return put_disk(arm, "disk1", disk_body(**creation))
+    image = {"id": arm.image().id}
+    return put_disk(arm, "disk1", disk_body(createOption="FromImage", imageReference=image))
 
 
 # -- attached, detached

@@ -7,14 +7,7 @@ from typing import Any, Final
 import requests
 
 from tests.client.arm.parity.row import COMPUTE, Row, ask
-from tests.client.arm.parity.rows_galleries import (
-    DEFINITION,
-    VERSION,
-    body,
-    definition,
-    put,
-    version,
-)
+from tests.client.arm.parity.rows_galleries import DEFINITION, VERSION, body, definition, put, version
 
 TITLE: Final = "What is made of gallery image versions"
 
@@ -30,6 +23,33 @@ def create(arm: Any, image: str, location: str = "westeurope", **properties: Any
 def _not_replicated(arm: Any) -> requests.Response:
     version(arm)
     return create(arm, VERSION, "eastus")
+
+
+def _far_without_source(arm: Any) -> requests.Response:
+    """A VM of the replica in another region, once the image it was made of is gone."""
+    version(arm, "westeurope", "eastus")
+    ask(arm, "DELETE", f"{COMPUTE}/images/image1")
+    arm.plane.engine.operations.wait()
+    assert ask(arm, "GET", f"{COMPUTE}/images/image1").status_code == 404
+    creation = {"createOption": "FromImage", "galleryImageReference": {"id": VERSION}}
+    ask(arm, "PUT", f"{COMPUTE}/disks/d1", body("eastus", creationData=creation))
+    arm.plane.engine.operations.wait()
+    return ask(arm, "GET", f"{COMPUTE}/disks/d1")
+
+
+def _without_vm(arm: Any) -> requests.Response:
+    """A disk of a version whose source, a VM, was deleted."""
+    definition(arm)
+    vm = arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    arm.compute.virtual_machines.generalize("rg", "vm1")
+    put(arm, VERSION, storageProfile={"source": {"id": vm.id}})
+    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
+    arm.compute.disks.begin_delete("rg", vm.properties.storage_profile.os_disk.name).result()
+    creation = {"createOption": "FromImage", "galleryImageReference": {"id": VERSION}}
+    ask(arm, "PUT", f"{COMPUTE}/disks/d1", body(creationData=creation))
+    arm.plane.engine.operations.wait()
+    return ask(arm, "GET", f"{COMPUTE}/disks/d1")
 
 
 def _absent_version(arm: Any) -> requests.Response:
@@ -62,6 +82,16 @@ def _disk_of_an_absent_lun(arm: Any) -> requests.Response:
 
 
 ROWS: Final = (
+    *(
+        Row(
+            f"a disk of a version whose {what} was deleted",
+            "D",
+            send,
+            200,
+            holds=lambda reply: reply.json()["properties"]["provisioningState"] == "Succeeded",
+        )
+        for what, send in (("source image", _far_without_source), ("source VM", _without_vm))
+    ),
     Row(
         "a VM in a region without a replica",
         "DI",

@@ -10,13 +10,7 @@ import requests
 
 from tests.client.arm.parity.machines import blob_vm, settle
 from tests.client.arm.parity.row import COMPUTE, GROUP, SUBSCRIPTION, TIMEOUT, Row, ask
-from tests.client.arm.parity.rows_async import (
-    ACCOUNT,
-    ACCOUNT_BODY,
-    BOTH,
-    NOTIFIED,
-    says,
-)
+from tests.client.arm.parity.rows_async import ACCOUNT, ACCOUNT_BODY, BOTH, NOTIFIED, says
 from tests.client.arm.parity.rows_deployments import DEPLOYMENT, rest
 from tests.client.arm.parity.rows_deployments import body as deployment
 from tests.client.arm.parity.rows_deployments import put as deploy

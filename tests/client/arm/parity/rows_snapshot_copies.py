@@ -42,8 +42,8 @@ def _snapshot(arm: Any, name: str, source: str, **more: Any) -> requests.Respons
 
 
 def _copy(arm: Any, name: str = "far", source: str = "snap1") -> requests.Response:
-    creation = {"createOption": "CopyStart", "sourceResourceId": f"{COMPUTE}/snapshots/{source}"}
-    body = disk_body("eastus", **creation)
+    source = f"{COMPUTE}/snapshots/{source}"
+    body = disk_body("eastus", createOption="CopyStart", sourceResourceId=source)
     body["properties"]["incremental"] = True
     return put_disk(arm, name, body, "snapshots")
 

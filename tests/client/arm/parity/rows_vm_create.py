@@ -7,14 +7,10 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import (
-    EMPTY,
-    VM,
-    put,
-    settle,
-)
+from tests.client.arm.parity.machines import EMPTY, VM, put, settle
 from tests.client.arm.parity.row import COMPUTE, NETWORK, Row, ask
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.host import timed_out
 
 TITLE: Final = "Virtual machines: creation and update"
 
@@ -23,8 +19,12 @@ INVALID: Final = "InvalidParameter"
 
 DETECTED: Final = (
     "OS Provisioning for VM 'vm1' did not finish in the allotted time. However, the VM guest agent was "
-    "detected running."
+    "detected running. This suggests the guest OS has not been properly prepared to be used as a VM image "
+    "(with CreateOption=FromImage). To resolve this issue, either use the VHD as is with CreateOption=Attach "
+    "or prepare it properly for use as an image. No agent reported Ready within 5 s."
 )
+
+FAILED: Final = "OS Provisioning failed for VM 'vm1' due to an internal error."
 
 
 def vm_body(arm: Any, **properties: Any) -> dict[str, Any]:
@@ -35,12 +35,6 @@ def vm_body(arm: Any, **properties: Any) -> dict[str, Any]:
 def with_data(arm: Any, *disks: dict[str, Any]) -> dict[str, Any]:
     body = vm_body(arm)
     body["properties"]["storageProfile"]["dataDisks"] = list(disks)
-    return body
-
-
-def _with_profile(arm: Any, **changes: Any) -> dict[str, Any]:
-    body = vm_body(arm)
-    body["properties"]["osProfile"] |= changes
     return body
 
 
@@ -91,11 +85,12 @@ def _generalized_without_profile(arm: Any) -> requests.Response:
     return put(arm, without_profile(vm_body(arm)))
 
 
-def _changed_profile(arm: Any) -> requests.Response:
-    body = vm_body(arm)
-    made(arm, body)
-    body["properties"]["osProfile"]["customData"] = "bmV3"
-    return put(arm, body)
+def _failed_guest(arm: Any) -> requests.Response:
+    arm.host.outcome = Outcome(False, "OSProvisioningClientError", FAILED)
+    answer = put(arm, vm_body(arm))
+    settle(arm)
+    assert answer.status_code == 201
+    return ask(arm, "GET", answer.headers["Azure-AsyncOperation"])
 
 
 def _changed_image(arm: Any) -> requests.Response:
@@ -106,7 +101,7 @@ def _changed_image(arm: Any) -> requests.Response:
 
 
 def _detected(arm: Any) -> requests.Response:
-    arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", DETECTED)
+    arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", timed_out("vm1", 5, agent_runs=True))
     answer = put(arm, vm_body(arm))
     settle(arm)
     assert answer.status_code == 201
@@ -119,28 +114,6 @@ def _wrong_size(arm: Any) -> requests.Response:
 
 def _wrong_generation(arm: Any) -> requests.Response:
     return put(arm, vm_body(arm, hardwareProfile={"vmSize": "Standard_A1_v2"}))
-
-
-def _weak_password(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, adminPassword="weak", linuxConfiguration=None))
-
-
-def _wrong_key_path(arm: Any) -> requests.Response:
-    body = vm_body(arm)
-    body["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["path"] = "/root/key"
-    return put(arm, body)
-
-
-def _wrong_user(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, adminUsername="root"))
-
-
-def _wrong_host_name(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, computerName="bad_name"))
-
-
-def _custom_data_of_no_base64(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, customData="%%%"))
 
 
 def _used_interface(arm: Any) -> requests.Response:
@@ -238,15 +211,6 @@ ROWS: Final = (
         "osProfile",
     ),
     Row(
-        "a later change of customData",
-        "DI",
-        _changed_profile,
-        409,
-        "PropertyChangeNotAllowed",
-        "Changing property 'osProfile.customData' is not allowed.",
-        "osProfile.customData",
-    ),
-    Row(
         "a later change of the image",
         "DI",
         _changed_image,
@@ -261,6 +225,16 @@ ROWS: Final = (
         _detected,
         200,
         holds=_failed,
+    ),
+    Row(
+        "a guest whose provisioning fails is told by the operation",
+        "DI",
+        _failed_guest,
+        200,
+        holds=lambda answer: (
+            (answer.json()["error"]["code"], answer.json()["error"]["message"])
+            == ("OSProvisioningClientError", FAILED)
+        ),
     ),
     Row(
         "a size that there is not",
@@ -280,54 +254,6 @@ ROWS: Final = (
         "BadRequest",
         "The selected VM size 'Standard_A1_v2' cannot boot Hypervisor Generation '2'. If this was a Create "
         "operation please check that the Hypervisor Generation of the Image matches ...",
-    ),
-    Row(
-        "a weak password",
-        "I",
-        _weak_password,
-        400,
-        INVALID,
-        "The supplied password must be between 6-72 characters long and must satisfy at least 3 of password "
-        "complexity requirements from the following: 1) Contains an uppercase character 2) ... 5) Control "
-        "characters are not allowed",
-        "adminPassword",
-    ),
-    Row(
-        "an SSH key at another path",
-        "I",
-        _wrong_key_path,
-        400,
-        INVALID,
-        "Destination path for SSH public keys is currently limited to its default value "
-        "/home/azureuser/.ssh/authorized_keys ... due to a known issue in Linux provisioning agent.",
-        "linuxConfiguration.ssh.publicKeys.path",
-    ),
-    Row(
-        "a user name of Azure's list",
-        "D",
-        _wrong_user,
-        400,
-        INVALID,
-        "The Admin Username specified is not allowed.",
-        "adminUsername",
-    ),
-    Row(
-        "a computer name with an underscore",
-        "D",
-        _wrong_host_name,
-        400,
-        INVALID,
-        "Linux host name cannot exceed 64 characters in length or contain the following characters: ...",
-        "computerName",
-    ),
-    Row(
-        "custom data that is not Base64",
-        "D",
-        _custom_data_of_no_base64,
-        400,
-        INVALID,
-        "Custom data in OSProfile must be in Base64 encoding...",
-        "customData",
     ),
     Row(
         "an interface that another VM uses",

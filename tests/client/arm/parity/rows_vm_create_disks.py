@@ -6,15 +6,7 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import (
-    EMPTY,
-    VM,
-    blob_body,
-    done,
-    put,
-    settle,
-    url,
-)
+from tests.client.arm.parity.machines import EMPTY, VM, blob_body, done, put, settle, url
 from tests.client.arm.parity.row import COMPUTE, Row, ask
 from tests.client.arm.parity.rows_vm_create import (
     INVALID,

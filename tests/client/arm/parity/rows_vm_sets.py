@@ -6,12 +6,7 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import (
-    SETS,
-    VM,
-    put,
-    settle,
-)
+from tests.client.arm.parity.machines import SETS, VM, put, settle
 from tests.client.arm.parity.row import Row, ask
 
 TITLE: Final = "Availability sets"
