@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import blob_vm, settle
+from tests.client.arm.parity.machines import blob_vm, held, settle
 from tests.client.arm.parity.row import COMPUTE, GROUP, SUBSCRIPTION, TIMEOUT, Row, ask
-from tests.client.arm.parity.rows_async import ACCOUNT, ACCOUNT_BODY, BOTH, NOTIFIED, says
+from tests.client.arm.parity.rows_async import ACCOUNT, ACCOUNT_BODY, BOTH, NOTIFIED, OTHER, says
 from tests.client.arm.parity.rows_deployments import DEPLOYMENT, rest
 from tests.client.arm.parity.rows_deployments import body as deployment
 from tests.client.arm.parity.rows_deployments import put as deploy
@@ -27,6 +27,7 @@ from tests.client.arm.parity.rows_protocol import (
     sent,
 )
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.arm.operations import WORKERS
 
 TITLE: Final = "Operations: how they are followed"
 Send = Callable[[Any], requests.Response]
@@ -77,6 +78,32 @@ def _failed_machine(arm: Any) -> requests.Response:
     return ask(arm, "GET", MACHINE)
 
 
+def _moving(action: str) -> Send:
+    """The answer to a move of an address to another group."""
+
+    def send(arm: Any) -> requests.Response:
+        address(arm)
+        settle(arm)
+        ask(arm, "PUT", OTHER, WHERE)
+        body = {"resources": [ADDRESS], "targetResourceGroup": OTHER}
+        return ask(arm, "POST", f"{GROUP}/{action}", body, api="2021-04-01")
+
+    return send
+
+
+def _move_on_its_way(arm: Any) -> requests.Response:
+    """The Location of a move that waits behind as many operations as there are threads."""
+    go = threading.Event()
+    pool = arm.plane.engine.operations._pool
+    waiting = [pool.submit(go.wait, TIMEOUT) for _ in range(WORKERS)]
+    try:
+        return ask(arm, "GET", _moving("moveResources")(arm).headers["Location"])
+    finally:
+        go.set()
+        settle(arm)
+        assert all(one.result() for one in waiting)
+
+
 def _canceled(arm: Any) -> requests.Response:
     """The status of a deployment that was canceled while its VM waited."""
     kind = {"type": "Microsoft.Compute/virtualMachines", "apiVersion": "2024-07-01", "name": "vm1"}
@@ -89,49 +116,29 @@ def _canceled(arm: Any) -> requests.Response:
     return ask(arm, "GET", accepted.headers["Azure-AsyncOperation"])
 
 
-def _held(arm: Any, owner: Any, name: str, first: Send, then: Send) -> requests.Response:
-    """The answer of `then` while `first`'s operation waits in a method of the stamp's own parts."""
-    go, came, real = threading.Event(), threading.Event(), getattr(owner, name)
-
-    def late(*given: Any, **named: Any) -> Any:
-        came.set()
-        go.wait(TIMEOUT)
-        return real(*given, **named)
-
-    setattr(owner, name, late)
-    try:
-        accepted = first(arm)
-        assert came.wait(TIMEOUT), accepted.text
-        return then(accepted)
-    finally:
-        go.set()
-        settle(arm)
-        setattr(owner, name, real)
-
-
 def _location(arm: Any) -> Callable[[requests.Response], requests.Response]:
     return lambda accepted: ask(arm, "GET", accepted.headers["Location"])
 
 
 def _stopping(arm: Any) -> requests.Response:
     arm.vm()
-    return _held(arm, arm.host, "stop", sent("POST", f"{MACHINE}/powerOff"), _location(arm))
+    return held(arm, arm.host, "stop", sent("POST", f"{MACHINE}/powerOff"), _location(arm))
 
 
 def _account_on_its_way(arm: Any) -> requests.Response:
     put = sent("PUT", ACCOUNT, ACCOUNT_BODY)
-    return _held(arm, arm.store, "create_account", put, _location(arm))
+    return held(arm, arm.store, "create_account", put, _location(arm))
 
 
 def _group_on_its_way(arm: Any) -> requests.Response:
     arm.vm()
-    return _held(arm, arm.host, "stop", sent("DELETE", GROUP), _location(arm))
+    return held(arm, arm.host, "stop", sent("DELETE", GROUP), _location(arm))
 
 
 def _being_deleted(arm: Any) -> requests.Response:
     arm.vm()
     delete = sent("DELETE", MACHINE)
-    return _held(arm, arm.host, "stop", delete, lambda accepted: ask(arm, "GET", MACHINE))
+    return held(arm, arm.host, "stop", delete, lambda accepted: ask(arm, "GET", MACHINE))
 
 
 def _acted(action: str, *before: str) -> Send:
@@ -254,7 +261,12 @@ ROWS: Final = (
         for what, send in (
             ("storage account's PUT", _account_on_its_way),
             ("group's DELETE", _group_on_its_way),
+            ("move", _move_on_its_way),
         )
+    ),
+    *(
+        Row(f"{action} is accepted with a Location alone", "R", _moving(action), 202, holds=says("Location"))
+        for action in ("moveResources", "validateMoveResources")
     ),
     *(
         Row(f"{name} of a VM", "R", send, 202, holds=_of_machines)

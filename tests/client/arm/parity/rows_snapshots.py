@@ -117,7 +117,15 @@ ROWS: Final = (
         "InvalidParameter",
         "Required parameter 'sourceUri' is missing (null).",
     ),
-    Row("a sku without a name", "I", _sku_without_name, 400, "InvalidRequestContent"),
+    Row(
+        "a sku without a name",
+        "I",
+        _sku_without_name,
+        400,
+        "InvalidRequestContent",
+        "The request content was invalid and could not be deserialized: 'Required property 'name' not found "
+        "in JSON. Path 'sku''.",
+    ),
     Row("incremental snapshots of one disk", "D", _family, 200, holds=_of_the_disk),
     Row("an incremental snapshot of a new disk of the old name", "D", _family_after_recreation, 200),
     Row("a snapshot of a running VM's disk", "D", _of_running, 200),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from tests.client.arm.parity.machines import (
     done,
     generalized,
     generalized_blob_vm,
+    held,
     put,
     settle,
     view,
@@ -32,38 +32,44 @@ NOT_GENERALIZED: Final = "Capture operation cannot be completed because the VM i
 NOT_RUNNING: Final = "The operation requires the VM to be running (or set to run)."
 
 
-def _while(arm: Any, method: str, send: Callable[[], requests.Response]) -> requests.Response:
-    """The instance view while the host is busy with a method for what `send` asks for."""
-    go, came, real = threading.Event(), threading.Event(), getattr(arm.host, method)
-
-    def late(*given: Any, **named: Any) -> None:
-        came.set()
-        go.wait(TIMEOUT)
-        real(*given, **named)
-
-    setattr(arm.host, method, late)
-    try:
-        answer = send()
-        assert answer.ok and came.wait(TIMEOUT), answer.text
-        return view(arm)
-    finally:
-        go.set()
-        settle(arm)
-        setattr(arm.host, method, real)
-
-
 def _turning(action: str, method: str, *before: str) -> Send:
     def send(arm: Any) -> requests.Response:
         arm.vm()
         done(arm, *before)
-        return _while(arm, method, lambda: act(arm, action))
+        return held(arm, arm.host, method, lambda arm: act(arm, action), lambda accepted: view(arm))
 
     return send
 
 
 def _creating(arm: Any) -> requests.Response:
+    """The instance view while the VM's disks are being made."""
     body = arm.vm_body(arm.image(), arm.nic())
-    return _while(arm, "start", lambda: put(arm, body))
+    return held(arm, arm.store, "share", lambda arm: put(arm, body), lambda accepted: view(arm))
+
+
+def _starting(arm: Any) -> requests.Response:
+    body = arm.vm_body(arm.image(), arm.nic())
+    return held(arm, arm.host, "start", lambda arm: put(arm, body), lambda accepted: view(arm))
+
+
+def _stopped_gracefully(action: str, *, expected: bool) -> Send:
+    """An action that stops the VM, which is to shut its guest down first or not."""
+
+    def send(arm: Any) -> requests.Response:
+        arm.vm()
+        asked, stop = [], arm.host.stop
+
+        def watched(vm_id: str, *, graceful: bool) -> None:
+            asked.append(graceful)
+            stop(vm_id, graceful=graceful)
+
+        arm.host.stop = watched
+        answer = act(arm, action)
+        settle(arm)
+        assert asked == [expected], asked
+        return answer
+
+    return send
 
 
 def _waiting(arm: Any) -> requests.Response:
@@ -233,12 +239,19 @@ def _is(state: str) -> Callable[[requests.Response], bool]:
 
 
 ROWS: Final = (
-    Row(
-        "the power of a VM whose first boot begins",
-        "D",
-        _creating,
-        200,
-        holds=_power("starting", "VM starting"),
+    *(
+        Row(what, "D", send, 200, holds=_power(state, f"VM {state}"))
+        for what, state, send in (
+            ("the power of a VM whose disks are being made", "creating", _creating),
+            ("the power of a VM whose first boot begins", "starting", _starting),
+        )
+    ),
+    *(
+        Row(what, "D", _stopped_gracefully(action, expected=graceful), 202)
+        for what, action, graceful in (
+            ("powerOff shuts the guest down", "powerOff", True),
+            ("powerOff with skipShutdown does not", "powerOff?skipShutdown=true", False),
+        )
     ),
     Row(
         "the instance view of a VM that runs and is not ready yet",
