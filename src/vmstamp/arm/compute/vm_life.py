@@ -78,7 +78,7 @@ class Life:
         self._keep(vm, power="stopped", failure=None)
         with self._failures(vm), self._turning(vm, "starting"):
             self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
-            self._keep(vm, power="running")
+            self._keep(vm, power="running", turning="")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
         self._keep(vm, provisioned=True)
@@ -115,12 +115,16 @@ class Life:
 
     @contextmanager
     def _turning(self, vm: Resource, into: str) -> Iterator[None]:
-        """What the instance view says of the VM's power meanwhile: starting, stopping, deallocating."""
+        """What the instance view says of the VM's power meanwhile: starting, stopping, deallocating.
+
+        What is done within keeps the power that it came to, and `turning` empty, in one.
+        """
         self._keep(vm, turning=into)
         try:
             yield
-        finally:
+        except Exception:
             self._keep(vm, turning="")
+            raise
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
         """Store some of the VM's state, at once; a VM that is gone stays gone."""
@@ -244,7 +248,7 @@ class Life:
         provision = vm.state["provision"] and not vm.state["provisioned"]
         with self._turning(vm, "starting"):
             self.host.start(self._plans.plan(vm, provision=provision))
-            self._keep(vm, power="running")
+            self._keep(vm, power="running", turning="")
 
     def check_restart(self, vm: Resource, request: Request) -> Json:
         if power_state(vm, self.host) != "running":
@@ -263,7 +267,7 @@ class Life:
             return
         with self._turning(vm, "stopping"):
             self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
-            self._keep(vm, power="stopped")
+            self._keep(vm, power="stopped", turning="")
 
     def check_deallocate(self, vm: Resource, request: Request) -> Json:
         if request.query.get("hibernate", "").lower() == "true":
@@ -275,7 +279,7 @@ class Life:
             self.host.stop(_vm_id(vm), graceful=True)
             if any(not disk.managed for disk in read_disks(vm.state)):
                 self.fold_all(vm)
-            self._keep(vm, power="deallocated")
+            self._keep(vm, power="deallocated", turning="")
 
     def check_generalize(self, vm: Resource, request: Request) -> Json:
         if vm.state["power"] not in ("stopped", "deallocated"):
