@@ -246,11 +246,8 @@ class VmHost:
         if vm.machine.panic:
             message = f"The kernel of VM '{name}' panicked: {vm.machine.panic}."
             return Outcome(False, "OSProvisioningInternalError", f"{message} {tell(vm.timeline)}")
-        message = (
-            f"OS Provisioning for VM '{name}' did not finish in the allotted time. The VM may still finish "
-            f"provisioning successfully. Please check provisioning state later. No agent reported Ready "
-            f"within {waited:.0f} s."
-        )
+        runs = self._fabric.agent(vm.plan.vm_id).heartbeat is not None
+        message = timed_out(name, waited, agent_runs=runs)
         return Outcome(False, "OSProvisioningTimedOut", f"{message} {tell(vm.timeline)}")
 
     # Data disks of a running VM
@@ -382,6 +379,26 @@ def offered_ports(port: int) -> tuple[int, ...]:
     there, and this computer's own SSH server usually has port 22 of every address.
     """
     return (port + UNPRIVILEGED_SHIFT, port) if port < PRIVILEGED_PORTS else (port,)
+
+
+def timed_out(name: str, waited: float, *, agent_runs: bool) -> str:
+    """Azure's text on a VM that did not get ready within `waited` seconds.
+
+    An agent that runs without having reported Ready was provisioned before: its image was not generalized.
+    Documentation: Understand common error messages when you manage virtual machines in Azure.
+    """
+    late = f"OS Provisioning for VM '{name}' did not finish in the allotted time."
+    if agent_runs:
+        return (
+            f"{late} However, the VM guest agent was detected running. This suggests the guest OS has not "
+            "been properly prepared to be used as a VM image (with CreateOption=FromImage). To resolve this "
+            "issue, either use the VHD as is with CreateOption=Attach or prepare it properly for use as an "
+            f"image. No agent reported Ready within {waited:.0f} s."
+        )
+    return (
+        f"{late} The VM may still finish provisioning successfully. Please check provisioning state later. "
+        f"No agent reported Ready within {waited:.0f} s."
+    )
 
 
 def tell(timeline: Timeline) -> str:

@@ -228,13 +228,7 @@ class Engine:
         self.guard(id, "write")
         provider = self.get_type(id).provider
         self.subscriptions.check_registered(self.subscriptions.get(id.subscription), provider)
-        if group.provisioning_state == "Deleting":
-            raise AzureError(
-                409,
-                "ResourceGroupBeingDeleted",
-                f"The resource group '{group.name}' is in deprovisioning state and cannot perform this "
-                "operation.",
-            )
+        faults.refuse_while_deleting(group)
         existing = self.catalog.find(id)
         check_conditions(request.headers, existing, id)
         if self.operations.find_open(id):

@@ -38,6 +38,17 @@ def group_not_found(name: str) -> AzureError:
     return AzureError(404, "ResourceGroupNotFound", f"Resource group '{name}' could not be found.")
 
 
+def refuse_while_deleting(group: Resource) -> None:
+    """Raises 409 for a write in, or of, a group that is being deleted."""
+    if group.provisioning_state == "Deleting":
+        raise AzureError(
+            409,
+            "ResourceGroupBeingDeleted",
+            f"The resource group '{group.name}' is in deprovisioning state and cannot perform this "
+            "operation.",
+        )
+
+
 def parent_not_found(id: ResourceId) -> AzureError:
     return AzureError(
         404,

@@ -71,7 +71,7 @@ class Groups:
             if "managedBy" in body:
                 document["managedBy"] = str(body["managedBy"])
             if existing:
-                _refuse_while_deleting(existing)
+                faults.refuse_while_deleting(existing)
                 group = self._catalog.save(replace(existing, document=document))
             else:
                 group = self._catalog.save(self._catalog.new(id, location, document, {}))
@@ -108,7 +108,7 @@ class Groups:
         with self._engine.db.write():
             group = self._engine.get_group(id)
             self._engine.guard(id, "write")
-            _refuse_while_deleting(group)
+            faults.refuse_while_deleting(group)
             group = self._catalog.save(replace(group, document={**group.document, "tags": tags(body)}))
         return Reply(200, show(group))
 
@@ -160,13 +160,3 @@ def _body(request: Request) -> Json:
         raise faults.invalid_content("The request body must be a JSON object")
     found: Json = without_nulls(request.body)
     return found
-
-
-def _refuse_while_deleting(group: Resource) -> None:
-    if group.provisioning_state == "Deleting":
-        raise AzureError(
-            409,
-            "ResourceGroupBeingDeleted",
-            f"The resource group '{group.name}' is in deprovisioning state and cannot perform this "
-            "operation.",
-        )

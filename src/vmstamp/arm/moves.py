@@ -138,6 +138,8 @@ class Moves:
 
     def _check(self, asked: Move) -> None:
         """Raises AzureError unless the move can be done now."""
+        for group in (asked.source, asked.target):
+            faults.refuse_while_deleting(self._engine.get_group(group))
         target = self._engine.subscriptions.get(asked.target.subscription)
         for id in (asked.source, asked.target, *asked.resources):
             self._engine.guard(id, "write")
@@ -149,9 +151,6 @@ class Moves:
                     f"The resource '{id.name}' of type '{id.type}' exists already in the resource group "
                     f"'{asked.target.group}'.",
                 )
-        for group in (asked.source, asked.target):
-            if self._engine.get_group(group).provisioning_state == "Deleting":
-                raise faults.conflict()
         for resource in (*self._moving(asked), *self._affected(asked)):
             if self._engine.operations.find_open(resource.id):
                 raise faults.conflict()

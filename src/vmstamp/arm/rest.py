@@ -38,18 +38,30 @@ COMMON_HEADERS = {
     "Expires": "-1",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
-    "x-ms-ratelimit-remaining-subscription-reads": "11999",
-    "x-ms-ratelimit-remaining-subscription-writes": "1199",
 }
+# What is left of the subscription's limits, by method. There are none here, so they stay full.
+# Documentation: Understand how Azure Resource Manager throttles requests, Remaining requests.
+LIMITS = {
+    "GET": ("x-ms-ratelimit-remaining-subscription-reads", "11999"),
+    "HEAD": ("x-ms-ratelimit-remaining-subscription-reads", "11999"),
+    "DELETE": ("x-ms-ratelimit-remaining-subscription-deletes", "14999"),
+}
+WRITES = ("x-ms-ratelimit-remaining-subscription-writes", "1199")
 # Errors that Azure's front door makes before a provider sees the request.
 GATEWAY_CODES = {
     "AuthenticationFailed",
     "InvalidApiVersionParameter",
     "InvalidAuthenticationToken",
     "InvalidAuthenticationTokenTenant",
+    "InvalidResourceGroupLocation",
+    "InvalidResourceLocation",
     "InvalidResourceNamespace",
     "InvalidResourceType",
+    "LinkedInvalidPropertyId",
+    "LocationNotAvailableForResourceType",
+    "LocationRequired",
     "MissingApiVersionParameter",
+    "MissingSubscriptionRegistration",
     "NoRegisteredProviderFound",
     "ResourceGroupBeingDeleted",
     "ResourceGroupNotFound",
@@ -180,6 +192,7 @@ def _response(reply: Reply, http: HttpRequest) -> Response:
     id = str(uuid.uuid4())
     headers = {
         **COMMON_HEADERS,
+        **dict([LIMITS.get(http.method, WRITES)]),
         "x-ms-request-id": id,
         "x-ms-correlation-request-id": http.headers.get("x-ms-correlation-request-id", id),
         "x-ms-routing-request-id": f"LOCAL:{id}",

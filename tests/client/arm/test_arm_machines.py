@@ -12,6 +12,7 @@ from azure.core.exceptions import HttpResponseError
 from vmstamp.arm.compute.host import Outcome
 from vmstamp.arm.compute.turns import places
 from vmstamp.blob.store import BlobRef
+from vmstamp.errors import MachineError
 
 MIB, GIB = 2**20, 2**30
 
@@ -221,6 +222,21 @@ def test_guest_that_never_reports_fails_with_the_code_and_the_timeline(arm: Any)
     assert codes == ["ProvisioningState/failed/OSProvisioningTimedOut", "PowerState/running"]
     arm.host.outcome = Outcome(True)
     assert create(arm, body).properties.provisioning_state == "Succeeded"
+
+
+def test_vm_that_could_not_be_started_is_shown_as_it_was(arm: Any) -> None:
+    arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    begun = []
+
+    def no_start(plan: Any) -> None:
+        begun.append(arm.power("vm1"))
+        raise MachineError("no memory")
+
+    arm.host.start = no_start
+    with pytest.raises(HttpResponseError, match="no memory"):
+        arm.compute.virtual_machines.begin_start("rg", "vm1").result()
+    assert (begun, arm.power("vm1")) == (["PowerState/starting"], "PowerState/deallocated")
 
 
 def test_vm_of_an_image_of_another_region_is_refused(arm: Any) -> None:

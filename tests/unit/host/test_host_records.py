@@ -11,7 +11,7 @@ import pytest
 
 from vmstamp.arm.compute.host import DiskPlan, Outcome
 from vmstamp.fabric.fabric import Fabric
-from vmstamp.host import VmHost, offered_ports, read_timeline, tell
+from vmstamp.host import VmHost, offered_ports, read_timeline, tell, timed_out
 from vmstamp.machine.accelerator import Accelerator
 from vmstamp.paths import Home
 from vmstamp.timeline import Event, Stage, Timeline
@@ -97,3 +97,16 @@ def test_software_emulation_has_more_time(host: VmHost) -> None:
 
 def test_a_disk_that_never_ran_has_nothing_to_fold(host: VmHost, home: Home) -> None:
     assert host.fold(VM, DiskPlan(home.content / "a", MIB, None, "os.qcow2")) is None
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (True, "However, the VM guest agent was detected running. This suggests the guest OS has not been"),
+        (False, "The VM may still finish provisioning successfully. Please check provisioning state later."),
+    ],
+)
+def test_late_vm_is_told_by_whether_its_agent_runs(runs: bool, said: str) -> None:
+    text = timed_out("web", 12.4, agent_runs=runs)
+    assert text.startswith(f"OS Provisioning for VM 'web' did not finish in the allotted time. {said}")
+    assert text.endswith("No agent reported Ready within 12 s.")

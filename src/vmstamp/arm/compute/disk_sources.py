@@ -48,6 +48,7 @@ def import_source(put: Put, creation: Json, catalog: Catalog, vhds: Vhds) -> tup
     account = _account(catalog, ref.account) if ref else None
     if ref is None or account is None or not vhds.exists(ref):
         raise AzureError(404, "DiskBlobNotFound", f"Unable to find VHD blob with URI {url}.")
+    _check_account_id(put, creation, account)
     if account.location != put.location:
         raise AzureError(
             400,
@@ -63,6 +64,20 @@ def import_source(put: Put, creation: Json, catalog: Catalog, vhds: Vhds) -> tup
         if vhds.has_cookie(ref):  # dynamic, of a broken number of MiB, ...
             raise no_vhd from error
         raise
+
+
+def _check_account_id(put: Put, creation: Json, account: Resource) -> None:
+    """A blob's account of another subscription must be named by its id; in one's own, templates write URIs.
+
+    Documentation: Disks, CreationData, storageAccountId.
+    """
+    if account.id.subscription.lower() == put.id.subscription.lower():
+        return
+    given = creation.get("storageAccountId")
+    if not given:
+        raise missing_parameter("storageAccountId")
+    if str(given).lower() != account.id.key:
+        raise invalid_property_id(given, "properties.creationData.storageAccountId")
 
 
 def _account(catalog: Catalog, name: str) -> Resource | None:

@@ -58,7 +58,7 @@ SHAPE = {
             "sourceResourceId": str,
             "sourceUniqueId": READ_ONLY,
             "sourceUri": Url(),
-            "storageAccountId": KEEP,
+            "storageAccountId": str,
             "uploadSizeBytes": int,
         },
         "osType": OneOf("Linux", "Windows"),
@@ -138,7 +138,8 @@ class Disks:
             **new_properties(self._catalog),
         }
         document = {**body, "sku": sku(put), "properties": fixed}
-        return Change(document, {**state, "place": list(new_place()), "size": size})
+        ref = new_place(upload="upload" in state)
+        return Change(document, {**state, "place": list(ref), "size": size})
 
     def _plan(self, put: Put, creation: Json, size_gib: int | None) -> Plan:
         if creation["createOption"] == "FromImage":

@@ -60,7 +60,7 @@ SHAPE: Final = {
             "sourceResourceId": str,
             "sourceUniqueId": READ_ONLY,
             "sourceUri": Url(),
-            "storageAccountId": KEEP,
+            "storageAccountId": str,
             "uploadSizeBytes": int,
         },
         "completionPercent": READ_ONLY,
@@ -124,7 +124,7 @@ class Snapshots:
             )
         size, state, taken = self._plan(put, creation, properties.get("diskSizeGB"), incremental)
         family = state.get("family")
-        ref = self._vhds.new_snapshot_place(family) if family else new_place()
+        ref = self._vhds.new_snapshot_place(family) if family else new_place(upload="upload" in state)
         fixed = {
             **taken,
             **properties,

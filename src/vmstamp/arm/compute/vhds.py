@@ -1,7 +1,7 @@
 """The fixed VHDs behind disks, images and virtual machines: page blobs of the blob room.
 
-A managed disk is the blob `disk/abcd` of a hidden account `md-...`: 20-odd bytes of names, and every
-operation but growing and folding takes the same time whatever the disk's size.
+A managed disk is the blob `disk/abcd` of a hidden account: `md-...`, of an upload `md-impexp-...`.
+Every operation but growing and folding takes the same time whatever the disk's size.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ BLOB: Final = "abcd"
 DIAGNOSTICS: Final = "mddiagnostics"  # hidden account of serial logs
 MIB: Final = 2**20
 GIB: Final = 2**30
+LARGEST: Final = 8191 * GIB  # bytes of a disk: with its footer it is a page blob, which has at most 8 TiB
 
 
-def new_place() -> BlobRef:
-    """A name for a new managed disk; nothing is made yet."""
-    return BlobRef(f"md-{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
+def new_place(*, upload: bool = False) -> BlobRef:
+    """A name for a new managed disk; nothing is made yet. One that is to be uploaded is told by its name."""
+    return BlobRef(f"md-{'impexp-' if upload else ''}{uuid.uuid4().hex[:12]}", CONTAINER, BLOB)
 
 
 def family_place(family: str) -> BlobRef:
@@ -172,7 +173,12 @@ class Vhds:
         length = self.store.get_blob(*ref).size
         url = self.url(ref)
         if length < MIB + FOOTER_SIZE:
-            raise vhd_size_invalid(url, length - FOOTER_SIZE)
+            raise AzureError(
+                400,
+                "VHDSizeInvalid",
+                f"The specified disk size value of {max(0, length - FOOTER_SIZE)} for disk '{disk}' with "
+                f"blob {url} is invalid. The disk size must be between {MIB} and {LARGEST}.",
+            )
         data = self.store.read(ref, length - FOOTER_SIZE, FOOTER_SIZE)
         if data[:8] != COOKIE:
             raise AzureError(

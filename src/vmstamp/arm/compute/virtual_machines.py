@@ -3,6 +3,7 @@
     state of a VM (never shown)
     power        creating, running, stopped, deallocated: what was asked for last; a guest may have
                  powered itself off meanwhile, which `vm_view.power_state` sees
+    turning      starting, stopping, deallocating while an operation does that; shown, never decided on
     generalized  said by the client; cannot be undone
     provision    it takes provisioning data; provisioned: an agent reported Ready (or none was due)
     secrets      adminPassword and customData, until the guest has them; then they are gone

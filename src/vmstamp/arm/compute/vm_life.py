@@ -76,9 +76,9 @@ class Life:
         """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
         self._keep(vm, power="stopped", failure=None)
-        with self._failures(vm):
+        with self._failures(vm), self._turning(vm, "starting"):
             self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
-        self._keep(vm, power="running")
+            self._keep(vm, power="running", turning="")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
         self._keep(vm, provisioned=True)
@@ -111,6 +111,19 @@ class Life:
         except Exception as error:
             code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
             self._keep(vm, failure={"code": code, "message": str(error)}, settled=self._catalog.now())
+            raise
+
+    @contextmanager
+    def _turning(self, vm: Resource, into: str) -> Iterator[None]:
+        """What the instance view says of the VM's power meanwhile: starting, stopping, deallocating.
+
+        What is done within keeps the power that it came to, and `turning` empty, in one.
+        """
+        self._keep(vm, turning=into)
+        try:
+            yield
+        except Exception:
+            self._keep(vm, turning="")
             raise
 
     def _keep(self, vm: Resource, **state: object) -> Resource:
@@ -233,8 +246,9 @@ class Life:
             self._keep(vm, power="running")
             return
         provision = vm.state["provision"] and not vm.state["provisioned"]
-        self.host.start(self._plans.plan(vm, provision=provision))
-        self._keep(vm, power="running")
+        with self._turning(vm, "starting"):
+            self.host.start(self._plans.plan(vm, provision=provision))
+            self._keep(vm, power="running", turning="")
 
     def check_restart(self, vm: Resource, request: Request) -> Json:
         if power_state(vm, self.host) != "running":
@@ -249,9 +263,11 @@ class Life:
         return {"skipShutdown": request.query.get("skipshutdown", "").lower() == "true"}
 
     def power_off(self, vm: Resource, work: Work) -> None:
-        self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
-        if vm.state["power"] != "deallocated":
-            self._keep(vm, power="stopped")
+        if vm.state["power"] == "deallocated":
+            return
+        with self._turning(vm, "stopping"):
+            self.host.stop(_vm_id(vm), graceful=not work.input.get("skipShutdown", False))
+            self._keep(vm, power="stopped", turning="")
 
     def check_deallocate(self, vm: Resource, request: Request) -> Json:
         if request.query.get("hibernate", "").lower() == "true":
@@ -259,10 +275,11 @@ class Life:
         return {}
 
     def deallocate(self, vm: Resource, work: Work) -> None:
-        self.host.stop(_vm_id(vm), graceful=True)
-        if any(not disk.managed for disk in read_disks(vm.state)):
-            self.fold_all(vm)
-        self._keep(vm, power="deallocated")
+        with self._turning(vm, "deallocating"):
+            self.host.stop(_vm_id(vm), graceful=True)
+            if any(not disk.managed for disk in read_disks(vm.state)):
+                self.fold_all(vm)
+            self._keep(vm, power="deallocated", turning="")
 
     def check_generalize(self, vm: Resource, request: Request) -> Json:
         if vm.state["power"] not in ("stopped", "deallocated"):

@@ -23,7 +23,9 @@ POWER: Final = {
     "creating": "VM creating",
     "starting": "VM starting",
     "running": "VM running",
+    "stopping": "VM stopping",
     "stopped": "VM stopped",
+    "deallocating": "VM deallocating",
     "deallocated": "VM deallocated",
 }
 
@@ -57,7 +59,7 @@ def instance_view(vm: Resource, host: Host, turns: Turns, extensions: Iterable[J
 
 
 def statuses(vm: Resource, host: Host, turns: Turns) -> list[Json]:
-    power = power_state(vm, host)
+    power = vm.state.get("turning") or power_state(vm, host)
     found = [_provisioning(vm)]
     if ahead := turns.ahead(vm.properties["vmId"]):
         found[0]["message"] = (

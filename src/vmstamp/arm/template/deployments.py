@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from vmstamp.arm import faults
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, Operations, Preempted
@@ -85,6 +86,8 @@ class Deployments:
     def start(self, spec: Spec) -> tuple[Resource, str, bool]:
         """Store an opened deployment and run it: the resource, its operation, whether it is new."""
         with self._engine.db.write():
+            if spec.id.group:
+                faults.refuse_while_deleting(self._engine.get_group(spec.id))
             existing = self._catalog.find(spec.id)
             self.kept.refuse_active(spec.id)
             if existing:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import requests
 
-from tests.client.arm.parity.row import COMPUTE, ask
+from tests.client.arm.parity.row import COMPUTE, TIMEOUT, ask
 
 VM = f"{COMPUTE}/virtualMachines/vm1"
 SETS = f"{COMPUTE}/availabilitySets"
@@ -16,6 +18,35 @@ EMPTY = {"createOption": "Empty", "diskSizeGB": 1}
 def settle(arm: Any) -> None:
     """Wait until every operation has ended."""
     arm.plane.engine.operations.wait(timeout=20)
+
+
+def held(
+    arm: Any,
+    owner: Any,
+    method: str,
+    first: Callable[[Any], requests.Response],
+    then: Callable[[requests.Response], requests.Response],
+) -> requests.Response:
+    """The answer of `then` while the operation that `first` began waits in a method of the stamp's parts.
+
+    `owner` is the object whose `method` waits: the host, or the store of blobs.
+    """
+    go, came, real = threading.Event(), threading.Event(), getattr(owner, method)
+
+    def late(*given: Any, **named: Any) -> Any:
+        came.set()
+        go.wait(TIMEOUT)
+        return real(*given, **named)
+
+    setattr(owner, method, late)
+    try:
+        accepted = first(arm)
+        assert accepted.ok and came.wait(TIMEOUT), accepted.text
+        return then(accepted)
+    finally:
+        go.set()
+        settle(arm)
+        setattr(owner, method, real)
 
 
 def act(arm: Any, action: str, body: Any = None) -> requests.Response:

@@ -144,7 +144,16 @@ ROWS: Final = (
         200,
         holds=says("Azure-AsyncOperation", provider="Microsoft.Compute", segment="operations"),
     ),
-    Row("DELETE of an image", "R", after(_image, "DELETE", IMAGE), 202, holds=says(*BOTH)),
+    Row(
+        "DELETE of an image",
+        "R",
+        after(_image, "DELETE", IMAGE),
+        202,
+        holds=lambda reply: (
+            says(*BOTH, provider="Microsoft.Compute", segment="operations")(reply)
+            and reply.headers["Location"] == f"{reply.headers['Azure-AsyncOperation']}&monitor=true"
+        ),
+    ),
     Row(
         "PUT of a new disk",
         "R",

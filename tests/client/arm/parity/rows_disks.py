@@ -1,4 +1,4 @@
-"""Rules of managed disks and their snapshots."""
+"""Rules of managed disks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from tests.client.arm.parity.row import COMPUTE, Row, ask
 from vmstamp.blob.store import BlobRef
 
-TITLE: Final = "Disks and snapshots"
+TITLE: Final = "Disks"
 ENDPOINT: Final = "http://127.0.0.1:10000"
 MIB: Final = 2**20
 DISK1: Final = f"{COMPUTE}/disks/disk1"
@@ -19,16 +19,18 @@ READ: Final = {"access": "Read", "durationInSeconds": 60}
 WRITE: Final = {"access": "Write", "durationInSeconds": 60}
 
 
-def _body(location: str = "westeurope", size: int | None = None, **creation: Any) -> dict[str, Any]:
+def disk_body(location: str = "westeurope", size: int | None = None, **creation: Any) -> dict[str, Any]:
     gib = {} if size is None else {"diskSizeGB": size}
     return {"location": location, "properties": {"creationData": creation, **gib}}
 
 
-def _put(arm: Any, name: str, body: dict[str, Any], kind: str = "disks", **options: Any) -> requests.Response:
+def put_disk(
+    arm: Any, name: str, body: dict[str, Any], kind: str = "disks", **options: Any
+) -> requests.Response:
     return ask(arm, "PUT", f"{COMPUTE}/{kind}/{name}", body, **options)
 
 
-def _ended(arm: Any, reply: requests.Response) -> requests.Response:
+def ended(arm: Any, reply: requests.Response) -> requests.Response:
     """The answer of an operation's Location once it has ended."""
     while reply.status_code == 202:
         time.sleep(0.05)
@@ -36,30 +38,30 @@ def _ended(arm: Any, reply: requests.Response) -> requests.Response:
     return reply
 
 
-def _post(arm: Any, name: str, action: str, body: Any = None, kind: str = "disks") -> requests.Response:
+def post_disk(arm: Any, name: str, action: str, body: Any = None, kind: str = "disks") -> requests.Response:
     return ask(arm, "POST", f"{COMPUTE}/{kind}/{name}/{action}", body)
 
 
-def _disk(arm: Any, name: str = "disk1", **creation: Any) -> None:
+def make_disk(arm: Any, name: str = "disk1", **creation: Any) -> None:
     wanted = creation or {"createOption": "Empty", "size": 1}
-    assert _ended(arm, _put(arm, name, _body(**wanted))).status_code == 200
+    assert ended(arm, put_disk(arm, name, disk_body(**wanted))).status_code == 200
 
 
 def _state(arm: Any, name: str = "disk1") -> requests.Response:
     return ask(arm, "GET", f"{COMPUTE}/disks/{name}")
 
 
-def _is(state: str) -> Callable[[requests.Response], bool]:
+def in_state(state: str) -> Callable[[requests.Response], bool]:
     return lambda reply: bool(reply.json()["properties"]["diskState"] == state)
 
 
-def _vm(arm: Any) -> str:
+def os_disk(arm: Any) -> str:
     """A running VM; the name of its OS disk."""
     return str(arm.vm().properties.storage_profile.os_disk.name)
 
 
 def _deallocated(arm: Any) -> str:
-    name = _vm(arm)
+    name = os_disk(arm)
     arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
     return name
 
@@ -68,11 +70,11 @@ def _deallocated(arm: Any) -> str:
 
 
 def _created(arm: Any) -> requests.Response:
-    return _put(arm, "disk1", _body(createOption="Empty", size=1))
+    return put_disk(arm, "disk1", disk_body(createOption="Empty", size=1))
 
 
 def _created_state(arm: Any) -> requests.Response:
-    _disk(arm)
+    make_disk(arm)
     return _state(arm)
 
 
@@ -85,11 +87,11 @@ def _created_bare(reply: requests.Response) -> bool:
 
 
 def _upload(size: int) -> Callable[[Any], requests.Response]:
-    return lambda arm: _put(arm, "disk1", _body(createOption="Upload", uploadSizeBytes=size))
+    return lambda arm: put_disk(arm, "disk1", disk_body(createOption="Upload", uploadSizeBytes=size))
 
 
 def _uploading(arm: Any) -> None:
-    _disk(arm, createOption="Upload", uploadSizeBytes=20 * MIB + 512)
+    make_disk(arm, createOption="Upload", uploadSizeBytes=20 * MIB + 512)
 
 
 def _ready(arm: Any) -> requests.Response:
@@ -99,14 +101,14 @@ def _ready(arm: Any) -> requests.Response:
 
 def _active_upload(arm: Any) -> requests.Response:
     _uploading(arm)
-    _ended(arm, _post(arm, "disk1", "beginGetAccess", WRITE))
+    ended(arm, post_disk(arm, "disk1", "beginGetAccess", WRITE))
     return _state(arm)
 
 
 def _bad_footer(arm: Any) -> requests.Response:
     _uploading(arm)
-    _ended(arm, _post(arm, "disk1", "beginGetAccess", WRITE))
-    return _ended(arm, _post(arm, "disk1", "endGetAccess"))
+    ended(arm, post_disk(arm, "disk1", "beginGetAccess", WRITE))
+    return ended(arm, post_disk(arm, "disk1", "endGetAccess"))
 
 
 def _attach_uploading(arm: Any) -> requests.Response:
@@ -128,7 +130,7 @@ def _imported(location: str = "westeurope", change: Callable[[Any], None] = lamb
     def send(arm: Any) -> requests.Response:
         url = arm.vhd("account1", "a.vhd")
         change(arm)
-        return _put(arm, "disk1", _body(location, createOption="Import", sourceUri=url))
+        return put_disk(arm, "disk1", disk_body(location, createOption="Import", sourceUri=url))
 
     return send
 
@@ -153,26 +155,17 @@ def _dynamic(arm: Any) -> None:
     arm.store.write_pages(ref, MIB, bytes(footer))
 
 
-def _sku_without_name(arm: Any) -> requests.Response:
-    body = {**_body(createOption="Empty", size=1), "sku": {"tier": "Standard"}}
-    return _put(arm, "snap1", body, "snapshots")
-
-
-def _no_source(arm: Any) -> requests.Response:
-    return _put(arm, "snap1", _body(createOption="Import"), "snapshots")
-
-
 def _other_source(arm: Any) -> requests.Response:
-    _disk(arm, createOption="Import", sourceUri=arm.vhd("account1", "a.vhd"))
-    body = _body(createOption="Import", sourceUri=arm.vhd("account1", "b.vhd"))
-    return _put(arm, "disk1", body)
+    make_disk(arm, createOption="Import", sourceUri=arm.vhd("account1", "a.vhd"))
+    body = disk_body(createOption="Import", sourceUri=arm.vhd("account1", "b.vhd"))
+    return put_disk(arm, "disk1", body)
 
 
 # -- attached
 
 
 def _attached(arm: Any) -> requests.Response:
-    return _state(arm, _vm(arm))
+    return _state(arm, os_disk(arm))
 
 
 def _reserved(arm: Any) -> requests.Response:
@@ -180,31 +173,31 @@ def _reserved(arm: Any) -> requests.Response:
 
 
 def _delete_attached(arm: Any) -> requests.Response:
-    return ask(arm, "DELETE", f"{COMPUTE}/disks/{_vm(arm)}")
+    return ask(arm, "DELETE", f"{COMPUTE}/disks/{os_disk(arm)}")
 
 
 def _access_attached(arm: Any) -> requests.Response:
-    return _post(arm, _vm(arm), "beginGetAccess", READ)
+    return post_disk(arm, os_disk(arm), "beginGetAccess", READ)
 
 
 def _shrunk(arm: Any) -> requests.Response:
-    _disk(arm, createOption="Empty", size=2)
+    make_disk(arm, createOption="Empty", size=2)
     return ask(arm, "PATCH", DISK1, {"properties": {"diskSizeGB": 1}})
 
 
 def _grown(arm: Any) -> requests.Response:
-    _disk(arm)
-    return _ended(arm, ask(arm, "PATCH", DISK1, {"properties": {"diskSizeGB": 2}}))
+    make_disk(arm)
+    return ended(arm, ask(arm, "PATCH", DISK1, {"properties": {"diskSizeGB": 2}}))
 
 
 def _grown_running(arm: Any) -> requests.Response:
-    path = f"{COMPUTE}/disks/{_vm(arm)}"
+    path = f"{COMPUTE}/disks/{os_disk(arm)}"
     return ask(arm, "PATCH", path, {"properties": {"diskSizeGB": 2}})
 
 
 def _grown_reserved(arm: Any) -> requests.Response:
     path = f"{COMPUTE}/disks/{_deallocated(arm)}"
-    reply = _ended(arm, ask(arm, "PATCH", path, {"properties": {"diskSizeGB": 2}}))
+    reply = ended(arm, ask(arm, "PATCH", path, {"properties": {"diskSizeGB": 2}}))
     arm.compute.virtual_machines.begin_start("rg", "vm1").result()
     return reply
 
@@ -213,8 +206,8 @@ def _grown_reserved(arm: Any) -> requests.Response:
 
 
 def _granted(arm: Any) -> requests.Response:
-    _disk(arm)
-    return _ended(arm, _post(arm, "disk1", "beginGetAccess", READ))
+    make_disk(arm)
+    return ended(arm, post_disk(arm, "disk1", "beginGetAccess", READ))
 
 
 def _rests_on_a_policy(reply: requests.Response) -> bool:
@@ -229,14 +222,14 @@ def _active(arm: Any) -> requests.Response:
 
 def _ended_access(arm: Any) -> requests.Response:
     _granted(arm)
-    _ended(arm, _post(arm, "disk1", "endGetAccess"))
+    ended(arm, post_disk(arm, "disk1", "endGetAccess"))
     return _state(arm)
 
 
 def _active_then_reserved(arm: Any) -> requests.Response:
     name = _deallocated(arm)
-    _ended(arm, _post(arm, name, "beginGetAccess", READ))
-    _ended(arm, _post(arm, name, "endGetAccess"))
+    ended(arm, post_disk(arm, name, "beginGetAccess", READ))
+    ended(arm, post_disk(arm, name, "endGetAccess"))
     return _state(arm, name)
 
 
@@ -247,90 +240,13 @@ def _delete_active(arm: Any) -> requests.Response:
 
 def _for(seconds: int) -> Callable[[Any], requests.Response]:
     def send(arm: Any) -> requests.Response:
-        _disk(arm)
-        return _post(arm, "disk1", "beginGetAccess", {"access": "Read", "durationInSeconds": seconds})
+        make_disk(arm)
+        return post_disk(arm, "disk1", "beginGetAccess", {"access": "Read", "durationInSeconds": seconds})
 
     return send
 
 
 # -- snapshots
-
-
-def _snapshot(arm: Any, name: str, source: str, option: str = "Copy", **properties: Any) -> requests.Response:
-    location, api = properties.pop("location", "westeurope"), properties.pop("api", "2024-07-01")
-    body = _body(location, createOption=option, sourceResourceId=source)
-    body["properties"] |= properties
-    return _put(arm, name, body, "snapshots", api=api)
-
-
-def _incremental(arm: Any, name: str = "snap1") -> requests.Response:
-    _ended(arm, _snapshot(arm, name, DISK1, incremental=True))
-    return ask(arm, "GET", f"{COMPUTE}/snapshots/{name}")
-
-
-def _family(arm: Any) -> requests.Response:
-    _disk(arm)
-    first = _incremental(arm).json()["properties"]["incrementalSnapshotFamilyId"]
-    reply = _incremental(arm, "snap2")
-    assert reply.json()["properties"]["incrementalSnapshotFamilyId"] == first
-    return reply
-
-
-def _of_the_disk(reply: requests.Response) -> bool:
-    creation = reply.json()["properties"]["creationData"]
-    return bool(creation["sourceResourceId"] == DISK1 and creation["sourceUniqueId"])
-
-
-def _family_after_recreation(arm: Any) -> requests.Response:
-    _disk(arm)
-    first = _incremental(arm).json()["properties"]["creationData"]["sourceUniqueId"]
-    _ended(arm, ask(arm, "DELETE", DISK1))
-    _disk(arm)
-    reply = _incremental(arm, "snap2")
-    assert reply.json()["properties"]["creationData"]["sourceUniqueId"] != first
-    return reply
-
-
-def _copy_start(arm: Any) -> requests.Response:
-    _disk(arm)
-    _incremental(arm)
-    source = f"{COMPUTE}/snapshots/snap1"
-    _ended(arm, _snapshot(arm, "far", source, "CopyStart", location="eastus", incremental=True))
-    while True:
-        reply = ask(arm, "GET", f"{COMPUTE}/snapshots/far")
-        if reply.json()["properties"]["completionPercent"] == 100:
-            return reply
-
-
-def _copy_start_of_a_disk(arm: Any) -> requests.Response:
-    _disk(arm)
-    return _snapshot(arm, "far", DISK1, "CopyStart", location="eastus", incremental=True)
-
-
-def _copy_start_of_full(arm: Any) -> requests.Response:
-    _disk(arm)
-    _ended(arm, _snapshot(arm, "snap1", DISK1))
-    return _snapshot(arm, "far", f"{COMPUTE}/snapshots/snap1", "CopyStart", location="eastus")
-
-
-def _copy_start_of_old(arm: Any) -> requests.Response:
-    _disk(arm)
-    _incremental(arm)
-    source = f"{COMPUTE}/snapshots/snap1"
-    return _snapshot(arm, "far", source, "CopyStart", location="eastus", incremental=True, api="2020-09-30")
-
-
-def _six_accesses(arm: Any) -> requests.Response:
-    _disk(arm)
-    for number in range(6):
-        _incremental(arm, f"snap{number}")
-    for number in range(5):
-        _ended(arm, _post(arm, f"snap{number}", "beginGetAccess", READ, "snapshots"))
-    return _post(arm, "snap5", "beginGetAccess", READ, "snapshots")
-
-
-def _of_running(arm: Any) -> requests.Response:
-    return _ended(arm, _snapshot(arm, "snap1", f"{COMPUTE}/disks/{_vm(arm)}"))
 
 
 _UPLOAD_RANGE: Final = (
@@ -341,11 +257,11 @@ _NO_VHD: Final = "Only blobs formatted as VHDs can be imported."
 
 ROWS: Final = (
     Row("creation of a disk", "R", _created, 202, holds=_created_bare),
-    Row("state of a disk that nobody uses", "D", _created_state, 200, holds=_is("Unattached")),
-    Row("state of a running VM's disk", "D", _attached, 200, holds=_is("Attached")),
-    Row("state of a deallocated VM's disk", "D", _reserved, 200, holds=_is("Reserved")),
-    Row("state of a disk that is to be uploaded", "D", _ready, 200, holds=_is("ReadyToUpload")),
-    Row("state of a disk that is being uploaded", "D", _active_upload, 200, holds=_is("ActiveUpload")),
+    Row("state of a disk that nobody uses", "D", _created_state, 200, holds=in_state("Unattached")),
+    Row("state of a running VM's disk", "D", _attached, 200, holds=in_state("Attached")),
+    Row("state of a deallocated VM's disk", "D", _reserved, 200, holds=in_state("Reserved")),
+    Row("state of a disk that is to be uploaded", "D", _ready, 200, holds=in_state("ReadyToUpload")),
+    Row("state of a disk that is being uploaded", "D", _active_upload, 200, holds=in_state("ActiveUpload")),
     Row(
         "uploadSizeBytes below 20 MiB and a footer",
         "D",
@@ -416,15 +332,6 @@ ROWS: Final = (
         "Changing property 'sourceUri' is not allowed for existing disk 'disk1'.",
     ),
     Row(
-        "a snapshot without its source",
-        "I",
-        _no_source,
-        400,
-        "InvalidParameter",
-        "Required parameter 'sourceUri' is missing (null).",
-    ),
-    Row("a sku without a name", "I", _sku_without_name, 400, "InvalidRequestContent"),
-    Row(
         "DELETE of an attached disk",
         "I",
         _delete_attached,
@@ -446,14 +353,14 @@ ROWS: Final = (
     Row("a larger diskSizeGB of a running VM's disk", "D", _grown_running, 409, "OperationNotAllowed"),
     Row("a larger diskSizeGB of a deallocated VM's disk", "D", _grown_reserved, 200),
     Row("beginGetAccess", "R", _granted, 200, holds=_rests_on_a_policy),
-    Row("state of a disk with an open access", "D", _active, 200, holds=_is("ActiveSAS")),
-    Row("state of a disk after endGetAccess", "D", _ended_access, 200, holds=_is("Unattached")),
+    Row("state of a disk with an open access", "D", _active, 200, holds=in_state("ActiveSAS")),
+    Row("state of a disk after endGetAccess", "D", _ended_access, 200, holds=in_state("Unattached")),
     Row(
         "state of a deallocated VM's disk after endGetAccess",
         "D",
         _active_then_reserved,
         200,
-        holds=_is("Reserved"),
+        holds=in_state("Reserved"),
     ),
     Row(
         "DELETE of a disk with an open access",
@@ -466,19 +373,4 @@ ROWS: Final = (
     ),
     Row("an access for 60 days", "D", _for(60 * 86400), 202),
     Row("an access for more than 60 days", "D", _for(60 * 86400 + 1), 400, "InvalidParameter"),
-    Row("incremental snapshots of one disk", "D", _family, 200, holds=_of_the_disk),
-    Row("an incremental snapshot of a new disk of the old name", "D", _family_after_recreation, 200),
-    Row("a snapshot of a running VM's disk", "D", _of_running, 200),
-    Row("CopyStart of an incremental snapshot", "D", _copy_start, 200, holds=_is("Unattached")),
-    Row(
-        "CopyStart of a disk",
-        "I",
-        _copy_start_of_a_disk,
-        400,
-        "InvalidParameter",
-        "Entity not of expected type.",
-    ),
-    Row("CopyStart of a full snapshot", "D", _copy_start_of_full, 400, "InvalidParameter"),
-    Row("CopyStart before api-version 2020-12-01", "D", _copy_start_of_old, 400, "InvalidParameter"),
-    Row("a sixth access to an incremental snapshot family", "D", _six_accesses, 409, "OperationNotAllowed"),
 )

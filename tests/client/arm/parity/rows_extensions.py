@@ -91,6 +91,19 @@ def _delete_of_a_deallocated_vm(arm: Any) -> requests.Response:
     return ask(arm, "DELETE", EXTENSION)
 
 
+def _put_when_deallocated(arm: Any) -> requests.Response:
+    arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    return ask(arm, "PUT", EXTENSION, body())
+
+
+def _delete_of_a_stopped_vm(arm: Any) -> requests.Response:
+    arm.vm()
+    extension(arm)
+    arm.compute.virtual_machines.begin_power_off("rg", "vm1").result()
+    return ask(arm, "DELETE", EXTENSION)
+
+
 def _delete(arm: Any) -> requests.Response:
     arm.vm()
     extension(arm)
@@ -211,6 +224,13 @@ ROWS: Final = (
         409,
         "OperationNotAllowed",
         NOT_RUNNING,
+    ),
+    *(
+        Row(what, "I", send, 409, "OperationNotAllowed", NOT_RUNNING)
+        for what, send in (
+            ("PUT of an extension of a deallocated VM", _put_when_deallocated),
+            ("DELETE of an extension of a stopped VM", _delete_of_a_stopped_vm),
+        )
     ),
     Row("DELETE of an extension", "R", _delete, 202, holds=_headers),
     Row("DELETE of an extension that is not there", "R", _delete_absent, 204),

@@ -24,14 +24,6 @@ from tests.client.arm.parity.rows_galleries import (
 TITLE: Final = "Gallery image versions"
 
 
-def create(arm: Any, image: str, location: str = "westeurope", **properties: Any) -> requests.Response:
-    """A PUT of a VM of an image, without a network: what is wrong with the image is told first."""
-    profile = {"imageReference": {"id": image}, "osDisk": {"createOption": "FromImage"}}
-    return ask(
-        arm, "PUT", f"{COMPUTE}/virtualMachines/vm1", body(location, storageProfile=profile, **properties)
-    )
-
-
 # -- versions
 
 
@@ -50,34 +42,16 @@ def _bad_version(arm: Any) -> requests.Response:
     return publish(arm, f"{DEFINITION}/versions/1.0")
 
 
-def _replicated(arm: Any) -> requests.Response:
-    version(arm, "westeurope", "eastus")
-    return ask(arm, "GET", f"{VERSION}?$expand=ReplicationStatus")
-
-
-def _without_home(arm: Any) -> requests.Response:
-    definition(arm)
-    return publish(arm, VERSION, "eastus")
-
-
-def _home_removed(arm: Any) -> requests.Response:
-    version(arm, "westeurope", "eastus")
-    return publish(arm, VERSION, "eastus")
-
-
-def _region_twice(arm: Any) -> requests.Response:
-    definition(arm)
-    return publish(arm, VERSION, "westeurope", "West Europe")
-
-
-def _too_many_replicas(arm: Any) -> requests.Response:
-    definition(arm)
-    return publish(arm, replicaCount=101)
-
-
 def _state_mismatch(arm: Any) -> requests.Response:
     definition(arm, osState="Specialized")
     return publish(arm)
+
+
+def _specialized_vm(arm: Any) -> requests.Response:
+    definition(arm)
+    vm = arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    return put(arm, VERSION, storageProfile={"source": {"id": vm.id}})
 
 
 def _generation_mismatch(arm: Any) -> requests.Response:
@@ -139,13 +113,6 @@ def _new_data_disk(arm: Any) -> requests.Response:
     return put(arm, VERSION, storageProfile=more)
 
 
-def _source_deleted(arm: Any) -> requests.Response:
-    version(arm)
-    ask(arm, "DELETE", f"{COMPUTE}/images/image1")
-    arm.plane.engine.operations.wait()
-    return publish(arm, VERSION, "westeurope", "eastus")
-
-
 def _delete_version(arm: Any) -> requests.Response:
     version(arm)
     return ask(arm, "DELETE", VERSION)
@@ -164,52 +131,9 @@ def _blocked_deletion(arm: Any) -> requests.Response:
 # -- virtual machines and disks
 
 
-def _not_replicated(arm: Any) -> requests.Response:
-    version(arm)
-    return create(arm, VERSION, "eastus")
-
-
-def _absent_version(arm: Any) -> requests.Response:
-    definition(arm)
-    return create(arm, VERSION)
-
-
-def _excluded(arm: Any) -> requests.Response:
-    version(arm, excludeFromLatest=True)
-    return create(arm, DEFINITION)
-
-
-def _specialized_with_profile(arm: Any) -> requests.Response:
-    definition(arm, osState="Specialized")
-    empty = body(creationData={"createOption": "Empty"}, diskSizeGB=1)
-    arm.compute.disks.begin_create_or_update("rg", "d1", empty).result()
-    put(arm, VERSION, storageProfile={"osDiskImage": {"source": {"id": f"{COMPUTE}/disks/d1"}}})
-    return create(arm, VERSION, osProfile={"computerName": "vm1", "adminUsername": "someone"})
-
-
-def _generalized_without_profile(arm: Any) -> requests.Response:
-    version(arm)
-    return create(arm, VERSION)
-
-
-def _disk_of_an_absent_lun(arm: Any) -> requests.Response:
-    version(arm)
-    creation = {"createOption": "FromImage", "galleryImageReference": {"id": VERSION, "lun": 5}}
-    return ask(arm, "PUT", f"{COMPUTE}/disks/d1", body(creationData=creation))
-
-
 def _profile(reply: requests.Response) -> dict[str, Any]:
     found: dict[str, Any] = reply.json()["properties"]["publishingProfile"]
     return found
-
-
-def _status(reply: requests.Response) -> bool:
-    status = reply.json()["properties"]["replicationStatus"]
-    regions = [(one["region"], one["state"], one["progress"]) for one in status["summary"]]
-    return status["aggregatedState"] == "Completed" and regions == [
-        ("West Europe", "Completed", 100),
-        ("East US", "Completed", 100),
-    ]
 
 
 ROWS: Final = (
@@ -244,41 +168,6 @@ ROWS: Final = (
         "The image version name is invalid. The image version name should follow "
         "Major(int).Minor(int).Patch(int) format, for e.g: 1.0.0, 2018.12.1 etc.",
     ),
-    Row("replication status on request, region by region", "R", _replicated, 200, holds=_status),
-    Row(
-        "target regions without the version's own",
-        "D",
-        _without_home,
-        400,
-        "InvalidParameter",
-        "Gallery image version publishing profile regions 'East US' must contain the location of image "
-        "version 'West Europe'.",
-    ),
-    Row(
-        "taking the version's own region away",
-        "D",
-        _home_removed,
-        400,
-        "InvalidParameter",
-        "Gallery image version publishing profile regions ... must contain the location of image version ...",
-    ),
-    Row(
-        "a target region twice",
-        "DI",
-        _region_twice,
-        400,
-        "InvalidParameter",
-        "Duplicate regions are not allowed in target publishing regions.",
-    ),
-    Row(
-        "too many replicas",
-        "D",
-        _too_many_replicas,
-        400,
-        "InvalidParameter",
-        "The value '101' of parameter 'replicaCount' is out of range. The value must be between '1' and "
-        "'100', inclusive.",
-    ),
     Row(
         "a source of another OS state than the definition's",
         "DI",
@@ -287,6 +176,15 @@ ROWS: Final = (
         "BadRequest",
         f"The resource with id '{COMPUTE}/images/image1' has a different OS state ['Generalized'] than the "
         "parent gallery image OS state ['Specialized'].",
+    ),
+    Row(
+        "a VM that is not generalized for a generalized definition",
+        "DI",
+        _specialized_vm,
+        400,
+        "BadRequest",
+        f"The resource with id '{COMPUTE}/virtualMachines/vm1' has a different OS state ['Specialized'] than "
+        "the parent gallery image OS state ['Generalized'].",
     ),
     Row(
         "a source of another generation than the definition's",
@@ -376,13 +274,6 @@ ROWS: Final = (
         "PropertyChangeNotAllowed",
         "Adding new Data Disks or changing the LUN of a Data Disk in an existing Image is not allowed.",
     ),
-    Row(
-        "a replica in another region, when the source is gone",
-        "D",
-        _source_deleted,
-        200,
-        holds=lambda reply: reply.json()["properties"]["provisioningState"] == "Updating",
-    ),
     Row("DELETE of a version", "R", _delete_version, 202, holds=accepted),
     Row(
         "DELETE of a version before its end of life, when that is blocked",
@@ -392,59 +283,5 @@ ROWS: Final = (
         "DeleteGalleryImageVersionBlockedBeforeEndOfLife",
         "Deletion of Gallery image version is not allowed because the image is enabled for "
         "blockDeletionBeforeEndOfLife and its endOfLifeDate has not reached yet.",
-    ),
-    Row(
-        "a VM in a region without a replica",
-        "DI",
-        _not_replicated,
-        404,
-        "GalleryImageNotFound",
-        f"The gallery image {VERSION} is not available in eastus region. Please contact image owner to "
-        "replicate to this region, or change your requested region.",
-        "imageReference",
-    ),
-    Row(
-        "a VM of a version that is not there",
-        "D",
-        _absent_version,
-        404,
-        "GalleryImageNotFound",
-        f"The gallery image {VERSION} is not available in westeurope region. Please contact image owner to "
-        "replicate to this region, or change your requested region.",
-    ),
-    Row(
-        "a VM of a definition whose versions are all excluded from latest",
-        "D",
-        _excluded,
-        404,
-        "GalleryImageNotFound",
-        f"The gallery image {DEFINITION} is not available in westeurope region. Please contact image owner "
-        "to replicate to this region, or change your requested region.",
-    ),
-    Row(
-        "a VM of a specialized version with osProfile",
-        "DI",
-        _specialized_with_profile,
-        400,
-        "InvalidParameter",
-        "Parameter 'osProfile' is not allowed.",
-        "osProfile",
-    ),
-    Row(
-        "a VM of a generalized version without osProfile",
-        "DI",
-        _generalized_without_profile,
-        400,
-        "InvalidParameter",
-        "Required parameter 'osProfile' is missing (null).",
-        "osProfile",
-    ),
-    Row(
-        "a disk of a LUN that a version does not have",
-        "D",
-        _disk_of_an_absent_lun,
-        400,
-        "InvalidParameter",
-        "The value of parameter imageReference is invalid.",
     ),
 )

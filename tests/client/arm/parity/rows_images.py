@@ -78,6 +78,48 @@ def _delete_in_use(arm: Any) -> requests.Response:
     return reply
 
 
+def _specialized(arm: Any) -> requests.Response:
+    disk = {"osType": "Linux", "osState": "Specialized", "blobUri": arm.vhd("account1", "os.vhd")}
+    return ask(arm, "PUT", IMAGE, body(storageProfile={"osDisk": disk}, hyperVGeneration="V2"))
+
+
+def _unleased(arm: Any) -> requests.Response:
+    reply = _image(arm)
+    arm.plane.engine.operations.wait()
+    assert arm.store.get_blob("account1", "vhds", "os.vhd").lease is None
+    return reply
+
+
+def _stopped_vm(arm: Any) -> requests.Response:
+    vm = arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    return ask(arm, "PUT", IMAGE, body(sourceVirtualMachine={"id": vm.id}))
+
+
+def _no_generation_of(kind: str) -> Any:
+    """An image of a managed disk or a snapshot without a generation."""
+
+    def send(arm: Any) -> requests.Response:
+        empty = body(creationData={"createOption": "Empty"}, diskSizeGB=1)
+        disk = arm.compute.disks.begin_create_or_update("rg", "d1", empty).result()
+        source = {"managedDisk": {"id": disk.id}}
+        if kind == "snapshot":
+            copy = body(creationData={"createOption": "Copy", "sourceResourceId": disk.id})
+            made = arm.compute.snapshots.begin_create_or_update("rg", "s1", copy).result()
+            source = {"snapshot": {"id": made.id}}
+        given = {"osType": "Linux", "osState": "Generalized", **source}
+        return ask(arm, "PUT", IMAGE, body(storageProfile={"osDisk": given}))
+
+    return send
+
+
+def _generation_of_vm(arm: Any) -> requests.Response:
+    vm = arm.vm()
+    arm.compute.virtual_machines.begin_deallocate("rg", "vm1").result()
+    arm.compute.virtual_machines.generalize("rg", "vm1")
+    return ask(arm, "PUT", IMAGE, body(sourceVirtualMachine={"id": vm.id}))
+
+
 def _image_elsewhere(arm: Any) -> requests.Response:
     return create(arm, {"id": arm.image().id}, "eastus")
 
@@ -176,6 +218,43 @@ ROWS: Final = (
         "Required parameter 'hyperVGeneration' is missing (null).",
         "hyperVGeneration",
     ),
+    *(
+        Row(
+            f"an image of a {what} without a generation",
+            "R",
+            _no_generation_of(what),
+            400,
+            "InvalidParameter",
+            "Required parameter 'hyperVGeneration' is missing (null).",
+            "hyperVGeneration",
+        )
+        for what in ("managed disk", "snapshot")
+    ),
+    Row(
+        "an image of a VM without a generation takes the VM's",
+        "R",
+        _generation_of_vm,
+        201,
+        holds=lambda reply: reply.json()["properties"]["hyperVGeneration"] == "V2",
+    ),
+    Row(
+        "an image of a deallocated VM that is not generalized",
+        "I",
+        _stopped_vm,
+        409,
+        "OperationNotAllowed",
+        "The operation 'Create Image' requires the Virtual Machine 'vm1' to be Generalized.",
+    ),
+    Row(
+        "an image of a specialized disk",
+        "D",
+        _specialized,
+        201,
+        holds=lambda reply: (
+            reply.json()["properties"]["storageProfile"]["osDisk"]["osState"] == "Specialized"
+        ),
+    ),
+    Row("an image takes no lease on its blob", "I", _unleased, 201),
     Row("an image of a blob without a generation, before 2019-03-01", "R", _no_generation_of_old, 201),
     Row(
         "an image of a blob that is not there",

@@ -7,28 +7,24 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import (
-    EMPTY,
-    VM,
-    blob_body,
-    done,
-    put,
-    settle,
-    url,
-)
+from tests.client.arm.parity.machines import EMPTY, VM, put, settle
 from tests.client.arm.parity.row import COMPUTE, NETWORK, Row, ask
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.host import timed_out
 
 TITLE: Final = "Virtual machines: creation and update"
 
 INVALID: Final = "InvalidParameter"
 
-NOT_ALLOWED: Final = "OperationNotAllowed"
 
 DETECTED: Final = (
     "OS Provisioning for VM 'vm1' did not finish in the allotted time. However, the VM guest agent was "
-    "detected running."
+    "detected running. This suggests the guest OS has not been properly prepared to be used as a VM image "
+    "(with CreateOption=FromImage). To resolve this issue, either use the VHD as is with CreateOption=Attach "
+    "or prepare it properly for use as an image. No agent reported Ready within 5 s."
 )
+
+FAILED: Final = "OS Provisioning failed for VM 'vm1' due to an internal error."
 
 
 def vm_body(arm: Any, **properties: Any) -> dict[str, Any]:
@@ -36,19 +32,13 @@ def vm_body(arm: Any, **properties: Any) -> dict[str, Any]:
     return body
 
 
-def _with_data(arm: Any, *disks: dict[str, Any]) -> dict[str, Any]:
+def with_data(arm: Any, *disks: dict[str, Any]) -> dict[str, Any]:
     body = vm_body(arm)
     body["properties"]["storageProfile"]["dataDisks"] = list(disks)
     return body
 
 
-def _with_profile(arm: Any, **changes: Any) -> dict[str, Any]:
-    body = vm_body(arm)
-    body["properties"]["osProfile"] |= changes
-    return body
-
-
-def _made(arm: Any, body: dict[str, Any]) -> None:
+def made(arm: Any, body: dict[str, Any]) -> None:
     answer = put(arm, body)
     assert answer.ok, answer.text
     settle(arm)
@@ -58,7 +48,7 @@ def _image_elsewhere(arm: Any) -> requests.Response:
     return put(arm, {**vm_body(arm), "location": "eastus"})
 
 
-def _disk(arm: Any, name: str = "d1") -> str:
+def special_disk(arm: Any, name: str = "d1") -> str:
     """A managed disk with an operating system, of a VHD; its id."""
     source = arm.vhd("account1", f"{name}.vhd", mark=b"special")
     properties = {
@@ -71,14 +61,14 @@ def _disk(arm: Any, name: str = "d1") -> str:
     return f"{COMPUTE}/disks/{name}"
 
 
-def _attached(arm: Any) -> dict[str, Any]:
+def attached_body(arm: Any) -> dict[str, Any]:
     """The body of a VM whose OS disk exists already; it has an osProfile."""
-    disk = {"osType": "Linux", "createOption": "Attach", "managedDisk": {"id": _disk(arm)}}
+    disk = {"osType": "Linux", "createOption": "Attach", "managedDisk": {"id": special_disk(arm)}}
     return vm_body(arm, storageProfile={"osDisk": disk})
 
 
 def _attach_with_profile(arm: Any) -> requests.Response:
-    return put(arm, _attached(arm))
+    return put(arm, attached_body(arm))
 
 
 def without_profile(body: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +76,7 @@ def without_profile(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _attach_and_image(arm: Any) -> requests.Response:
-    body = without_profile(_attached(arm))
+    body = without_profile(attached_body(arm))
     body["properties"]["storageProfile"]["imageReference"] = {"id": f"{COMPUTE}/images/image1"}
     return put(arm, body)
 
@@ -95,22 +85,23 @@ def _generalized_without_profile(arm: Any) -> requests.Response:
     return put(arm, without_profile(vm_body(arm)))
 
 
-def _changed_profile(arm: Any) -> requests.Response:
-    body = vm_body(arm)
-    _made(arm, body)
-    body["properties"]["osProfile"]["customData"] = "bmV3"
-    return put(arm, body)
+def _failed_guest(arm: Any) -> requests.Response:
+    arm.host.outcome = Outcome(False, "OSProvisioningClientError", FAILED)
+    answer = put(arm, vm_body(arm))
+    settle(arm)
+    assert answer.status_code == 201
+    return ask(arm, "GET", answer.headers["Azure-AsyncOperation"])
 
 
 def _changed_image(arm: Any) -> requests.Response:
     body = vm_body(arm)
-    _made(arm, body)
+    made(arm, body)
     body["properties"]["storageProfile"]["imageReference"] = {"id": arm.image("other").id}
     return put(arm, body)
 
 
 def _detected(arm: Any) -> requests.Response:
-    arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", DETECTED)
+    arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", timed_out("vm1", 5, agent_runs=True))
     answer = put(arm, vm_body(arm))
     settle(arm)
     assert answer.status_code == 201
@@ -125,116 +116,18 @@ def _wrong_generation(arm: Any) -> requests.Response:
     return put(arm, vm_body(arm, hardwareProfile={"vmSize": "Standard_A1_v2"}))
 
 
-def _too_many_disks(arm: Any) -> requests.Response:
-    return put(arm, _with_data(arm, *({**EMPTY, "lun": lun} for lun in range(3))))
-
-
-def _same_lun(arm: Any) -> requests.Response:
-    return put(arm, _with_data(arm, {**EMPTY, "lun": 0}, {**EMPTY, "lun": 0}))
-
-
-def _taken_lun(arm: Any) -> requests.Response:
-    body = _with_data(arm, {**EMPTY, "lun": 0, "name": "first"})
-    _made(arm, body)
-    done(arm, "deallocate")
-    body["properties"]["storageProfile"]["dataDisks"] = [{**EMPTY, "lun": 0, "name": "second"}]
-    return put(arm, body)
-
-
-def _id_of_an_empty_disk(arm: Any) -> requests.Response:
-    return put(arm, _with_data(arm, {**EMPTY, "lun": 0, "managedDisk": {"id": f"{COMPUTE}/disks/d"}}))
-
-
-def _blob_beside_managed(arm: Any) -> requests.Response:
-    return put(arm, _with_data(arm, {**EMPTY, "lun": 0, "vhd": {"uri": url("d.vhd")}}))
-
-
-def _managed_beside_blob(arm: Any) -> requests.Response:
-    return put(arm, blob_body(arm, dataDisks=[{**EMPTY, "lun": 0}]))
-
-
-def _blob_of_an_image(arm: Any) -> requests.Response:
-    return put(arm, blob_body(arm, imageReference={"id": arm.image("other").id}))
-
-
-def _name_taken(arm: Any) -> requests.Response:
-    _disk(arm, "taken")
-    return put(arm, _with_data(arm, {**EMPTY, "lun": 0, "name": "taken"}))
-
-
-def _owned_by_another(arm: Any) -> requests.Response:
-    body = without_profile(_attached(arm))
-    _made(arm, body)
-    body["properties"]["networkProfile"] = {"networkInterfaces": [{"id": arm.nic("nic2").id}]}
-    return put(arm, body, "vm2")
-
-
-def _access(arm: Any, disk: str) -> None:
-    answer = ask(arm, "POST", f"{disk}/beginGetAccess", {"access": "Read", "durationInSeconds": 600})
-    assert answer.ok, answer.text
-    settle(arm)
-
-
-def _access_and_attach(arm: Any) -> requests.Response:
-    body = without_profile(_attached(arm))
-    _access(arm, f"{COMPUTE}/disks/d1")
-    return put(arm, body)
-
-
-def _access_and_start(arm: Any) -> requests.Response:
-    vm = arm.vm()
-    done(arm, "deallocate")
-    _access(arm, vm.properties.storage_profile.os_disk.managed_disk.id)
-    return ask(arm, "POST", f"{VM}/start")
-
-
-def _weak_password(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, adminPassword="weak", linuxConfiguration=None))
-
-
-def _wrong_key_path(arm: Any) -> requests.Response:
-    body = vm_body(arm)
-    body["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["path"] = "/root/key"
-    return put(arm, body)
-
-
-def _wrong_user(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, adminUsername="root"))
-
-
-def _wrong_host_name(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, computerName="bad_name"))
-
-
-def _custom_data_of_no_base64(arm: Any) -> requests.Response:
-    return put(arm, _with_profile(arm, customData="%%%"))
-
-
-def _smaller_than_image(arm: Any) -> requests.Response:
-    big = arm.vhd("account1", "big.vhd", 2 * 2**30)
-    disk = {"osType": "Linux", "osState": "Generalized", "blobUri": big}
-    properties = {"storageProfile": {"osDisk": disk}, "hyperVGeneration": "V2"}
-    image = {"location": "westeurope", "properties": properties}
-    assert ask(arm, "PUT", f"{COMPUTE}/images/big", image).ok
-    settle(arm)
-    body = vm_body(arm)
-    body["properties"]["storageProfile"]["imageReference"] = {"id": f"{COMPUTE}/images/big"}
-    body["properties"]["storageProfile"]["osDisk"]["diskSizeGB"] = 1
-    return put(arm, body)
-
-
 def _used_interface(arm: Any) -> requests.Response:
     body = vm_body(arm)
-    _made(arm, body)
+    made(arm, body)
     return put(arm, body, "vm2")
 
 
 def _shown(arm: Any) -> requests.Response:
     data = {**EMPTY, "lun": 0}
-    body = _with_data(arm, data)
+    body = with_data(arm, data)
     body["properties"]["osProfile"] |= {"customData": "c2VjcmV0", "adminPassword": "Secret-Password-1"}
     body["properties"]["osProfile"]["linuxConfiguration"]["disablePasswordAuthentication"] = False
-    _made(arm, body)
+    made(arm, body)
     return ask(arm, "GET", f"{VM}?$expand=instanceView")
 
 
@@ -271,7 +164,7 @@ def _has_instance_view(answer: requests.Response) -> bool:
 
 
 def _with_instance_view(arm: Any) -> requests.Response:
-    _made(arm, _with_data(arm, {**EMPTY, "lun": 0}))
+    made(arm, with_data(arm, {**EMPTY, "lun": 0}))
     return ask(arm, "GET", f"{VM}?$expand=instanceView")
 
 
@@ -318,15 +211,6 @@ ROWS: Final = (
         "osProfile",
     ),
     Row(
-        "a later change of customData",
-        "DI",
-        _changed_profile,
-        409,
-        "PropertyChangeNotAllowed",
-        "Changing property 'osProfile.customData' is not allowed.",
-        "osProfile.customData",
-    ),
-    Row(
         "a later change of the image",
         "DI",
         _changed_image,
@@ -341,6 +225,16 @@ ROWS: Final = (
         _detected,
         200,
         holds=_failed,
+    ),
+    Row(
+        "a guest whose provisioning fails is told by the operation",
+        "DI",
+        _failed_guest,
+        200,
+        holds=lambda answer: (
+            (answer.json()["error"]["code"], answer.json()["error"]["message"])
+            == ("OSProvisioningClientError", FAILED)
+        ),
     ),
     Row(
         "a size that there is not",
@@ -360,148 +254,6 @@ ROWS: Final = (
         "BadRequest",
         "The selected VM size 'Standard_A1_v2' cannot boot Hypervisor Generation '2'. If this was a Create "
         "operation please check that the Hypervisor Generation of the Image matches ...",
-    ),
-    Row(
-        "more data disks than the size takes",
-        "I",
-        _too_many_disks,
-        409,
-        NOT_ALLOWED,
-        "The maximum number of data disks allowed to be attached to a VM of this size is 2.",
-        "dataDisks",
-    ),
-    Row("one LUN twice", "I", _same_lun, 400, INVALID, "A disk at LUN 0 already exists."),
-    Row(
-        "a LUN that another disk has already",
-        "I",
-        _taken_lun,
-        400,
-        INVALID,
-        "A disk at LUN 0 already exists.",
-    ),
-    Row(
-        "an empty disk with the id of one",
-        "I",
-        _id_of_an_empty_disk,
-        400,
-        "InvalidParameterConflictingProperties",
-        "The property 'dataDisk.createOption' cannot have the value 'Empty' when property "
-        "'dataDisk.managedDisk.id' is set.",
-    ),
-    Row(
-        "a blob-based disk beside managed ones",
-        "DI",
-        _blob_beside_managed,
-        409,
-        NOT_ALLOWED,
-        "Addition of a blob based disk to VM with managed disks is not supported.",
-    ),
-    Row(
-        "a managed disk beside blob-based ones",
-        "DI",
-        _managed_beside_blob,
-        409,
-        NOT_ALLOWED,
-        "Addition of a managed disk to a VM with blob based disks is not supported.",
-    ),
-    Row(
-        "a blob-based OS disk from a managed image",
-        "D",
-        _blob_of_an_image,
-        409,
-        NOT_ALLOWED,
-        "VM created from Image cannot have blob based disks. All disks have to be managed disks.",
-    ),
-    Row(
-        "a new disk whose name is taken",
-        "I",
-        _name_taken,
-        409,
-        "ConflictingUserInput",
-        "Disk taken already exists in resource group rg. Only CreateOption.Attach is supported.",
-    ),
-    Row(
-        "a disk that another VM owns",
-        "D",
-        _owned_by_another,
-        409,
-        "ConflictingUserInput",
-        f"Disk 'd1' cannot be attached as the disk is already owned by VM '{VM}'.",
-    ),
-    Row(
-        "attaching a disk with an open access",
-        "DI",
-        _access_and_attach,
-        409,
-        NOT_ALLOWED,
-        "There is an active shared access signature outstanding for disk d1. Call EndGetAccess before "
-        "attaching the disk....",
-    ),
-    Row(
-        "start with a disk with an open access",
-        "DI",
-        _access_and_start,
-        409,
-        NOT_ALLOWED,
-        "There is an active shared access signature outstanding for disk vm1_OsDisk_1_.... Call EndGetAccess "
-        "before ...",
-    ),
-    Row(
-        "a weak password",
-        "I",
-        _weak_password,
-        400,
-        INVALID,
-        "The supplied password must be between 6-72 characters long and must satisfy at least 3 of password "
-        "complexity requirements from the following: 1) Contains an uppercase character 2) ... 5) Control "
-        "characters are not allowed",
-        "adminPassword",
-    ),
-    Row(
-        "an SSH key at another path",
-        "I",
-        _wrong_key_path,
-        400,
-        INVALID,
-        "Destination path for SSH public keys is currently limited to its default value "
-        "/home/azureuser/.ssh/authorized_keys ... due to a known issue in Linux provisioning agent.",
-        "linuxConfiguration.ssh.publicKeys.path",
-    ),
-    Row(
-        "a user name of Azure's list",
-        "D",
-        _wrong_user,
-        400,
-        INVALID,
-        "The Admin Username specified is not allowed.",
-        "adminUsername",
-    ),
-    Row(
-        "a computer name with an underscore",
-        "D",
-        _wrong_host_name,
-        400,
-        INVALID,
-        "Linux host name cannot exceed 64 characters in length or contain the following characters: ...",
-        "computerName",
-    ),
-    Row(
-        "custom data that is not Base64",
-        "D",
-        _custom_data_of_no_base64,
-        400,
-        INVALID,
-        "Custom data in OSProfile must be in Base64 encoding...",
-        "customData",
-    ),
-    Row(
-        "an OS disk smaller than its image",
-        "D",
-        _smaller_than_image,
-        409,
-        NOT_ALLOWED,
-        "The specified disk size 1 GB is smaller than the size of the corresponding disk in the VM image: 2 "
-        "GB. This is not allowed. ...",
     ),
     Row(
         "an interface that another VM uses",

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.machines import (
-    EMPTY,
-    blob_body,
-    blob_storage,
-    blob_vm,
-    put,
-    url,
-)
+from tests.client.arm.parity.machines import EMPTY, blob_body, blob_storage, blob_vm, put, url
 from tests.client.arm.parity.row import Row
-from tests.client.arm.parity.rows_vm_create import (
-    INVALID,
-    vm_body,
-    without_profile,
-)
+from tests.client.arm.parity.rows_vm_create import INVALID, vm_body, without_profile
 from vmstamp.blob.store import BlobRef
 
 TITLE: Final = "Virtual machines: disks that are blobs"
@@ -74,6 +64,37 @@ def _broken_footer(arm: Any) -> requests.Response:
 
 def _odd_size(arm: Any) -> requests.Response:
     return _from(arm, arm.vhd("account1", "odd.vhd", 2**20 + 512))
+
+
+def _of_type(number: int) -> Callable[[Any], requests.Response]:
+    """An image whose footer is that of another type than a fixed VHD, 2."""
+
+    def send(arm: Any) -> requests.Response:
+        arm.vhd("account1", "other.vhd")
+        ref = BlobRef("account1", "vhds", "other.vhd")
+        footer = bytearray(arm.store.read(ref, 2**20, 512))
+        footer[60:68] = number.to_bytes(4, "big") + bytes(4)
+        footer[64:68] = (~sum(footer) & 0xFFFFFFFF).to_bytes(4, "big")
+        arm.store.write_pages(ref, 2**20, bytes(footer))
+        return _from(arm, url("other.vhd"))
+
+    return send
+
+
+def _too_small(arm: Any) -> requests.Response:
+    arm.vhd("account1", "any.vhd")
+    arm.store.create_page_blob(BlobRef("account1", "vhds", "small.vhd"), 1024)
+    return _from(arm, url("small.vhd"))
+
+
+def _data_disk(name: str) -> Callable[[Any], requests.Response]:
+    """A data disk, empty, at a blob."""
+
+    def send(arm: Any) -> requests.Response:
+        disk = {**EMPTY, "lun": 0, "name": "data", "vhd": {"uri": url(name)}}
+        return put(arm, blob_body(arm, dataDisks=[disk]))
+
+    return send
 
 
 def _target_taken(arm: Any) -> requests.Response:
@@ -178,6 +199,44 @@ ROWS: Final = (
         "InvalidVhd",
         "The specified blob ... with VHD virtual size 1049088 bytes is not supported. The virtual size of a "
         "VHD must be a whole number (in MBs)...",
+    ),
+    *(
+        Row(
+            f"a {what} VHD",
+            "DI",
+            _of_type(number),
+            400,
+            "InvalidVhd",
+            f"The specified disk type in VHD footer indicates that disk 'os' with blob {url('other.vhd')} is "
+            f"not a fixed VHD (type 2) but of type {number}. Only fixed VHDs are supported.",
+        )
+        for what, number in (("dynamic", 3), ("differencing", 4))
+    ),
+    Row(
+        "a VHD that is too small",
+        "DI",
+        _too_small,
+        400,
+        "VHDSizeInvalid",
+        f"The specified disk size value of 512 for disk 'os' with blob {url('small.vhd')} is invalid. The "
+        "disk size must be between 1048576 and 8795019280384.",
+    ),
+    Row(
+        "a data disk's blob without .vhd",
+        "D",
+        _data_disk("data.img"),
+        400,
+        INVALID,
+        f"Blob name in URL {url('data.img')} must end with '.vhd' extension.",
+    ),
+    Row(
+        "a new data disk's blob in a folder",
+        "D",
+        _data_disk("folder/data.vhd"),
+        400,
+        INVALID,
+        f"The blob name in URL {url('folder/data.vhd')} contains a slash. This is presently not supported "
+        "for disks.",
     ),
     Row(
         "a new disk's blob that exists",
