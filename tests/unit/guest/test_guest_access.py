@@ -100,6 +100,7 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
         ),
         ({"/usr/bin/sudo": None}, {"sudo-present": "fail"}),
         ({"/usr/bin/useradd": None}, {"sudo-present": "fail"}),
+        ({"/usr/bin/chpasswd": None}, {"sudo-present": "warning"}),
     ],
 )
 def test_what_cannot_be_mended_offline_is_told(changes: Changes, found: dict[str, str]) -> None:

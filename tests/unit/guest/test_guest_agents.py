@@ -117,6 +117,12 @@ def test_a_healthy_guest_passes(family: str) -> None:
         ),
         # WALinuxAgent
         ("debian", {f"{trees.WANTS}/walinuxagent.service": None}, {"wa-present": "warning"}),
+        (
+            "debian",
+            {VERSION: "AGENT_VERSION = '2.2.45'\n", WAAGENT_CONF: "AutoUpdate.Enabled=n\n"},
+            {"wa-present": "warning"},
+        ),
+        ("debian", {VERSION: "AGENT_VERSION = '2.2.45'\n"}, {}),
         ("debian", {WAAGENT_CONF: "Provisioning.Agent=waagent\n"}, {"wa-conf-provisioning": "fail"}),
         ("debian", {WAAGENT_CONF: "Provisioning.Agent=nonsense\n"}, {"wa-conf-provisioning": "fail"}),
         ("debian", {UNIT_LINK: None}, {"wa-conf-provisioning": "warning"}),
@@ -169,11 +175,6 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
         ("debian", {"/usr/bin/iptables": None}, {"wa-tools": "warning"}),
         ("debian", {"/etc/os-release": "ID=homebrew\n"}, {"wa-supported-distro": "warning"}),
         ("debian", {"/etc/fstab": "LABEL=v /var ext4 noexec 0 0\n"}, {"wa-ext-enabled": "warning"}),
-        (
-            "debian",
-            {VERSION: "AGENT_VERSION = '2.2.41'\n"},
-            {"wa-present": "warning"},
-        ),
     ],
 )
 def test_what_cannot_be_mended_offline_is_told(family: str, changes: Changes, found: dict[str, str]) -> None:

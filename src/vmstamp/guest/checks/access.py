@@ -233,6 +233,8 @@ def _sudo(facts: Facts) -> Verdict:
     ):
         if find_program(files, *names) is None:
             return failed(what)
+    if facts.provisioner == "cloud-init" and find_program(files, "chpasswd") is None:
+        return warned("chpasswd is not installed: cloud-init cannot set the password of a deployment")
     if find_program(files, "sudo") is None:
         return warned("doas is installed, but agents give their user rights by sudo")
     main = next((path for path in SUDOERS if files.is_file(path)), None)

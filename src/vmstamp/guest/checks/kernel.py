@@ -22,6 +22,8 @@ HYPERV_BESIDE = {
 }
 BOOT_MODULES = ("hv_vmbus", "hv_storvsc")
 SRIOV = ("pci_hyperv", "mlx4_en", "mlx5_core", "mana")
+# A Gen1 VM has its DVD drive on an IDE controller, which any of these drives.
+IDE = {"ata_piix": "ATA_PIIX", "ata_generic": "ATA_GENERIC", "piix": "BLK_DEV_PIIX"}
 DVD = {"sr_mod": "BLK_DEV_SR", "cdrom": "CDROM", "isofs": "ISO9660_FS", "udf": "UDF_FS"}
 NEVER_FORBIDDEN = (*HYPERV, "sd_mod", "scsi_mod", "scsi_transport_fc", "nvme", "nvme_core")
 # What a hardened image must still be able to load until it has read its provisioning DVD.
@@ -84,6 +86,11 @@ def _hyperv(facts: Facts) -> Verdict:
     absent = _absent(kernel, HYPERV)
     if absent:
         return failed(f"the kernel has no {', '.join(absent)}", kernel.where)
+    for other in facts.boots.all:
+        absent = _absent(other, HYPERV) if other.modules or other.config else []
+        if absent:
+            found = f"the kernel {other.release}, which boots only when chosen, has no {', '.join(absent)}"
+            return warned(found, other.where)
     beside = _absent(kernel, HYPERV_BESIDE)
     if beside:
         return warned(f"the kernel has no {', '.join(beside)}", kernel.where)
@@ -98,6 +105,9 @@ def _dvd(facts: Facts) -> Verdict:
     absent = _absent(kernel, DVD)
     if absent:
         return failed(f"the kernel has no {', '.join(absent)}", kernel.where)
+    if 1 in facts.generations and len(_absent(kernel, IDE)) == len(IDE):
+        verdict = failed if facts.generations == (1,) else warned
+        return verdict("the kernel has no ata_piix: a Gen1 VM's DVD drive is on IDE", kernel.where)
     return passed(f"{', '.join(DVD)} are there", kernel.where)
 
 
@@ -158,6 +168,14 @@ def _has_initramfs(facts: Facts) -> bool:
     return node is not None and bool(node.size)
 
 
+def _needed_early(kernel: Kernel) -> list[str]:
+    """What an initramfs has for Hyper-V's disks: the drivers, that of SCSI disks, and what they need."""
+    loadable, builtin = kernel.modules.loadable, kernel.modules.builtin
+    wanted = [*BOOT_MODULES, *(name for name in ("sd_mod",) if name in loadable)]
+    needs = (need for name in wanted if name not in builtin for need in loadable.get(name, ()))
+    return list(dict.fromkeys([*wanted, *needs]))
+
+
 def _initramfs_hyperv(facts: Facts) -> Verdict:
     """Whether each kernel finds its root on Hyper-V's disks, first the one that boots."""
     default = _kernel(facts)
@@ -166,7 +184,7 @@ def _initramfs_hyperv(facts: Facts) -> Verdict:
         node = kernel.initramfs_node
         if node is None or not node.size:
             continue
-        missing = [name for name in BOOT_MODULES if name not in kernel.early_modules]
+        missing = [name for name in _needed_early(kernel) if name not in kernel.early_modules]
         if not missing:
             continue
         path = kernel.initramfs_path or ""
@@ -187,6 +205,8 @@ def _initramfs_root(facts: Facts) -> Verdict:
         wanted.append("ext4" if kind.startswith("ext") else kind)
     if root is not None and root.logical is not None:
         wanted.append("dm_mod")
+    loadable, builtin = kernel.modules.loadable, kernel.modules.builtin
+    wanted += [need for name in list(wanted) if name not in builtin for need in loadable.get(name, ())]
     config = kernel.config[0] if kernel.config else {}
     built = {"ext4": "EXT4_FS", "xfs": "XFS_FS", "btrfs": "BTRFS_FS", "dm_mod": "BLK_DEV_DM"}
     missing = [

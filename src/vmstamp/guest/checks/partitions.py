@@ -56,10 +56,29 @@ def _gen2_esp(facts: Facts) -> Verdict:
         return failed(boot.esp.problem or "the EFI system partition holds no FAT file system", where)
     if not boot.loaders:
         return failed(f"none of {', '.join(LOADERS)} is in the EFI system partition", where)
+    for path in boot.loaders:
+        if not _has_second_stage(boot.esp_files, path):
+            beside = f"grub{path[len('/EFI/BOOT/BOOT') : -len('.EFI')].lower()}.efi"
+            return failed(f"{path} is shim, and {beside} is not beside it", where)
     machine = LOADERS[boot.loaders[0]]
     if facts.architecture in LOADERS.values() and facts.architecture not in map(LOADERS.get, boot.loaders):
         return failed(f"{boot.loaders[0]} is for {machine}, the guest is {facts.architecture}", where)
     return passed(", ".join(boot.loaders), where)
+
+
+def _has_second_stage(esp: Files, loader: str) -> bool:
+    """Whether the loader starts something: shim starts GRUB beside it, or what fallback's list names.
+
+    Source: rhboot/shim shim.c start_image, fallback.c find_boot_csv
+    """
+    data = esp.read_bytes(loader, LOADER_LIMIT)
+    suffix = loader[len("/EFI/BOOT/BOOT") : -len(".EFI")]
+    names = {name.lower() for name in esp.list("/EFI/BOOT")}
+    second = f"grub{suffix.lower()}.efi"
+    if any(word.encode("utf-16-le") not in data for word in ("MokList", second)) or second in names:
+        return True
+    lists = (f"/EFI/{vendor}/BOOT{suffix}.CSV" for vendor in esp.list("/EFI"))
+    return f"fb{suffix.lower()}.efi" in names and any(esp.is_file(path) for path in lists)
 
 
 def _root_file_system(facts: Facts) -> Verdict:
