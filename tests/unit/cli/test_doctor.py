@@ -99,7 +99,7 @@ def test_any_format_is_told_the_same(sick: Path, tmp_path: Path, suffix: str) ->
 
 def test_the_generation_that_is_wanted_decides(good: Path) -> None:
     assert document(good, "--only", "gen-detect", "--generation", "2", status=0)["target"] == {
-        "generation": 2, "mode": None,
+        "generation": 2, "mode": None, "admin": None,
     }  # fmt: skip
     found = document(good, "--only", "gen-detect", "--generation", "1", status=1)
     assert found["findings"][0]["found"] == "boots as Gen2, not as Gen1"
@@ -321,7 +321,12 @@ def test_noise_is_no_disk_with_a_system(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("boo", ["boot"]), ("boot,vhd-fi", ["boot,vhd-fixed"]), ("lin", ["linux"]), ("zz", [])],
+    [
+        ("boo", ["boot", "boot-log-errors"]),
+        ("boot,vhd-fi", ["boot,vhd-fixed"]),
+        ("lin", ["linux"]),
+        ("zz", []),
+    ],
 )
 def test_a_shell_completes_ids_and_groups(word: str, expected: list[str]) -> None:
     command = cli.commands["doctor"]

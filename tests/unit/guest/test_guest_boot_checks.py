@@ -332,7 +332,8 @@ CSV = {"/EFI/BOOT/fbx64.efi": "", "/EFI/debian/BOOTX64.CSV": ""}
 def test_shim_has_something_to_start(
     guests: Any, loader: bytes, more: Mapping[str, str], status: str
 ) -> None:
-    esp = {"/EFI/BOOT/BOOTX64.EFI": loader, "/EFI/debian/shimx64.efi": SHIM, "/EFI/debian/grubx64.efi": "G"}
+    esp: dict[str, str | bytes] = {"/EFI/BOOT/BOOTX64.EFI": loader, "/EFI/debian/shimx64.efi": SHIM}
+    esp |= {"/EFI/debian/grubx64.efi": "G"}
     facts = with_esp(guests, guests.facts({}), {**esp, **more})
     assert judge(BY_ID["gen2-esp"], facts).status == status
     if status == "fail":

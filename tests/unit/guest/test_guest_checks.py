@@ -26,6 +26,9 @@ NOT_APPLICABLE = {
     "kernel-floppy-blacklist": "a question for Gen1 only",
     "kernel-essential-config": "the kernel's configuration is not in the guest",
     "grub-install-devices": "no debconf database",
+    "user-name-clash": "no name was given: --admin NAME",
+    "azurelinux-proxy-agent": "no azure-proxy-agent: VMs are deployed without ProxyAgentSettings",
+    "boot-log-errors": "no log of a boot is kept",
     **dict.fromkeys(
         (
             "apt-mirror",

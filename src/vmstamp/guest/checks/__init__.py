@@ -2,6 +2,7 @@
 
 from vmstamp.guest.checks import (
     access,
+    accounts,
     agent,
     boot,
     cloud_init,
@@ -11,6 +12,7 @@ from vmstamp.guest.checks import (
     kernel,
     kernel_level,
     leftovers,
+    logs,
     lvm,
     network,
     network_tools,
@@ -35,10 +37,12 @@ CHECKS: tuple[Check, ...] = (
     *network_tools.CHECKS,
     *firewall.CHECKS,
     *access.CHECKS,
+    *accounts.CHECKS,
     *agent.CHECKS,
     *cloud_init.CHECKS,
     *waagent.CHECKS,
     *software.CHECKS,
+    *logs.CHECKS,
     *leftovers.CHECKS,
     *windows.CHECKS,
 )
