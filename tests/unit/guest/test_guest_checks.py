@@ -29,6 +29,7 @@ NOT_APPLICABLE = {
     "user-name-clash": "no name was given: --admin NAME",
     "azurelinux-proxy-agent": "no azure-proxy-agent: VMs are deployed without ProxyAgentSettings",
     "boot-log-errors": "no log of a boot is kept",
+    "free-space-zeroed": "only the free space of ext2, ext3 and ext4 is looked at",
     **dict.fromkeys(
         (
             "apt-mirror",

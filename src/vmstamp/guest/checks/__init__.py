@@ -9,6 +9,7 @@ from vmstamp.guest.checks import (
     cmdline,
     container,
     firewall,
+    free_space,
     kernel,
     kernel_level,
     leftovers,
@@ -44,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
     *software.CHECKS,
     *logs.CHECKS,
     *leftovers.CHECKS,
+    *free_space.CHECKS,
     *windows.CHECKS,
 )
 
