@@ -121,7 +121,7 @@ DEFECTS: list[tuple[str, str, Changes]] = [
 ]  # fmt: skip
 
 # What each of these needs is more than edits of files: the guest's own program, or hands.
-BY_HAND = {"grub-cfg-root", "initramfs-present", "growpart", "kernel-essential-config", "fstab-syntax"}
+BY_HAND = {"grub-cfg-root", "initramfs-present", "growpart", "kernel-essential-config"}
 
 
 def bad(facts: Any) -> dict[str, Status]:

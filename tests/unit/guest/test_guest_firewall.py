@@ -157,3 +157,13 @@ def test_a_proxy_before_azures_addresses_is_found_and_mended(path: str, text: st
     assert judge(check, facts).status is status
     assert check.fix
     assert judge(check, memory_facts(apply(check.fix(facts), tree))).status is Status.PASS
+
+
+@pytest.mark.parametrize(("value", "status"), [("proxy.corp", Status.WARNING), ("None", Status.PASS)])
+def test_a_proxy_of_waagents_own_is_told_and_left(value: str, status: Status) -> None:
+    tree = {**trees.FAMILIES["debian"], "/etc/waagent.conf": f"HttpProxy.Host={value}\nHttpProxy.Port=80\n"}
+    facts = memory_facts(tree)
+    check = next(one for one in CHECKS if one.id == "net-proxy")
+    assert judge(check, facts).status is status
+    assert check.fix is not None
+    assert list(check.fix(facts)) == []

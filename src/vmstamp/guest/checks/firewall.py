@@ -12,6 +12,7 @@ from vmstamp.guest.files.globs import expand
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.network.firewall import METADATA, TEXT_LIMIT, WIRE_SERVER, find_blocked
+from vmstamp.guest.provisioning.agents import WAAGENT_CONFIGURATION, read_waagent_options
 
 ROUTE_FILES = (
     "/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/sysconfig/network-scripts/route-*",
@@ -124,6 +125,12 @@ def _proxied(facts: Facts) -> Iterator[tuple[str, bool]]:
 
 def _proxy(facts: Facts) -> Verdict:
     found = next(_proxied(facts), None)
+    if (
+        found is None
+        and facts.waagent is not None
+        and read_waagent_options(facts.guest).get("HttpProxy.Host")
+    ):
+        return warned("waagent gets extensions through a proxy: do VMs reach it?", WAAGENT_CONFIGURATION)
     if found is None:
         return passed("no proxy stands before Azure's addresses")
     path, services = found

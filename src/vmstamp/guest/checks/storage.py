@@ -185,6 +185,25 @@ def _unknown_types(facts: Facts, mount: Mount) -> str:
     return "" if known or built else mount.type
 
 
+def _fix_syntax(facts: Facts) -> Iterator[Edit]:
+    """What cannot be mounted becomes a comment, of two lines of one mount point the later one."""
+    seen: set[str] = set()
+    changes: dict[int, Callable[[Fields], Fields | None]] = {}
+    for number, line in enumerate(_fstab_text(facts.guest).splitlines(), 1):
+        fields = line.split()
+        if fields and not fields[0].startswith("#") and len(fields) < 3:
+            changes[number] = drop
+    for mount in facts.fstab:
+        path = mount.target.startswith("/") and mount.type != "swap"
+        unknown = mount.type not in NETWORK and _unknown_types(facts, mount)
+        misplaced = not path and mount.type != "swap" and mount.target not in ("none", "swap")
+        if misplaced or (mount.target != "/" and unknown) or (path and mount.target in seen):
+            changes[mount.line] = drop
+        elif path:
+            seen.add(mount.target)
+    yield from _write_fstab(facts, changes)
+
+
 def _write_fstab(facts: Facts, changes: Mapping[int, Callable[[Fields], Fields | None]]) -> Iterator[Edit]:
     if changes:
         yield Write(FSTAB, change_fstab(_fstab_text(facts.guest), changes).encode())
@@ -379,7 +398,8 @@ CHECKS = (
         "util-linux findmnt --verify",
         has_guest,
         _syntax,
-        "correct the line; `findmnt --verify` checks them all",
+        "correct the line; `findmnt --verify` checks them all; --fix makes it a comment",
+        fix=_fix_syntax,
     ),
     Check(
         "swap-on-os-disk",
