@@ -314,6 +314,34 @@ def test_a_stub_is_given_the_roots_uuid(guests: Any) -> None:
     assert edit == Write("/boot/efi/EFI/debian/grub.cfg", STUB.format(UUID).encode(), 0o755)
 
 
+@pytest.mark.parametrize(
+    ("features", "system", "version", "status"),
+    [
+        (0x2000, "debian", "2.06-3~deb11u6", "fail"),
+        (0x2000, "debian", "2.04-20", "fail"),
+        (0x2000, "ubuntu", "2.06-2ubuntu7.2", "warning"),
+        (0x2000, "debian", "2.06-13+deb12u1", "pass"),
+        (0x2000, "ubuntu", "2.12~rc1-10ubuntu4", "pass"),
+        (0x2000, "debian", None, "pass"),
+        (0x02C2, "debian", "2.04-20", "pass"),
+    ],
+)
+def test_an_old_grub_does_not_read_a_new_ext4(
+    guests: Any, features: int, system: str, version: str | None, status: str
+) -> None:
+    package = f"Package: grub-common\nStatus: install ok installed\nVersion: {version}\n" if version else ""
+    changes = {"/usr/lib/os-release": f"ID={system}\n", "/var/lib/dpkg/status": package}
+    disk = guests.raw_disk(2048 * MIB, {64 * MIB + 1024 + 0x60: features.to_bytes(4, "little")})
+    assert judge(BY_ID["grub-fs-features"], guests.facts(changes, disk)).status == status
+
+
+def test_grub_beside_shim_is_signed_too(guests: Any) -> None:
+    esp = {"/EFI/BOOT/BOOTX64.EFI": guests.loader(), BESIDE: guests.loader()}
+    assert judge(BY_ID["secureboot-chain"], with_esp(guests, guests.facts({}), esp)).status == "pass"
+    esp[BESIDE] = guests.loader(signature=b"")
+    assert judge(BY_ID["secureboot-chain"], with_esp(guests, guests.facts({}), esp)).status == "warning"
+
+
 SHIM = "MokList grubx64.efi".encode("utf-16-le")
 BESIDE = "/EFI/BOOT/grubx64.efi"
 CSV = {"/EFI/BOOT/fbx64.efi": "", "/EFI/debian/BOOTX64.CSV": ""}

@@ -226,7 +226,7 @@ def _leads_somewhere(facts: Facts, text: str, target: str) -> bool:
 def _fix_stub(facts: Facts) -> Iterator[Edit]:
     """The UUID of the file system that has grub.cfg; only where each stub searches for one that is gone."""
     esp, base = facts.boot.esp_files, _esp_mount(facts)
-    content = _boot_content(facts)
+    content = boot_content(facts)
     if esp is None or base is None or content is None or content.file_system is None:
         return
     for path, text in _stubs(esp):
@@ -238,7 +238,7 @@ def _fix_stub(facts: Facts) -> Iterator[Edit]:
             yield Write(f"{base}{path}", after.encode(), 0o755)
 
 
-def _boot_content(facts: Facts) -> Content | None:
+def boot_content(facts: Facts) -> Content | None:
     """The content that /boot lies on."""
     for mount in facts.fstab:
         if mount.target == "/boot":
@@ -258,6 +258,10 @@ def _secure_boot(facts: Facts) -> Verdict:
         data = esp.read_bytes(path, LOADER_LIMIT)
         if not any(name in data for name in MICROSOFT_CA):
             return warned("the loader is not signed by Microsoft's authority", path)
+    for name in ("grubx64.efi", "grubaa64.efi"):
+        image = _executable(esp, f"/EFI/BOOT/{name}")
+        if image is not None and not image.signed:
+            return warned("GRUB, which shim starts, is not signed", f"/EFI/BOOT/{name}")
     kernel = facts.boots.default if facts.files is not None else None
     if kernel is not None and kernel.path is not None:
         image = _executable(facts.guest, kernel.path)
