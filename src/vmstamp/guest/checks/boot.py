@@ -18,8 +18,7 @@ from vmstamp.guest.boot.kernel import has_loader_path
 from vmstamp.guest.checks.partitions import boot_content
 from vmstamp.guest.edits import Edit, Remove, Run, Write
 from vmstamp.guest.facts import Facts, has_guest
-from vmstamp.guest.files.fs import Files, find_source, names_content
-from vmstamp.guest.files.window import Window
+from vmstamp.guest.files.fs import Files, find_source, names_content, open_window
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.services import is_masked
 
@@ -183,11 +182,10 @@ def _has_grub(facts: Facts) -> bool:
 def _grub_features(facts: Facts) -> Verdict:
     """Whether GRUB reads the file system with its menu. Source: Debian bugs 1030846, 1031325."""
     content = boot_content(facts)
-    part = content.partition if content is not None else None
     kind = content.file_system.kind if content is not None and content.file_system is not None else ""
-    if content is None or part is None or content.logical is not None or not kind.startswith("ext"):
-        return not_applicable("GRUB's menu is on no partition with ext4")
-    features = int.from_bytes(Window(facts.disk, part.start, part.length).read_at(1024 + 0x60, 4), "little")
+    if content is None or not kind.startswith("ext"):
+        return not_applicable("GRUB's menu is on no ext4")
+    features = int.from_bytes(open_window(facts.disk, content).read_at(1024 + 0x60, 4), "little")
     version = facts.packages.get("grub-common", "")
     found = re.match(r"(?:\d+:)?(\d{1,4})\.(\d{1,4})(?:~\w+)?-(\d{1,4})", version)
     old = found is not None and tuple(map(int, found.groups())) < FIRST_GRUB_WITH_CSUM_SEED

@@ -8,9 +8,8 @@ from vmstamp.disk.base import Disk
 from vmstamp.extents import Extents
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.files.ext_free import free_ranges
-from vmstamp.guest.files.fs import Content
+from vmstamp.guest.files.fs import Content, open_window
 from vmstamp.guest.files.lvm import LogicalDisk
-from vmstamp.guest.files.window import Window
 from vmstamp.guest.finding import Check, Severity, Verdict, not_applicable, passed, warned
 
 BLOCK = 4096  # bytes that are read of one place
@@ -22,18 +21,17 @@ def _is_ext(content: Content) -> bool:
     return kind.startswith("ext") and content.volume is not None
 
 
-def _device(disk: Disk, content: Content) -> tuple[Disk, int, int]:
-    """(disk, start, length) of what the content lies on."""
+def _device(disk: Disk, content: Content) -> tuple[Disk, int]:
+    """What the content lies on, and where it starts there."""
     if content.logical is not None:
-        return LogicalDisk(disk, content.logical), 0, content.logical.size
-    part = content.partition
-    return (disk, part.start, part.length) if part is not None else (disk, 0, disk.size)
+        return LogicalDisk(disk, content.logical), 0
+    return disk, content.partition.start if content.partition is not None else 0
 
 
 def _places(disk: Disk, content: Content) -> Iterator[tuple[Disk, int]]:
     """Some free blocks that the disk has storage for: those that it has none for are zeros."""
-    device, start, length = _device(disk, content)
-    free = Extents((start + low, start + high) for low, high in free_ranges(Window(device, start, length)))
+    device, start = _device(disk, content)
+    free = Extents((start + low, start + high) for low, high in free_ranges(open_window(disk, content)))
     stored = list(free.intersect(Extents(device.extents())))
     step = max(1, sum(extent.length // BLOCK for extent in stored) // SAMPLES)
     skipped = 0
