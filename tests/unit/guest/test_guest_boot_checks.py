@@ -213,7 +213,7 @@ def test_the_drivers_are_listed_for_initramfs_tools(guests: Any) -> None:
     fix = BY_ID["initramfs-hv-modules"].fix
     assert fix is not None
     edits = fix(guests.facts({INITRD: guests.cpio("init")}))
-    listed = b"# a comment\nhv_vmbus\nhv_storvsc\nhv_netvsc\nhyperv_keyboard\nnvme\n"
+    listed = b"# a comment\nhv_vmbus\nhv_storvsc\nhv_netvsc\nhyperv_keyboard\nnvme\nsd_mod\n"
     assert Write("/etc/initramfs-tools/modules", listed) in list(edits)
 
 

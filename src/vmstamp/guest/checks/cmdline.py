@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from vmstamp.guest.boot.cmdline import change_command_lines, drop_words, replace_words, set_words
 from vmstamp.guest.boot.grub import GRUB_DEFAULTS, BootEntry
 from vmstamp.guest.checks import sources
-from vmstamp.guest.checks.kernel import find_tool
+from vmstamp.guest.checks.initramfs import find_tool
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.files.fs import Files, find_source, names_content
