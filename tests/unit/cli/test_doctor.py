@@ -105,6 +105,14 @@ def test_the_generation_that_is_wanted_decides(good: Path) -> None:
     assert found["findings"][0]["found"] == "boots as Gen2, not as Gen1"
 
 
+def test_the_administrator_that_is_named_is_looked_up(good: Path) -> None:
+    words = (good, "--only", "user-name-clash", "--admin")
+    assert document(*words, "ada", status=0)["findings"][0]["status"] == "pass"
+    found = document(*words, "root", status=1)
+    assert found["target"]["admin"] == "root"
+    assert found["findings"][0]["found"] == "Azure takes no administrator of the name root"
+
+
 def test_the_marketplace_wants_a_disk_of_1_gib(good: Path) -> None:
     words = (good, "--only", "vhd-size-marketplace")
     assert document(*words, status=0)["counts"]["warning"] == 1
