@@ -96,7 +96,11 @@ class Diagnosis:
             "version": VERSION,
             "fit": self.fit,
             "generalized": self.generalized,
-            "target": {"generation": facts.target.generation, "mode": facts.target.mode},
+            "target": {
+                "generation": facts.target.generation,
+                "mode": facts.target.mode,
+                "admin": facts.target.admin,
+            },
             "disk": {"format": facts.disk.format, "subformat": facts.disk.subformat, "size": facts.disk.size},
             "boots": list(facts.boot.generations),
             "system": _system(facts.os, facts.architecture),

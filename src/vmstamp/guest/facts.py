@@ -39,10 +39,12 @@ class Target:
 
     `generation` None: whatever the disk boots in. `mode` None: nothing is said, so identity that is left is
     worth a warning only. A disk for the marketplace is a generalized one that must meet its rules as well.
+    `admin` is the name of the administrator that deployments will ask for.
     """
 
     generation: int | None = None
     mode: Mode | None = None
+    admin: str | None = None
 
     @property
     def without_identity(self) -> bool:

@@ -99,10 +99,18 @@ def test_any_format_is_told_the_same(sick: Path, tmp_path: Path, suffix: str) ->
 
 def test_the_generation_that_is_wanted_decides(good: Path) -> None:
     assert document(good, "--only", "gen-detect", "--generation", "2", status=0)["target"] == {
-        "generation": 2, "mode": None,
+        "generation": 2, "mode": None, "admin": None,
     }  # fmt: skip
     found = document(good, "--only", "gen-detect", "--generation", "1", status=1)
     assert found["findings"][0]["found"] == "boots as Gen2, not as Gen1"
+
+
+def test_the_administrator_that_is_named_is_looked_up(good: Path) -> None:
+    words = (good, "--only", "user-name-clash", "--admin")
+    assert document(*words, "ada", status=0)["findings"][0]["status"] == "pass"
+    found = document(*words, "root", status=1)
+    assert found["target"]["admin"] == "root"
+    assert found["findings"][0]["found"] == "Azure takes no administrator of the name root"
 
 
 def test_the_marketplace_wants_a_disk_of_1_gib(good: Path) -> None:
@@ -321,7 +329,12 @@ def test_noise_is_no_disk_with_a_system(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("boo", ["boot"]), ("boot,vhd-fi", ["boot,vhd-fixed"]), ("lin", ["linux"]), ("zz", [])],
+    [
+        ("boo", ["boot", "boot-log-errors"]),
+        ("boot,vhd-fi", ["boot,vhd-fixed"]),
+        ("lin", ["linux"]),
+        ("zz", []),
+    ],
 )
 def test_a_shell_completes_ids_and_groups(word: str, expected: list[str]) -> None:
     command = cli.commands["doctor"]

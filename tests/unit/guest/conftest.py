@@ -151,7 +151,8 @@ GOOD: dict[str, str | bytes] = {
     "/etc/hostname": "localhost\n",
     f"/boot/vmlinuz-{RELEASE}": "MZ",
     f"/boot/initrd.img-{RELEASE}": cpio_archive(
-        "init", "lib/hv_vmbus.ko", "lib/hv-storvsc.ko.xz", "lib/ext4.ko", "lib/nvme.ko"
+        *("init", "lib/hv_vmbus.ko", "lib/hv-storvsc.ko.xz", "lib/ext4.ko", "lib/nvme.ko"),
+        *("lib/sd_mod.ko", "lib/scsi_mod.ko"),
     ),
     "/boot/grub/grub.cfg": "serial --speed=115200\nterminal_output console serial\n"
     f"menuentry 'Debian' {{\n\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID={ROOT_UUID} "
@@ -159,9 +160,17 @@ GOOD: dict[str, str | bytes] = {
     f"\tinitrd\t/boot/initrd.img-{RELEASE}\n}}\n",
     f"/usr/lib/modules/{RELEASE}/modules.builtin": "kernel/drivers/cdrom/cdrom.ko\n",
     f"/usr/lib/modules/{RELEASE}/modules.dep": "".join(
-        f"kernel/drivers/{name}.ko: kernel/x.ko\n"
+        f"kernel/drivers/{name}.ko:{' kernel/scsi_mod.ko' if name.startswith('scsi/') else ''}\n"
         for name in (
-            *("hv/hv_vmbus", "scsi/hv_storvsc", "net/hv_netvsc", "hv/hv_utils", "input/hyperv-keyboard"),
+            *(
+                "scsi/sd_mod",
+                "ata/ata_piix",
+                "hv/hv_vmbus",
+                "scsi/hv_storvsc",
+                "net/hv_netvsc",
+                "hv/hv_utils",
+                "input/hyperv-keyboard",
+            ),
             *("fs/udf", "fs/isofs", "scsi/sr_mod", "fs/ext4", "fs/vfat", "fs/xfs", "ptp/ptp", "nvme/nvme"),
             *("pci/pci-hyperv", "net/mlx4_en", "net/mlx5_core", "net/mana"),
         )

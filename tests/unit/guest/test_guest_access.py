@@ -20,6 +20,7 @@ CONFIG = "/etc/ssh/sshd_config"
 DROP_IN = "/etc/ssh/sshd_config.d/50-azure.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
 SUDOERS = "/etc/sudoers"
+WRAPPED: Changes = {"/usr/sbin/sshd": "ELF libwrap.so.0 libc.so.6"}
 
 
 def changed(family: str, changes: Changes) -> trees.Tree:
@@ -98,8 +99,11 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
             },
             {"sshd-allow-lists": "warning"},
         ),
+        ({**WRAPPED, "/etc/hosts.deny": "# x\nALL: ALL EXCEPT localhost\n"}, {"sshd-allow-lists": "fail"}),
+        ({**WRAPPED, "/etc/hosts.deny": "ftpd, sshd : ALL : spawn x\n"}, {"sshd-allow-lists": "fail"}),
         ({"/usr/bin/sudo": None}, {"sudo-present": "fail"}),
         ({"/usr/bin/useradd": None}, {"sudo-present": "fail"}),
+        ({"/usr/bin/chpasswd": None}, {"sudo-present": "warning"}),
     ],
 )
 def test_what_cannot_be_mended_offline_is_told(changes: Changes, found: dict[str, str]) -> None:
@@ -108,6 +112,27 @@ def test_what_cannot_be_mended_offline_is_told(changes: Changes, found: dict[str
     for check in CHECKS:
         if check.id in found and check.fix:
             assert list(check.fix(facts)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"/etc/hosts.deny": "ALL: ALL\n"},
+        {**WRAPPED, "/etc/hosts.deny": "ALL: PARANOID\n"},
+        {**WRAPPED, "/etc/hosts.deny": "ALL: ALL\n", "/etc/hosts.allow": "sshd: 10.0.0.0/8\n"},
+    ],
+)
+def test_wrappers_that_let_somebody_in_pass(changes: Changes) -> None:
+    assert bad(memory_facts(changed("debian", changes))) == {}
+
+
+def test_what_keeps_all_but_root_out_is_removed() -> None:
+    tree = changed("debian", {"/etc/nologin": ""})
+    facts = memory_facts(tree)
+    assert bad(facts) == {"sshd-allow-lists": "fail"}
+    fix = next(check.fix for check in CHECKS if check.id == "sshd-allow-lists")
+    assert fix
+    assert bad(memory_facts(apply(fix(facts), tree))) == {}
 
 
 def test_the_host_key_drop_in_keeps_the_commands_of_the_unit() -> None:

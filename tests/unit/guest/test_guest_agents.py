@@ -35,6 +35,12 @@ VERSION = "/usr/lib/python3/dist-packages/azurelinuxagent/common/version.py"
 NEW_AGENT = "AGENT_VERSION = '2.12.0.2'\n"
 UNIT_LINK = "/etc/systemd/system/cloud-init.target.wants/cloud-init-local.service"
 GENERATOR = "/usr/lib/systemd/system-generators/cloud-init-generator"
+PROXY_PROGRAM, PROXY_UNIT = "/usr/sbin/azure-proxy-agent", "azure-proxy-agent.service"
+PROXY_FILTER, PROXY_LINK = (
+    "/usr/lib/azure-proxy-agent/ebpf_cgroup.o",
+    f"{trees.WANTS}/azure-proxy-agent.service",
+)
+PROXY_AGENT: Changes = {PROXY_PROGRAM: "ELF", PROXY_FILTER: "ELF", **trees.enabled(PROXY_UNIT)}  # type: ignore[dict-item]
 NO_CLOUD_INIT: Changes = {
     "/usr/lib/systemd/system/cloud-init-local.service": None,
     "/usr/lib/python3/dist-packages/cloudinit/version.py": None,
@@ -117,6 +123,14 @@ def test_a_healthy_guest_passes(family: str) -> None:
         ),
         # WALinuxAgent
         ("debian", {f"{trees.WANTS}/walinuxagent.service": None}, {"wa-present": "warning"}),
+        (
+            "debian",
+            {VERSION: "AGENT_VERSION = '2.2.45'\n", WAAGENT_CONF: "AutoUpdate.Enabled=n\n"},
+            {"wa-present": "warning"},
+        ),
+        ("debian", {VERSION: "AGENT_VERSION = '2.2.45'\n"}, {}),
+        ("debian", PROXY_AGENT, {}),
+        ("debian", {**PROXY_AGENT, PROXY_LINK: None}, {"azurelinux-proxy-agent": "warning"}),
         ("debian", {WAAGENT_CONF: "Provisioning.Agent=waagent\n"}, {"wa-conf-provisioning": "fail"}),
         ("debian", {WAAGENT_CONF: "Provisioning.Agent=nonsense\n"}, {"wa-conf-provisioning": "fail"}),
         ("debian", {UNIT_LINK: None}, {"wa-conf-provisioning": "warning"}),
@@ -165,15 +179,19 @@ def test_a_defect_is_found_and_mended(family: str, changes: Changes, found: dict
             {"wa-python": "fail"},
         ),
         ("debian", {"/usr/sbin/waagent": "#!/usr/bin/python2\n"}, {"wa-python": "fail"}),
+        ("debian", {"/etc/os-release": "ID=azurelinux\n"}, {"azurelinux-proxy-agent": "warning"}),
+        ("debian", {**PROXY_AGENT, PROXY_PROGRAM: None}, {"azurelinux-proxy-agent": "warning"}),
+        ("debian", {PROXY_PROGRAM: "ELF"}, {"azurelinux-proxy-agent": "warning"}),
+        ("debian", {**PROXY_AGENT, PROXY_FILTER: None}, {"azurelinux-proxy-agent": "warning"}),
+        (
+            "debian",
+            {**PROXY_AGENT, f"/etc/systemd/system/{PROXY_UNIT}": "-> /dev/null"},
+            {"azurelinux-proxy-agent": "warning"},
+        ),
         ("waagent", {"/usr/bin/openssl": None}, {"wa-tools": "fail"}),
         ("debian", {"/usr/bin/iptables": None}, {"wa-tools": "warning"}),
         ("debian", {"/etc/os-release": "ID=homebrew\n"}, {"wa-supported-distro": "warning"}),
         ("debian", {"/etc/fstab": "LABEL=v /var ext4 noexec 0 0\n"}, {"wa-ext-enabled": "warning"}),
-        (
-            "debian",
-            {VERSION: "AGENT_VERSION = '2.2.41'\n"},
-            {"wa-present": "warning"},
-        ),
     ],
 )
 def test_what_cannot_be_mended_offline_is_told(family: str, changes: Changes, found: dict[str, str]) -> None:

@@ -28,7 +28,8 @@ INITRD = f"/boot/initrd.img-{RELEASE}"
 MODULES = f"/usr/lib/modules/{RELEASE}"
 FSTAB = f"UUID={UUID} / ext4 defaults 0 1\n"
 WORDS = f"root=UUID={UUID} ro console=ttyS0,115200n8 earlyprintk=ttyS0 nvme_core.io_timeout=240"
-WHOLE = ("init", "lib/hv_vmbus.ko", "lib/hv_storvsc.ko", "lib/ext4.ko", "lib/nvme.ko")
+WHOLE = ("init", "lib/hv_vmbus.ko", "lib/hv_storvsc.ko", "lib/ext4.ko", "lib/nvme.ko", "lib/sd_mod.ko",
+         "lib/scsi_mod.ko")  # fmt: skip
 
 Changes = Mapping[str, str | bytes | None]
 
@@ -43,6 +44,7 @@ def menu(*lines: str, head: str = "", words: str = WORDS) -> str:
 
 
 RESCUE = f"menuentry 'Debian (recovery)' --id two {{\n\tlinux /boot/vmlinuz-{RELEASE} {WORDS} single\n}}\n"
+BY_PATH = "/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0-part1"
 SWAPFILE = f"{FSTAB}/swap.img none swap sw 0 0\n"
 
 # (check, status, what is changed in the good guest)
@@ -87,6 +89,8 @@ DEFECTS: list[tuple[str, str, Changes]] = [
     ("initramfs-hostonly", "warning", {"/etc/initramfs-tools/initramfs.conf": "MODULES=dep\n"}),
     ("kernel-essential-config", "warning", {f"/boot/config-{RELEASE}": "CONFIG_WATCHDOG=y\n"}),
     ("fstab-device-names", "fail", {"/etc/fstab": "/dev/vda2 / ext4 defaults 0 1\n"}),
+    ("fstab-device-names", "fail", {"/etc/fstab": "/dev/disk/by-id/scsi-36000c29-part2 / ext4 rw 0 1\n"}),
+    ("cmdline-root-device", "fail", {GRUB: menu(words=WORDS.replace(f"UUID={UUID}", BY_PATH))}),
     ("fstab-device-names", "fail", {"/etc/fstab": f"{FSTAB}/dev/sdc1 /data ext4 defaults 0 2\n"}),
     ("fstab-missing-device", "fail", {"/etc/fstab": f"{FSTAB}UUID=dead-beef /data xfs defaults 0 2\n"}),
     ("fstab-missing-device", "fail", {"/etc/fstab": "UUID=dead-beef / ext4 defaults 0 1\n"}),
@@ -117,7 +121,7 @@ DEFECTS: list[tuple[str, str, Changes]] = [
 ]  # fmt: skip
 
 # What each of these needs is more than edits of files: the guest's own program, or hands.
-BY_HAND = {"grub-cfg-root", "initramfs-present", "growpart", "kernel-essential-config", "fstab-syntax"}
+BY_HAND = {"grub-cfg-root", "initramfs-present", "growpart", "kernel-essential-config"}
 
 
 def bad(facts: Any) -> dict[str, Status]:
@@ -182,6 +186,8 @@ def test_a_module_that_the_kernel_lacks(guests: Any, check: str, status: str, mo
     ("check", "status", "left_out"),
     [
         ("initramfs-hv-modules", "fail", "lib/hv_storvsc.ko"),
+        ("initramfs-hv-modules", "fail", "lib/sd_mod.ko"),
+        ("initramfs-hv-modules", "fail", "lib/scsi_mod.ko"),
         ("initramfs-rootfs-module", "fail", "lib/ext4.ko"),
         ("nvme-ready", "warning", "lib/nvme.ko"),
     ],
@@ -207,7 +213,7 @@ def test_the_drivers_are_listed_for_initramfs_tools(guests: Any) -> None:
     fix = BY_ID["initramfs-hv-modules"].fix
     assert fix is not None
     edits = fix(guests.facts({INITRD: guests.cpio("init")}))
-    listed = b"# a comment\nhv_vmbus\nhv_storvsc\nhv_netvsc\nhyperv_keyboard\nnvme\n"
+    listed = b"# a comment\nhv_vmbus\nhv_storvsc\nhv_netvsc\nhyperv_keyboard\nnvme\nsd_mod\n"
     assert Write("/etc/initramfs-tools/modules", listed) in list(edits)
 
 
@@ -247,7 +253,7 @@ def test_a_default_kernel_that_is_not_the_newest_is_the_one_looked_at(guests: An
     newer = {
         "/boot/vmlinuz-6.9.0-cloud": "MZ",
         "/boot/initrd.img-6.9.0-cloud": guests.cpio("init"),
-        "/usr/lib/modules/6.9.0-cloud/modules.dep": "x.ko:\n",
+        "/usr/lib/modules/6.9.0-cloud/modules.dep": guests.good[f"{MODULES}/modules.dep"],
     }
     found = bad(guests.facts(newer))
     assert found == {"initramfs-hv-modules": "warning"}
@@ -306,6 +312,61 @@ def test_a_stub_is_given_the_roots_uuid(guests: Any) -> None:
     facts = with_esp(guests, guests.facts({}), {"/EFI/debian/grub.cfg": stub})
     (edit,) = BY_ID["esp-grub-stub"].fix(facts)  # type: ignore[misc]
     assert edit == Write("/boot/efi/EFI/debian/grub.cfg", STUB.format(UUID).encode(), 0o755)
+
+
+@pytest.mark.parametrize(
+    ("features", "system", "version", "status"),
+    [
+        (0x2000, "debian", "2.06-3~deb11u6", "fail"),
+        (0x2000, "debian", "2.04-20", "fail"),
+        (0x2000, "ubuntu", "2.06-2ubuntu7.2", "warning"),
+        (0x2000, "debian", "2.06-13+deb12u1", "pass"),
+        (0x2000, "ubuntu", "2.12~rc1-10ubuntu4", "pass"),
+        (0x2000, "debian", None, "pass"),
+        (0x02C2, "debian", "2.04-20", "pass"),
+    ],
+)
+def test_an_old_grub_does_not_read_a_new_ext4(
+    guests: Any, features: int, system: str, version: str | None, status: str
+) -> None:
+    package = f"Package: grub-common\nStatus: install ok installed\nVersion: {version}\n" if version else ""
+    changes = {"/usr/lib/os-release": f"ID={system}\n", "/var/lib/dpkg/status": package}
+    disk = guests.raw_disk(2048 * MIB, {64 * MIB + 1024 + 0x60: features.to_bytes(4, "little")})
+    assert judge(BY_ID["grub-fs-features"], guests.facts(changes, disk)).status == status
+
+
+def test_grub_beside_shim_is_signed_too(guests: Any) -> None:
+    esp = {"/EFI/BOOT/BOOTX64.EFI": guests.loader(), BESIDE: guests.loader()}
+    assert judge(BY_ID["secureboot-chain"], with_esp(guests, guests.facts({}), esp)).status == "pass"
+    esp[BESIDE] = guests.loader(signature=b"")
+    assert judge(BY_ID["secureboot-chain"], with_esp(guests, guests.facts({}), esp)).status == "warning"
+
+
+SHIM = "MokList grubx64.efi".encode("utf-16-le")
+BESIDE = "/EFI/BOOT/grubx64.efi"
+CSV = {"/EFI/BOOT/fbx64.efi": "", "/EFI/debian/BOOTX64.CSV": ""}
+
+
+@pytest.mark.parametrize(
+    ("loader", "more", "status"),
+    [
+        (SHIM, {}, "fail"),
+        (SHIM, {"/EFI/BOOT/fbx64.efi": ""}, "fail"),
+        (SHIM, {BESIDE: "GRUB"}, "pass"),
+        (SHIM, CSV, "pass"),
+        (b"another loader", {}, "pass"),
+    ],
+)
+def test_shim_has_something_to_start(
+    guests: Any, loader: bytes, more: Mapping[str, str], status: str
+) -> None:
+    esp: dict[str, str | bytes] = {"/EFI/BOOT/BOOTX64.EFI": loader, "/EFI/debian/shimx64.efi": SHIM}
+    esp |= {"/EFI/debian/grubx64.efi": "G"}
+    facts = with_esp(guests, guests.facts({}), {**esp, **more})
+    assert judge(BY_ID["gen2-esp"], facts).status == status
+    if status == "fail":
+        edits = list(BY_ID["gen2-esp"].fix(facts))  # type: ignore[misc]
+        assert Write("/boot/efi/EFI/BOOT/grubx64.efi", b"G", 0o755) in edits
 
 
 def test_shim_is_copied_to_the_removable_media_path(guests: Any) -> None:
@@ -372,6 +433,49 @@ def test_a_swap_partition_is_a_warning(guests: Any) -> None:
 def test_an_old_kernel_needs_numa_off(guests: Any) -> None:
     facts = replace(guests.facts({}), kernels=("2.6.32-431.el6.x86_64",))
     assert judge(BY_ID["cmdline-numa"], facts).status == "fail"
+    red_hat = {"/usr/lib/os-release": 'ID=centos\nVERSION_ID="6.5"\n'}
+    facts = replace(guests.facts(red_hat), kernels=("2.6.32-431.el6.x86_64",))
+    assert judge(BY_ID["cmdline-numa"], facts).status == "fail"
+    red_hat = {"/usr/lib/os-release": 'ID=centos\nVERSION_ID="6.10"\n'}
+    facts = replace(guests.facts(red_hat), kernels=("2.6.32-754.el6.x86_64",))
+    assert judge(BY_ID["cmdline-numa"], facts).status == "not applicable"
+
+
+def test_what_the_roots_module_needs_is_in_the_initramfs_too(guests: Any) -> None:
+    listed = guests.good[f"{MODULES}/modules.dep"].replace("fs/ext4.ko:", "fs/ext4.ko: kernel/fs/jbd2.ko")
+    changes = {f"{MODULES}/modules.dep": listed}
+    assert bad(guests.facts(changes)) == {"initramfs-rootfs-module": "fail"}
+    assert bad(guests.facts({**changes, INITRD: guests.cpio(*WHOLE, "lib/jbd2.ko")})) == {}
+
+
+@pytest.mark.parametrize(("generations", "status"), [((2,), "pass"), ((1, 2), "warning"), ((1,), "fail")])
+def test_a_gen1_vm_has_its_dvd_on_ide(guests: Any, generations: tuple[int, ...], status: str) -> None:
+    facts = guests.facts(guests.modules_without("ata_piix"))
+    loaders = facts.boot.loaders if 2 in generations else ()
+    facts = replace(facts, boot=replace(facts.boot, bios=1 in generations, loaders=loaders))
+    assert judge(BY_ID["kernel-dvd-support"], facts).status == status
+
+
+def test_a_kernel_that_boots_only_when_chosen_has_hyper_vs_drivers_too(guests: Any) -> None:
+    other = {
+        "/boot/vmlinuz-5.0.0-cloud": "MZ",
+        "/usr/lib/modules/5.0.0-cloud/modules.dep": "kernel/hv_vmbus.ko:\n",
+    }
+    assert bad(guests.facts(other)) == {"kernel-hv-drivers": "warning"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "/dev/disk/by-id/dm-name-vg-root",
+        "/dev/disk/by-id/lvm-pv-uuid-x",
+        "/dev/disk/by-path/acpi-VMBUS:01-vmbus-x-lun-0-part1",
+        "/dev/disk/azure/scsi1/lun0-part1",
+    ],
+)
+def test_names_that_are_the_same_on_azure_are_no_kernel_devices(guests: Any, source: str) -> None:
+    facts = guests.facts({"/etc/fstab": f"{FSTAB}{source} /data ext4 nofail 0 2\n"})
+    assert judge(BY_ID["fstab-device-names"], facts).status == "pass"
 
 
 def test_rootdelay_does_no_harm_where_it_is_no_sleep(guests: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vmstamp.guest.checks import CHECKS, cmdline, kernel, lvm, partitions, storage
+from vmstamp.guest.checks import CHECKS, cmdline, initramfs, kernel, lvm, modules, partitions, storage
 from vmstamp.guest.checks import boot as boot_checks
 from vmstamp.guest.checks.cloud_init import CHECKS as CLOUD_INIT_CHECKS
 from vmstamp.guest.edits import Run, Write
@@ -22,6 +22,8 @@ MINE = (
     *boot_checks.CHECKS,
     *cmdline.CHECKS,
     *kernel.CHECKS,
+    *initramfs.CHECKS,
+    *modules.CHECKS,
     *storage.CHECKS,
     *lvm.CHECKS,
 )

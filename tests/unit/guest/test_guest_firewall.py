@@ -157,3 +157,40 @@ def test_a_proxy_before_azures_addresses_is_found_and_mended(path: str, text: st
     assert judge(check, facts).status is status
     assert check.fix
     assert judge(check, memory_facts(apply(check.fix(facts), tree))).status is Status.PASS
+
+
+@pytest.mark.parametrize(("value", "status"), [("proxy.corp", Status.WARNING), ("None", Status.PASS)])
+def test_a_proxy_of_waagents_own_is_told_and_left(value: str, status: Status) -> None:
+    tree = {**trees.FAMILIES["debian"], "/etc/waagent.conf": f"HttpProxy.Host={value}\nHttpProxy.Port=80\n"}
+    facts = memory_facts(tree)
+    check = next(one for one in CHECKS if one.id == "net-proxy")
+    assert judge(check, facts).status is status
+    assert check.fix is not None
+    assert list(check.fix(facts)) == []
+
+
+ROUTE = "[Match]\nName=*\n\n[Route]\n{}\n\n[Route]\nGateway=10.0.0.1\nDestination=168.63.129.16\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "line"),
+    [
+        ("/etc/rc.local", "# x\nip route add blackhole 169.254.0.0/16\n", 2),
+        ("/etc/rc.local", "ip route add unreachable 168.63.129.16/32\n", 1),
+        ("/etc/rc.local", "ip route add blackhole 10.0.0.0/8\n# blackhole 168.63.129.16\n", 0),
+        ("/etc/rc.local", "ip route add blackhole 0.0.0.0/0 metric 9999\n", 0),
+        ("/etc/rc.local", "ip route add blackhole 999.63.129.16\n", 0),
+        ("/etc/systemd/network/a.network", ROUTE.format("Type=blackhole\nDestination=169.254.169.254/32"), 6),
+        ("/etc/systemd/network/a.network", ROUTE.format("Destination=168.63.0.0/16\nType = prohibit"), 5),
+        ("/etc/systemd/network/a.network", ROUTE.format("Destination=10.0.0.0/8\nType=blackhole"), 0),
+        ("/etc/systemd/network/a.network", ROUTE.format("Destination=168.63.129.16\nType=unicast"), 0),
+    ],
+)
+def test_routes_that_refuse_an_address_of_azure(path: str, text: str, line: int) -> None:
+    tree = {**trees.FAMILIES["debian"], path: text}
+    check = next(one for one in CHECKS if one.id == "net-fabric-reachable")
+    finding = judge(check, memory_facts(tree))
+    assert (finding.status, finding.where) == (("fail", f"{path}:{line}") if line else ("pass", ""))
+    assert check.fix is not None
+    if line:
+        assert judge(check, memory_facts(apply(check.fix(memory_facts(tree)), tree))).status == "pass"

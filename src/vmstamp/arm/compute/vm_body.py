@@ -10,6 +10,7 @@ from typing import Final
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
 from vmstamp.arm.links import DELETE_OPTION, Link
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url
+from vmstamp.guest.provisioning.user_names import DISALLOWED_USERS
 
 CACHING: Final = OneOf("None", "ReadOnly", "ReadWrite")
 CREATE_OPTION: Final = OneOf("FromImage", "Attach", "Empty")
@@ -102,44 +103,6 @@ SHAPE: Final = {
     },
 }
 
-# Windows' and Azure's own reserved names (REST: Virtual Machines, OSProfile.adminUsername).
-DISALLOWED_USERS: Final = frozenset(
-    [
-        "administrator",
-        "admin",
-        "user",
-        "user1",
-        "test",
-        "user2",
-        "test1",
-        "user3",
-        "admin1",
-        "1",
-        "123",
-        "a",
-        "actuser",
-        "adm",
-        "admin2",
-        "aspnet",
-        "backup",
-        "console",
-        "david",
-        "guest",
-        "john",
-        "owner",
-        "root",
-        "server",
-        "sql",
-        "support",
-        "support_388945a0",
-        "sys",
-        "test2",
-        "test3",
-        "user4",
-        "user5",
-        "video",
-    ]
-)
 USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,63}", re.IGNORECASE)
 COMPUTER_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 KEY_DATA: Final = re.compile(r"(ssh-rsa|ssh-ed25519) [A-Za-z0-9+/=]+( .*)?", re.DOTALL)

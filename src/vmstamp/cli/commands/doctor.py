@@ -48,6 +48,7 @@ def complete_only(context: click.Context, parameter: click.Parameter, word: str)
     epilog=examples(
         "vmstamp doctor disk.vhdx",
         "vmstamp doctor disk.vhdx --mode generalized --generation 2",
+        "vmstamp doctor disk.vhdx --admin azureuser",
         "vmstamp doctor disk.vhdx --only boot,fstab-device-names",
         "vmstamp doctor disk.vhdx --fix --plan",
         "vmstamp doctor disk.vhdx --fix -o fixed.vhdx",
@@ -59,6 +60,7 @@ def complete_only(context: click.Context, parameter: click.Parameter, word: str)
 @click.argument("source", required=False)
 @click.option("--generation", type=click.Choice(["1", "2"]), help="Judge for VMs of this generation only.")
 @click.option("--mode", type=click.Choice(MODES), help="What it is to become; see docs/doctor.md.")
+@click.option("--admin", metavar="NAME", help="Whether this name is free for a deployment's administrator.")
 @click.option(
     "--only",
     multiple=True,
@@ -90,6 +92,7 @@ def doctor(
     source: str | None,
     generation: str | None,
     mode: Mode | None,
+    admin: str | None,
     only: tuple[str, ...],
     everything: bool,
     listing: bool,
@@ -122,7 +125,7 @@ def doctor(
     words = _words(only)
     if mode is None and "generalized" in words:
         mode = "generalized"
-    target = Target(int(generation) if generation else None, mode)
+    target = Target(int(generation) if generation else None, mode, admin)
     quiet = Console(console.as_json or junit or sarif)
     name = _name(source)
     with answering(), ExitStack() as opened:

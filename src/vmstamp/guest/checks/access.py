@@ -16,6 +16,7 @@ from vmstamp.guest.services import find_unit, is_masked, starts_at_boot
 from vmstamp.guest.sshd import (
     DROP_INS,
     FILE_LIMIT,
+    PROGRAMS,
     SSH_DIRECTORY,
     UNITS,
     Setting,
@@ -38,6 +39,9 @@ _TARGETPW = re.compile(r"^\s*Defaults\b(?!.*!(?:targetpw|rootpw|runaspw)).*\b(ta
 # SUSE's companion of targetpw: whoever knows root's password may do everything.
 _EVERYBODY = re.compile(r"^\s*ALL\s+ALL\s*=\s*\(ALL(:ALL)?\)\s*ALL\b")
 
+NOLOGIN = "/etc/nologin"  # nologin(5)
+HOSTS_ALLOW, HOSTS_DENY = "/etc/hosts.allow", "/etc/hosts.deny"
+SERVER_LIMIT = 4 * 1024 * 1024  # bytes of sshd itself that are searched
 ALLOW_LISTS = ("allowusers", "allowgroups", "denyusers", "denygroups")
 ACCESS_CONF = "/etc/security/access.conf"
 PAM_FILES = ("/etc/pam.d/sshd", "/etc/pam.d/common-account", "/etc/pam.d/password-auth")
@@ -183,6 +187,10 @@ def _password(facts: Facts) -> Verdict:
 
 
 def _allow_lists(facts: Facts) -> Verdict:
+    if facts.guest.exists(NOLOGIN):
+        return failed("while it is there, only root may log in", NOLOGIN)
+    if where := _wrapped(facts.guest):
+        return failed("the SSH server asks TCP wrappers, which refuse everybody", where)
     for keyword in ALLOW_LISTS:
         for setting in facts.sshd.all(keyword):
             return warned(f"{keyword}: the VM's new user may not be among them", setting.where)
@@ -191,6 +199,33 @@ def _allow_lists(facts: Facts) -> Verdict:
         if re.search(r"^[ \t]*-?account\b.*\bpam_access\.so", text, re.MULTILINE) and _denies(facts.guest):
             return warned("pam_access lets in only those that access.conf names", ACCESS_CONF)
     return passed("every user may log in")
+
+
+def _wrapped(files: Files) -> str:
+    """The line of hosts.deny that refuses SSH to all, where sshd is built with libwrap; '' when it is open.
+
+    Any line of hosts.allow for sshd is taken for one that lets somebody in. Spec: hosts_access(5).
+    """
+    server = next((path for path in PROGRAMS if files.is_file(path)), "")
+    if b"libwrap.so" not in files.read_part(server, 0, SERVER_LIMIT):
+        return ""
+    if any(_wraps_sshd(line) for line in (files.find_text(HOSTS_ALLOW, FILE_LIMIT) or "").splitlines()):
+        return ""
+    for number, line in enumerate((files.find_text(HOSTS_DENY, FILE_LIMIT) or "").splitlines(), 1):
+        if _wraps_sshd(line) and "ALL" in re.split(r"[\s,:]+", line.partition(":")[2]):
+            return f"{HOSTS_DENY}:{number}"
+    return ""
+
+
+def _wraps_sshd(line: str) -> bool:
+    daemons, colon, _ = line.partition(":")
+    return bool(colon) and not {"sshd", "ALL"}.isdisjoint(re.split(r"[\s,]+", daemons.strip()))
+
+
+def _fix_allow_lists(facts: Facts) -> Iterator[Edit]:
+    """nologin is what a shutdown leaves; whom the other lists are for only the owner knows."""
+    if facts.guest.exists(NOLOGIN):
+        yield Remove(NOLOGIN)
 
 
 def _denies(files: Files) -> bool:
@@ -233,6 +268,8 @@ def _sudo(facts: Facts) -> Verdict:
     ):
         if find_program(files, *names) is None:
             return failed(what)
+    if facts.provisioner == "cloud-init" and find_program(files, "chpasswd") is None:
+        return warned("chpasswd is not installed: cloud-init cannot set the password of a deployment")
     if find_program(files, "sudo") is None:
         return warned("doas is installed, but agents give their user rights by sudo")
     main = next((path for path in SUDOERS if files.is_file(path)), None)
@@ -306,7 +343,9 @@ CHECKS = (
         "OpenSSH sshd_config(5) AllowUsers",
         _has_ssh,
         _allow_lists,
-        "remove AllowUsers, AllowGroups, DenyUsers and DenyGroups, or name a group of the new user",
+        "remove AllowUsers, AllowGroups, DenyUsers and DenyGroups, or name a group of the new user; remove "
+        "/etc/nologin and the line of hosts.deny",
+        fix=_fix_allow_lists,
     ),
     Check(
         "sshd-password-auth",

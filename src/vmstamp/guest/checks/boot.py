@@ -15,9 +15,10 @@ from vmstamp.guest.boot.grub import (
     is_named,
 )
 from vmstamp.guest.boot.kernel import has_loader_path
+from vmstamp.guest.checks.partitions import boot_content
 from vmstamp.guest.edits import Edit, Remove, Run, Write
 from vmstamp.guest.facts import Facts, has_guest
-from vmstamp.guest.files.fs import Files, find_source, names_content
+from vmstamp.guest.files.fs import Files, find_source, names_content, open_window
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.services import is_masked
 
@@ -25,6 +26,8 @@ TEXT_LIMIT = 256 * 1024
 SERIAL_COMMAND = "serial --speed=115200 --unit=0 --word=8 --parity=no --stop=1"
 GETTYS = {"x86_64": "serial-getty@ttyS0.service", "aarch64": "serial-getty@ttyAMA0.service"}
 UNIT_DIRECTORY = "/etc/systemd/system"
+EXT_CSUM_SEED = 0x2000  # incompatible; mkfs.ext4 sets it from e2fsprogs 1.47 on
+FIRST_GRUB_WITH_CSUM_SEED = (2, 6, 8)  # Debian's; upstream from 2.12 on
 
 
 def _boot_entries(facts: Facts) -> Verdict:
@@ -172,6 +175,26 @@ def _fix_timeout(facts: Facts) -> Iterator[Edit]:
         yield Write(GRUB_DEFAULTS, set_default(text, "GRUB_TIMEOUT", "5").encode())
 
 
+def _has_grub(facts: Facts) -> bool:
+    return has_guest(facts) and find_configuration(facts.guest) is not None
+
+
+def _grub_features(facts: Facts) -> Verdict:
+    """Whether GRUB reads the file system with its menu. Source: Debian bugs 1030846, 1031325."""
+    content = boot_content(facts)
+    kind = content.file_system.kind if content is not None and content.file_system is not None else ""
+    if content is None or not kind.startswith("ext"):
+        return not_applicable("GRUB's menu is on no ext4")
+    features = int.from_bytes(open_window(facts.disk, content).read_at(1024 + 0x60, 4), "little")
+    version = facts.packages.get("grub-common", "")
+    found = re.match(r"(?:\d+:)?(\d{1,4})\.(\d{1,4})(?:~\w+)?-(\d{1,4})", version)
+    old = found is not None and tuple(map(int, found.groups())) < FIRST_GRUB_WITH_CSUM_SEED
+    if features & EXT_CSUM_SEED and old:
+        verdict = failed if facts.os is not None and facts.os.id == "debian" else warned
+        return verdict(f"GRUB {version[:40]} does not read ext4's metadata_csum_seed", content.where)
+    return passed("ext4 has no feature that is newer than GRUB", content.where)
+
+
 CHECKS = (
     Check(
         "grub-cfg-root",
@@ -227,5 +250,15 @@ CHECKS = (
         _getty,
         "systemctl unmask serial-getty@ttyS0.service",
         fix=_fix_getty,
+    ),
+    Check(
+        "grub-fs-features",
+        "GRUB reads the file system that its menu is on",
+        Severity.BOOT,
+        "what mkfs.ext4 of a newer system makes is no file system to an older GRUB: it ends at its prompt",
+        "tytso/e2fsprogs misc/mke2fs.conf.in",
+        _has_grub,
+        _grub_features,
+        "tune2fs -O ^metadata_csum_seed on the partition, or make it by the guest's own mkfs.ext4",
     ),
 )  # fmt: skip

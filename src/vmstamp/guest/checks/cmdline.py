@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from vmstamp.guest.boot.cmdline import change_command_lines, drop_words, replace_words, set_words
 from vmstamp.guest.boot.grub import GRUB_DEFAULTS, BootEntry
 from vmstamp.guest.checks import sources
-from vmstamp.guest.checks.kernel import find_tool
+from vmstamp.guest.checks.initramfs import find_tool
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import Facts
 from vmstamp.guest.files.fs import Files, find_source, names_content
-from vmstamp.guest.files.fstab import KERNEL_NAME
+from vmstamp.guest.files.fstab import find_device
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.system import version_key
+from vmstamp.guest.system import family, is_older, version_key
 
 CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 DVD_HIDDEN = ("libata.atapi_enabled=0", "reserve=0x1f0,0x8")
@@ -104,6 +104,9 @@ def _atapi(facts: Facts) -> Verdict:
 
 
 def _is_old(facts: Facts) -> bool:
+    """A kernel before 2.6.37 that has not got its fix: Red Hat's has from release 6.6 on."""
+    if facts.os is not None and family(facts.os) == "rhel" and not is_older(facts.os.version_id, "6.6"):
+        return False
     return bool(facts.kernels) and version_key(facts.kernels[-1]) < version_key("2.6.37")
 
 
@@ -120,7 +123,7 @@ def _root_device(facts: Facts) -> Verdict:
     for entry in facts.entries:
         for key in ("root", "resume"):
             for value in entry.command_line.values(key):
-                if KERNEL_NAME.match(value):
+                if find_device(value):
                     return failed(f"{key}={value} is another device on Azure", entry.command_line.where)
     for value, where in _resumes(facts):
         if names_content(value) and find_source(value, facts.survey.contents) is None:
@@ -146,10 +149,10 @@ def _fix_root_device(facts: Facts) -> Iterator[Edit]:
 
     def change(word: str) -> str:
         key, _, value = word.partition("=")
-        if key == "root" and KERNEL_NAME.match(value) and uuid:
+        if key == "root" and find_device(value) and uuid:
             return f"root=UUID={uuid}"
         gone = names_content(value) and find_source(value, facts.survey.contents) is None
-        return "" if key == "resume" and (gone or KERNEL_NAME.match(value)) else word
+        return "" if key == "resume" and (gone or find_device(value)) else word
 
     edits = dict(_by_path(change_command_lines(facts.guest, replace_words(change))))
     edit = edits.get(GRUB_DEFAULTS)
@@ -203,7 +206,7 @@ CHECKS = (
         "cmdline-root-device",
         "root= is not a kernel device name",
         Severity.BOOT,
-        "sda, vda and nvme0n1 are other disks on Azure, or none",
+        "sda, vda, nvme0n1 and by-id names are other disks on Azure, or none",
         sources.GENERIC,
         _has_entries,
         _root_device,

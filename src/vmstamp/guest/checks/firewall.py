@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
 
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Write
@@ -12,16 +13,16 @@ from vmstamp.guest.files.globs import expand
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.lines import as_bytes, comment_out, find_exact
 from vmstamp.guest.network.firewall import METADATA, TEXT_LIMIT, WIRE_SERVER, find_blocked
+from vmstamp.guest.provisioning.agents import WAAGENT_CONFIGURATION, read_waagent_options
 
 ROUTE_FILES = (
     "/etc/network/interfaces", "/etc/network/interfaces.d/*", "/etc/sysconfig/network-scripts/route-*",
     "/etc/sysconfig/static-routes", "/etc/sysconfig/network/routes", "/etc/sysconfig/network/ifroute-*",
     "/etc/network/if-up.d/*", "/etc/rc.local", "/etc/rc.d/rc.local",
 )  # fmt: skip
-_REFUSING = re.compile(
-    rf"^(?!\s*#).*\b(blackhole|unreachable|prohibit|reject)\b.*\b({re.escape(WIRE_SERVER)}|{re.escape(METADATA)})(/32)?\b"
-    rf"|^(?!\s*#).*\b({re.escape(WIRE_SERVER)}|{re.escape(METADATA)})(/32)?\b.*\b(blackhole|unreachable|prohibit|reject)\b"
-)
+NETWORKD_FILES = ("/etc/systemd/network/*.network", "/etc/systemd/network/*.network.d/*.conf")
+_REFUSING = re.compile(r"\b(blackhole|unreachable|prohibit|reject)\b")
+_NETWORK = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?(?![\d.])")
 
 IPTABLES_ACCEPT = (
     "-A {chain} -d 168.63.129.16/32 -p tcp -m multiport --dports 80,32526 -j ACCEPT\n"
@@ -44,12 +45,49 @@ _NO_PROXY = re.compile(r"\b(no_proxy)=([^\s\"']*)", re.IGNORECASE)
 
 def _refusing_route(facts: Facts) -> str:
     """The path and line of a route that refuses one of the addresses; ''."""
-    for pattern in ROUTE_FILES:
+    for pattern in (*ROUTE_FILES, *NETWORKD_FILES):
         for path in expand(facts.guest, pattern):
-            for number, line in enumerate(_text(facts, path).splitlines(), 1):
-                if len(line) < 1000 and _REFUSING.search(line):
-                    return f"{path}:{number}"
+            lines = [line if len(line) < 1000 else "" for line in _text(facts, path).splitlines()]
+            find = _in_networkd if pattern in NETWORKD_FILES else _in_lines
+            if number := find(lines):
+                return f"{path}:{number}"
     return ""
+
+
+def _is_azures(text: str) -> bool:
+    """A network in the text holds one of the addresses; not when it is every network."""
+    for word in _NETWORK.findall(text):
+        try:
+            network = IPv4Network(word, strict=False)
+        except ValueError:
+            continue
+        if network.prefixlen and any(IPv4Address(one) in network for one in (WIRE_SERVER, METADATA)):
+            return True
+    return False
+
+
+def _in_lines(lines: list[str]) -> int:
+    """The number of the first line that is such a route; 0 when there is none."""
+    for number, line in enumerate(lines, 1):
+        if not line.lstrip().startswith("#") and _REFUSING.search(line) and _is_azures(line):
+            return number
+    return 0
+
+
+def _in_networkd(lines: list[str]) -> int:
+    """The number of the Destination= of the first such [Route]; without it networkd ignores the section."""
+    destination, refuses = 0, False
+    for number, line in enumerate([*lines, "[]"], 1):
+        key, _, value = line.partition("=")
+        if line.startswith("["):
+            if destination and refuses:
+                return destination
+            destination, refuses = 0, False
+        elif key.strip() == "Destination":
+            destination = number if _is_azures(value) else 0
+        elif key.strip() == "Type":
+            refuses = _REFUSING.search(value) is not None
+    return 0
 
 
 def _text(facts: Facts, path: str) -> str:
@@ -124,6 +162,12 @@ def _proxied(facts: Facts) -> Iterator[tuple[str, bool]]:
 
 def _proxy(facts: Facts) -> Verdict:
     found = next(_proxied(facts), None)
+    if (
+        found is None
+        and facts.waagent is not None
+        and read_waagent_options(facts.guest).get("HttpProxy.Host")
+    ):
+        return warned("waagent gets extensions through a proxy: do VMs reach it?", WAAGENT_CONFIGURATION)
     if found is None:
         return passed("no proxy stands before Azure's addresses")
     path, services = found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from vmstamp.guest.boot.cmdline import change_command_lines, set_words
 from vmstamp.guest.checks import sources
-from vmstamp.guest.checks.kernel import regenerate_initramfs
+from vmstamp.guest.checks.initramfs import regenerate_initramfs
 from vmstamp.guest.edits import Edit, Remove, Write
 from vmstamp.guest.facts import Facts, has_guest
 from vmstamp.guest.files.fs import Files

@@ -12,8 +12,9 @@ from vmstamp.guest.boot.uki import PortableExecutable, read_executable
 from vmstamp.guest.checks import sources
 from vmstamp.guest.edits import Edit, Write
 from vmstamp.guest.facts import LOADERS, Facts, has_guest
-from vmstamp.guest.files.fs import Content, Files, find_source, find_system
+from vmstamp.guest.files.fs import Content, Files, find_source, find_system, open_window
 from vmstamp.guest.files.probe import OPAQUE, READ
+from vmstamp.guest.files.xfs_log import find_unmounted
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 
 MIB = 1024 * 1024
@@ -56,10 +57,29 @@ def _gen2_esp(facts: Facts) -> Verdict:
         return failed(boot.esp.problem or "the EFI system partition holds no FAT file system", where)
     if not boot.loaders:
         return failed(f"none of {', '.join(LOADERS)} is in the EFI system partition", where)
+    for path in boot.loaders:
+        if not _has_second_stage(boot.esp_files, path):
+            beside = f"grub{path[len('/EFI/BOOT/BOOT') : -len('.EFI')].lower()}.efi"
+            return failed(f"{path} is shim, and {beside} is not beside it", where)
     machine = LOADERS[boot.loaders[0]]
     if facts.architecture in LOADERS.values() and facts.architecture not in map(LOADERS.get, boot.loaders):
         return failed(f"{boot.loaders[0]} is for {machine}, the guest is {facts.architecture}", where)
     return passed(", ".join(boot.loaders), where)
+
+
+def _has_second_stage(esp: Files, loader: str) -> bool:
+    """Whether the loader starts something: shim starts GRUB beside it, or what fallback's list names.
+
+    Source: rhboot/shim shim.c start_image, fallback.c find_boot_csv
+    """
+    data = esp.read_bytes(loader, LOADER_LIMIT)
+    suffix = loader[len("/EFI/BOOT/BOOT") : -len(".EFI")]
+    names = {name.lower() for name in esp.list("/EFI/BOOT")}
+    second = f"grub{suffix.lower()}.efi"
+    if any(word.encode("utf-16-le") not in data for word in ("MokList", second)) or second in names:
+        return True
+    lists = (f"/EFI/{vendor}/BOOT{suffix}.CSV" for vendor in esp.list("/EFI"))
+    return f"fb{suffix.lower()}.efi" in names and any(esp.is_file(path) for path in lists)
 
 
 def _root_file_system(facts: Facts) -> Verdict:
@@ -83,8 +103,9 @@ def _clean(facts: Facts) -> Verdict:
                 f"{content.file_system.dirty}; what is read here may be older than what the guest would see",
                 content.where,
             )
-    if any(content.file_system and content.file_system.kind == "xfs" for content in facts.survey.contents):
-        return passed("no sign of an unclean unmount (the log of XFS is not looked at)")
+        is_xfs = content.file_system is not None and content.file_system.kind == "xfs"
+        if is_xfs and find_unmounted(open_window(facts.disk, content)) is False:
+            return warned("its log was not replayed: what is read here may be older", content.where)
     return passed("every file system was unmounted cleanly")
 
 
@@ -207,7 +228,7 @@ def _leads_somewhere(facts: Facts, text: str, target: str) -> bool:
 def _fix_stub(facts: Facts) -> Iterator[Edit]:
     """The UUID of the file system that has grub.cfg; only where each stub searches for one that is gone."""
     esp, base = facts.boot.esp_files, _esp_mount(facts)
-    content = _boot_content(facts)
+    content = boot_content(facts)
     if esp is None or base is None or content is None or content.file_system is None:
         return
     for path, text in _stubs(esp):
@@ -219,7 +240,7 @@ def _fix_stub(facts: Facts) -> Iterator[Edit]:
             yield Write(f"{base}{path}", after.encode(), 0o755)
 
 
-def _boot_content(facts: Facts) -> Content | None:
+def boot_content(facts: Facts) -> Content | None:
     """The content that /boot lies on."""
     for mount in facts.fstab:
         if mount.target == "/boot":
@@ -239,6 +260,10 @@ def _secure_boot(facts: Facts) -> Verdict:
         data = esp.read_bytes(path, LOADER_LIMIT)
         if not any(name in data for name in MICROSOFT_CA):
             return warned("the loader is not signed by Microsoft's authority", path)
+    for name in ("grubx64.efi", "grubaa64.efi"):
+        image = _executable(esp, f"/EFI/BOOT/{name}")
+        if image is not None and not image.signed:
+            return warned("GRUB, which shim starts, is not signed", f"/EFI/BOOT/{name}")
     kernel = facts.boots.default if facts.files is not None else None
     if kernel is not None and kernel.path is not None:
         image = _executable(facts.guest, kernel.path)

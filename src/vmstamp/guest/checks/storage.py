@@ -10,12 +10,12 @@ from vmstamp.guest.edits import Edit, Remove, Symlink, Write
 from vmstamp.guest.facts import FSTAB, Facts, has_guest
 from vmstamp.guest.files.fs import Content, Files, find_source, names_content
 from vmstamp.guest.files.fstab import (
-    KERNEL_NAME,
     NETWORK,
     Fields,
     Mount,
     change_fstab,
     drop,
+    find_device,
     with_options,
     with_source,
 )
@@ -52,17 +52,17 @@ def _fstab_text(files: Files) -> str:
 
 def _device_names(facts: Facts) -> Verdict:
     for mount in facts.fstab:
-        if KERNEL_NAME.match(mount.source):
+        if find_device(mount.source):
             verdict = warned if mount.is_optional else failed
             return verdict(f"{mount.source} on {mount.target} is another device on Azure", _at(mount))
-    return passed(f"{len(facts.fstab)} entries, none by a kernel device name", FSTAB)
+    return passed(f"{len(facts.fstab)} entries, none by a name of the hardware", FSTAB)
 
 
 def _fix_device_names(facts: Facts) -> Iterator[Edit]:
     """UUID= for what lies on this disk; what lies on no disk that is here must not hold up the boot."""
     changes = {}
     for mount in facts.fstab:
-        if KERNEL_NAME.match(mount.source):
+        if find_device(mount.source):
             content = find_by_kernel_name(facts, mount)
             uuid = content.file_system.uuid if content is not None and content.file_system else ""
             if uuid:
@@ -73,16 +73,16 @@ def _fix_device_names(facts: Facts) -> Iterator[Edit]:
 
 
 def find_by_kernel_name(facts: Facts, mount: Mount) -> Content | None:
-    """The content that an fstab line means by a kernel's name: the root's, or the partition of that number.
+    """The content that an fstab line means by a disk's name: the root's, or the partition of that number.
 
     Only when the name is of the disk that the root is on, and the type of its file system is the line's.
     """
     if mount.target == "/":
         return facts.survey.root
-    match = KERNEL_NAME.match(mount.source)
-    if match is None or match[1] not in _disks_of_root(facts):
+    device = find_device(mount.source)
+    if device is None or device[0] not in _disks_of_root(facts):
         return None
-    number = int((match[2] or "0").lstrip("p"))
+    number = device[1]
     for content in facts.survey.contents:
         found = content.file_system
         if content.number == number and content.logical is None and found is not None:
@@ -93,11 +93,10 @@ def find_by_kernel_name(facts: Facts, mount: Mount) -> Content | None:
 
 
 def _disks_of_root(facts: Facts) -> set[str]:
-    """The kernel names that fstab and the command lines have for the disk with the root."""
+    """The names that fstab and the command lines have for the disk with the root."""
     names = [mount.source for mount in facts.fstab if mount.target in ("/", "/boot", "/boot/efi")]
     names += [root for entry in facts.entries for root in entry.command_line.values("root")]
-    matches = (KERNEL_NAME.match(name) for name in names)
-    return {match[1] for match in matches if match is not None}
+    return {device[0] for name in names if (device := find_device(name))}
 
 
 def _missing(facts: Facts) -> list[Mount]:
@@ -184,6 +183,25 @@ def _unknown_types(facts: Facts, mount: Mount) -> str:
     config = kernel.config[0] if kernel.config else {}
     built = any(config.get(f"CONFIG_{one.upper()}_FS") == "y" for one in types)
     return "" if known or built else mount.type
+
+
+def _fix_syntax(facts: Facts) -> Iterator[Edit]:
+    """What cannot be mounted becomes a comment, of two lines of one mount point the later one."""
+    seen: set[str] = set()
+    changes: dict[int, Callable[[Fields], Fields | None]] = {}
+    for number, line in enumerate(_fstab_text(facts.guest).splitlines(), 1):
+        fields = line.split()
+        if fields and not fields[0].startswith("#") and len(fields) < 3:
+            changes[number] = drop
+    for mount in facts.fstab:
+        path = mount.target.startswith("/") and mount.type != "swap"
+        unknown = mount.type not in NETWORK and _unknown_types(facts, mount)
+        misplaced = not path and mount.type != "swap" and mount.target not in ("none", "swap")
+        if misplaced or (mount.target != "/" and unknown) or (path and mount.target in seen):
+            changes[mount.line] = drop
+        elif path:
+            seen.add(mount.target)
+    yield from _write_fstab(facts, changes)
 
 
 def _write_fstab(facts: Facts, changes: Mapping[int, Callable[[Fields], Fields | None]]) -> Iterator[Edit]:
@@ -343,7 +361,7 @@ CHECKS = (
         "fstab-device-names",
         "fstab names no kernel devices",
         Severity.BOOT,
-        "sda, vda and nvme0n1 are other disks on Azure; the boot ends in an emergency shell",
+        "sda, vda, nvme0n1 and by-id names are other disks on Azure; the boot ends in an emergency shell",
         sources.UBUNTU,
         has_guest,
         _device_names,
@@ -380,7 +398,8 @@ CHECKS = (
         "util-linux findmnt --verify",
         has_guest,
         _syntax,
-        "correct the line; `findmnt --verify` checks them all",
+        "correct the line; `findmnt --verify` checks them all; --fix makes it a comment",
+        fix=_fix_syntax,
     ),
     Check(
         "swap-on-os-disk",

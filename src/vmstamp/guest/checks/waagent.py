@@ -50,13 +50,23 @@ def _present(facts: Facts) -> Verdict:
         return warned("WALinuxAgent is not installed")
     if not waagent.enabled:
         return warned(f"WALinuxAgent {waagent.version}: {waagent.unit or 'its service'} is not enabled")
-    if waagent.version and is_older(waagent.version, OLDEST):
-        return warned(f"WALinuxAgent {waagent.version} is older than {OLDEST}", waagent.unit)
+    if _stays_old(facts):
+        return warned(
+            f"WALinuxAgent {waagent.version} is older than {OLDEST}, and AutoUpdate.Enabled=n", waagent.unit
+        )
     return passed(f"WALinuxAgent {waagent.version}", waagent.unit)
+
+
+def _stays_old(facts: Facts) -> bool:
+    """It is too old, and may not take the newer version that Azure offers."""
+    version = facts.waagent.version if facts.waagent else ""
+    updates = read_waagent_options(facts.guest).get("AutoUpdate.Enabled", "y").lower() != "n"
+    return bool(version) and is_older(version, OLDEST) and not updates
 
 
 def _fix_present(facts: Facts) -> Iterator[Edit]:
     yield from enable_waagent(facts)
+    yield from fix_options(facts)
 
 
 def _provisioning(facts: Facts) -> Verdict:
@@ -140,6 +150,8 @@ def mended_options(facts: Facts) -> dict[str, str]:
         values["Provisioning.Agent"] = intended(facts) or "waagent"
     if read_waagent_options(facts.guest).get("Extensions.Enabled", "y").lower() == "n":
         values["Extensions.Enabled"] = "y"
+    if _stays_old(facts):
+        values["AutoUpdate.Enabled"] = "y"
     made = _made_types(facts)
     if _waits_for_key(facts) and _hostkey(facts).status == "warning" and made:
         values["Provisioning.SshHostKeyPairType"] = made[0]

@@ -266,6 +266,14 @@ def _open(content: Content, window: Window, file_system: FileSystem) -> Content:
     return opened
 
 
+def open_window(disk: Disk, content: Content) -> Window:
+    """The bytes of a content: its partition, its logical volume, or the whole disk."""
+    if content.logical is not None:
+        return Window(LogicalDisk(disk, content.logical), 0, content.logical.size)
+    part = content.partition
+    return Window(disk, *((part.start, part.length) if part is not None else (0, disk.size)))
+
+
 def _with_logical(disk: Disk, contents: tuple[Content, ...]) -> tuple[Content, ...]:
     """The contents, and behind them those of the logical volumes on LVM's physical volumes."""
     known, physical, first = [], [], None

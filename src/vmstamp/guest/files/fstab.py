@@ -11,6 +11,20 @@ DEVICE_KEYS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/")
 
 # Names that the kernel gives in the order in which it finds disks: not the same on Azure.
 KERNEL_NAME = re.compile(r"/dev/(sd[a-z]+|hd[a-z]|vd[a-z]+|xvd[a-z]+|nvme\d+n\d+)(p?\d+)?$")
+# Names that udev makes of a disk's serial number or of where it is attached, but for those of what lies on
+# the disk (LVM, MD) and of the Hyper-V bus.
+HARDWARE_NAME = re.compile(
+    r"/dev/disk/by-(?:id|path)/(?!dm-|lvm-|md-|acpi-VMBUS|acpi-MSFT1000)([^\s/]+?)(?:-part(\d{1,3}))?$"
+)
+
+
+def find_device(source: str) -> tuple[str, int] | None:
+    """(disk, partition or 0) of a name that another machine gives to another disk, or to none.
+
+    None for every other name: those by what lies on the disk, such as UUID=, and network sources.
+    """
+    match = KERNEL_NAME.match(source) or HARDWARE_NAME.match(source)
+    return (match[1], int((match[2] or "0").lstrip("p"))) if match else None
 
 
 @dataclass(frozen=True)

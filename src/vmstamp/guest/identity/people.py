@@ -17,6 +17,7 @@ from vmstamp.guest.identity.accounts import (
     User,
     has_password,
     own_group,
+    passwords_of,
     with_password,
     without_member,
     without_user,
@@ -257,6 +258,21 @@ def _empty_passwords(guest: Guest) -> Iterator[Found]:
     for name, hashed in guest.passwords.items():
         if hashed == "" and name and name != "root":
             yield Found("/etc/shadow", f"{name[:64]} needs no password", _lock(name))
+    for name, hashed in passwords_of(guest.text("/etc/passwd")).items():
+        if hashed == "" and name:  # passwd(5): nothing in shadow is asked then
+            mend = changing("/etc/passwd", lambda text, name=name: with_password(text, name, "x"))  # type: ignore[misc]
+            yield Found("/etc/passwd", f"{name[:64]} needs no password", mend)
+    for path in (SSHD_CONFIGURATION, *guest.glob(f"{SSHD_CONFIGURATION}.d/*.conf")):
+        if any(_lets_in_all(line) for line in guest.text(path).split("\n")):
+            yield Found(path, "sshd lets in users that need no password", dropping(path, _lets_in_all))
+
+
+def _lets_in_all(line: str) -> bool:
+    """PermitEmptyPasswords yes, for everybody or for some. Spec: sshd_config(5)."""
+    return [word.strip('"').lower() for word in line.replace("=", " ").split()[:2]] == [
+        "permitemptypasswords",
+        "yes",
+    ]
 
 
 def _lock(name: str) -> Mend:
