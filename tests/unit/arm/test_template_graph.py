@@ -430,13 +430,13 @@ def test_the_reader_takes_what_azures_takes(text: str, value: Any) -> None:
         (
             '{"a": [1\n 2]}',
             "After parsing a value an unexpected character was encountered: 2. "
-            "Path 'a[0]', line 2, position 2.",
+            "Path 'a[0]', line 2, position 1.",
         ),
         (
             '{"a": x}',
-            "Unexpected character encountered while parsing value: x. Path 'a', line 1, position 7.",
+            "Unexpected character encountered while parsing value: x. Path 'a', line 1, position 6.",
         ),
-        ('{"a"', "Unexpected end of content. Path '', line 1, position 5."),
+        ('{"a"', "Unexpected end of content. Path '', line 1, position 4."),
         ('{"a" 1}', "Invalid character after parsing property name. Expected ':' but got: 1."),
         ("{1: 2}", "Invalid property identifier character: 1."),
         ('"abc', "Unterminated string"),

@@ -13,7 +13,23 @@ HELP_COPY = "Please see https://aka.ms/arm-resource-loops for usage details."
 
 
 class ExpressionError(VmstampError):
-    """An expression cannot be parsed or evaluated; the message is Azure's sentence without a full stop."""
+    """An expression cannot be parsed or evaluated; the message is Azure's sentence."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if message.endswith(".") else f"{message}.")
+
+
+class SectionError(ExpressionError):
+    """A fault of the template's own: a variable, a loop, a name that is not there.
+
+    Azure tells it as it is, not as the fault of the resource whose expression led to it. `place` and `path`
+    are where it stands, when that is known better than by whom the expression belongs to.
+    """
+
+    def __init__(self, message: str, place: tuple[int, int] = (0, 0), path: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+        self.path = path
 
 
 class Deferred(Exception):
@@ -30,9 +46,15 @@ def invalid_template(message: str, *, line: int = 0, column: int = 0, path: str 
     return AzureError(
         400,
         "InvalidTemplate",
-        f"Deployment template validation failed: '{message}'.",
+        f"Deployment template validation failed: '{message if message.endswith('.') else message + '.'}'.",
         additional_info=[{"type": "TemplateViolation", "info": info}],
     )
+
+
+def section_fault(error: SectionError, place: tuple[int, int], path: str) -> AzureError:
+    """400 InvalidTemplate for a fault that is told as it is; `place` and `path` of who asked for it."""
+    line, column = error.place if error.place != (0, 0) else place
+    return invalid_template(error.message, line=line, column=column, path=error.path or path)
 
 
 def _place(line: int, column: int, path: str) -> Json:
@@ -50,7 +72,7 @@ def unparsable_template(why: str, *, line: int = 0, column: int = 0, path: str =
     return AzureError(
         400,
         "InvalidTemplate",
-        f"Deployment template parse failed: '{why}'.",
+        f"Deployment template parse failed: '{why if why.endswith('.') else why + '.'}'.",
         additional_info=[{"type": "TemplateViolation", "info": info}],
     )
 
