@@ -13,8 +13,9 @@ from typing import Any
 
 from vmstamp.arm.engine import Engine, read_body
 from vmstamp.arm.template.expressions import is_expression
-from vmstamp.arm.template.graph import GROUPS, Step
 from vmstamp.arm.template.opened import Opened
+from vmstamp.arm.template.step import EXTENSIONS, GROUPS, Step
+from vmstamp.arm.template.unroll import without_scope
 from vmstamp.arm.types import Put, Request
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import ResourceId
@@ -49,7 +50,14 @@ def invalid_deployment(name: str, problems: Iterable[AzureError]) -> AzureError:
 
 def check_type(engine: Engine, step: Step) -> None:
     """Raises AzureError that names the type when the stamp does not have it."""
-    if step.kind.lower() == GROUPS or step.id.type.lower() in engine.types:
+    kind = step.id.type
+    if step.kind.lower() == GROUPS or kind.lower() in EXTENSIONS:
+        return
+    if step.id.is_extension and kind.lower() in engine.types:
+        raise without_scope(step.symbol or step.id.name, step.place, step.path)
+    if step.id.is_extension:
+        raise engine.unknown_type(*kind.split("/", 1))
+    if kind.lower() in engine.types:
         return
     if len(step.id.types) > 1 and (parent := engine.types.get(step.id.parent.type.lower())):
         embedded = {name.lower() for name in parent.embedded}

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.faults import HELP_SYNTAX, invalid_template, unparsable_template
-from vmstamp.arm.template.reader import Place, place_of
+from vmstamp.arm.template.reader import Place, place_of, place_of_name
 from vmstamp.arm.template.scope import UserFunction
 from vmstamp.arm.template.values import find_member, get_member, type_name
 from vmstamp.errors import AzureError
@@ -47,12 +47,16 @@ LIMITS = {"parameters": 256, "variables": 512, "resources": 800, "outputs": 64}
 
 @dataclass(frozen=True)
 class Declared:
-    """A resource as a template declares it: `symbol` is its name in languageVersion 2.0, else ''."""
+    """A resource as a template declares it: `symbol` is its name in languageVersion 2.0, else ''.
+
+    `source` is the object that was read, which knows where its members stand.
+    """
 
     body: Json
     symbol: str
     place: Place
     path: str
+    source: Json
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def _check_members(document: Mapping[str, Any]) -> None:
         if name.lower() in _NOT_HERE and document[name]:
             raise unsupported(f"The template section '{name}'", target=name)
         if name.lower() not in known and name.lower() not in _NOT_HERE:
-            line, column = place_of(document, name)
+            line, column = place_of_name(document, name)
             raise unparsable_template(
                 f"Could not find member '{name}' on object of type 'Template'. Path '{name}', line {line}, "
                 "position "
@@ -212,7 +216,7 @@ def _resources(section: Any) -> tuple[Declared, ...]:
     return tuple(
         declared
         for symbol, body, place, path in pairs
-        for declared in _with_children(Declared(body, symbol, place, path))
+        for declared in _with_children(Declared(body, symbol, place, path, body))
     )
 
 
@@ -229,7 +233,7 @@ def _with_children(parent: Declared) -> list[Declared]:
             path=parent.path,
         )
     own = {name: value for name, value in parent.body.items() if name.lower() != "resources"}
-    found = [Declared(own, parent.symbol, parent.place, parent.path)]
+    found = [Declared(own, parent.symbol, parent.place, parent.path, parent.source)]
     for i, child in enumerate(children):
         if not isinstance(child, dict):
             raise unparsable_template(
@@ -238,9 +242,8 @@ def _with_children(parent: Declared) -> list[Declared]:
         body = {**child, **_qualified(parent.body, child)}
         if condition := get_member(parent.body, "condition"):
             body.setdefault("condition", condition)
-        found.extend(
-            _with_children(Declared(body, "", place_of(children, i), f"{parent.path}.resources[{i}]"))
-        )
+        path = f"{parent.path}.resources[{i}]"
+        found.extend(_with_children(Declared(body, "", place_of(children, i), path, child)))
     return found
 
 
