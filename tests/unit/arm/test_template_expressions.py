@@ -366,7 +366,7 @@ def test_every_function_is_in_the_table() -> None:
         ),
         (
             " {",
-            "The language expression ' {' is not valid: the string character '{' at position '1' is not expected.",
+            "expression ' {' is not valid: the string character '{' at position '1' is not expected.",
         ),
         ("", "and actual 'EndOfData'"),
     ],

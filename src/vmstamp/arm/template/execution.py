@@ -78,7 +78,7 @@ class Execution:
         if step.id.group:
             self._engine.get_group(step.id)
         spec = self._opening.open_nested(parent, step, body, scope)
-        preflight.check(self._engine, spec.opened, spec.id.name)
+        preflight.check(self._engine, spec.opened, spec.id.name, spec.correlation)
         with self._engine.db.write():
             self._kept.refuse_active(step.id, besides=parent.id)
             self._kept.store(spec, values=None)

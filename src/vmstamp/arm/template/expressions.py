@@ -171,7 +171,8 @@ def _syntax_error(text: str, error: UnexpectedInput) -> SyntaxFault:
         )
     assert isinstance(error, UnexpectedToken)
     closing = [name for name in ("RPAR", "RSQB") if name in error.expected]
-    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in closing or error.expected))
+    begins = ["NAME"] if "NAME" in error.expected else []  # of an expression Azure says that alone
+    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in closing or begins or error.expected))
     actual = _TOKENS.get(error.token.type, error.token.type)
     return SyntaxFault(
         f"Unable to parse language expression '{shown}': expected token '{expected}' and actual '{actual}'"

@@ -51,7 +51,7 @@ class Opening:
             opened = open_template(asked.template, asked.values, Setting(place, home, now))
             spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
             for inner in (opened, *self.nested_of(spec)):
-                preflight.check(self._engine, inner, id.name)
+                preflight.check(self._engine, inner, id.name, spec.correlation)
         return spec
 
     def _check_subscription_scope(self, asked: Asked) -> None:

@@ -21,8 +21,11 @@ from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import ResourceId
 
 
-def check(engine: Engine, opened: Opened, name: str) -> None:
-    """Raises AzureError: an unknown type by name, or InvalidTemplateDeployment with `details`."""
+def check(engine: Engine, opened: Opened, name: str, tracking: str) -> None:
+    """Raises AzureError: an unknown type by name, or InvalidTemplateDeployment with `details`.
+
+    `tracking` is the id that the refusal says, by which the request is found in logs.
+    """
     problems: list[AzureError] = []
     for step in opened.graph.steps:
         if step.existing or step.is_deployment:
@@ -33,17 +36,16 @@ def check(engine: Engine, opened: Opened, name: str) -> None:
         except AzureError as error:
             problems.append(error)
     if problems:
-        raise invalid_deployment(name, problems)
+        raise invalid_deployment(name, tracking, problems)
 
 
-def invalid_deployment(name: str, problems: Iterable[AzureError]) -> AzureError:
+def invalid_deployment(name: str, tracking: str, problems: Iterable[AzureError]) -> AzureError:
     """400: resources' own types refuse what the template says of them."""
     return AzureError(
         400,
         "InvalidTemplateDeployment",
-        f"The template deployment '{name}' is not valid according to the validation procedure. See inner "
-        "errors for "
-        "details.",
+        f"The template deployment '{name}' is not valid according to the validation procedure. The tracking "
+        f"id is '{tracking}'. See inner errors for details.",
         details=[Detail(error.code, error.message, error.target) for error in problems],
     )
 
