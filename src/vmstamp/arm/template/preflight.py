@@ -1,9 +1,8 @@
 """What is known to be wrong with a deployment before anything is done.
 
-Types that the stamp lacks, regions that are not there, and of resources that wait for no other what their own
-type says of their bodies: `parse` is pure, so it can be asked. What a resource that waits would be told
-depends on
-what is made before it; it is told when its turn comes.
+Types that the stamp lacks, regions that are not there, and what their own type says of resources' bodies:
+`parse` is pure, so it can be asked. Of a resource that waits for others that is what the stamp does not do;
+what else it would be told depends on what is made before it, and is told when its turn comes.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vmstamp.arm.engine import Engine, read_body
+from vmstamp.arm.faults import UNSUPPORTED
 from vmstamp.arm.template.expressions import is_expression
 from vmstamp.arm.template.opened import Opened
 from vmstamp.arm.template.step import EXTENSIONS, GROUPS, Step
@@ -82,7 +82,7 @@ def _check_body(engine: Engine, step: Step) -> None:
             "available "
             f"regions for the resource type is '{','.join(engine.locations.names())}'.",
         )
-    if kind is None or step.waits or not known or is_open(body) or engine.operations.find_open(step.id):
+    if kind is None or not known or is_open(body) or engine.operations.find_open(step.id):
         return
     with engine.db.write():  # parse reads the catalog as if in a request; nothing is stored
         if engine.catalog.find(ResourceId(step.id.subscription, step.id.group)) is None:
@@ -90,7 +90,12 @@ def _check_body(engine: Engine, step: Step) -> None:
         sent = read_body(Request("PUT", str(step.id), body=body))
         region = engine.locations.normalize(str(location))
         existing = engine.catalog.find(step.id)
-        kind.parse(Put(step.id, sent, region, existing, step.api_version, engine.catalog))
+        try:
+            kind.parse(Put(step.id, sent, region, existing, step.api_version, engine.catalog))
+        except AzureError as error:
+            # What waits for others may lack them still; what the stamp does not offer it lacks for good.
+            if not step.waits or error.code == UNSUPPORTED:
+                raise
 
 
 def is_open(value: Any) -> bool:

@@ -265,16 +265,40 @@ class ChildName:
 
 def _functions(section: Any) -> dict[str, UserFunction]:
     found: dict[str, UserFunction] = {}
-    for namespace in _of(list, section or [], "functions"):
-        members = get_member(_of(dict, namespace, "functions"), "members")
+    for i, namespace in enumerate(_of(list, section or [], "functions")):
+        path = f"functions[{i}]"
+        whole = str(get_member(_of(dict, namespace, "functions"), "namespace"))
+        place = place_of(namespace, "namespace")
+        _check_word(whole, "The template function", "function namespace", place, f"{path}.namespace")
+        members = get_member(namespace, "members")
         for name, body in _of(dict, members or {}, "functions.members").items():
-            full = f"{get_member(namespace, 'namespace')}.{name}"
+            place = place_of(members, name)
+            _check_word(
+                name, f"The template function '{name}'", "function name", place, f"{path}.members.{name}"
+            )
+            full = f"{whole}.{name}"
             declared = get_member(_of(dict, body, full), "parameters")
             named = [_of(dict, one, full) for one in _of(list, declared or [], full)]
             output = _of(dict, get_member(body, "output"), f"{full}.output")
             parameters = tuple(str(get_member(one, "name")) for one in named)
             found[full.lower()] = UserFunction(full, parameters, get_member(output, "value"))
     return found
+
+
+def _check_word(word: str, whose: str, noun: str, place: Place, path: str) -> None:
+    """Raises InvalidTemplate when the name of a user function or of its namespace is no identifier."""
+    wrong = "".join(dict.fromkeys(re.sub(r"\w", "", word)))
+    if not wrong:
+        return
+    line, column = place
+    shown = f"The {noun} '{word}'" if noun == "function namespace" else f"The {noun}"
+    raise invalid_template(
+        f"{whose} at line '{line}' and column '{column}' is not valid. {shown} contains invalid characters "
+        f"'{wrong}'. Please see https://aka.ms/arm-syntax-functions for usage details.",
+        line=line,
+        column=column,
+        path=path,
+    )
 
 
 def _of(kind: type[_Kind], value: Any, where: str) -> _Kind:

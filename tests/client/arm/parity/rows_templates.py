@@ -267,6 +267,28 @@ ROWS: Final = (
         "https://aka.ms/arm-syntax-parameters for usage details.'",
         (5, 5, ""),
     ),
+    invalid(
+        "a user function whose name is none",
+        "I",
+        template(
+            '  "functions": [ { "namespace": "own", "members": { "my-own": {} } } ],', '  "resources": []'
+        ),
+        failed(
+            "The template function 'my-own' at line '4' and column '63' is not valid. The function name "
+            "contains invalid characters '-'. Please see ... for usage details."
+        ),
+        (4, 63, "properties.template.functions[0].members.my-own"),
+    ),
+    invalid(
+        "a user function whose namespace is none",
+        "I",
+        template('  "functions": [ { "namespace": "my-own", "members": {} } ],', '  "resources": []'),
+        failed(
+            "The template function at line '4' and column '40' is not valid. The function namespace 'my-own' "
+            "contains invalid characters '-'. Please see ... for usage details."
+        ),
+        (4, 40, "properties.template.functions[0].namespace"),
+    ),
     Row(
         "a lock that a template lays on one of its resources",
         "D",
