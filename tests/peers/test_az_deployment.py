@@ -233,7 +233,7 @@ def test_linked_templates_and_what_they_made_deployed_again(shell: Shell) -> Non
         "Microsoft.Network/virtualNetworks/two": "Delete",
         "Microsoft.Storage/storageAccounts/links1": "Delete",
     }
-    networks = " ".join(properties["outputs"]["all"]["value"]["both"])
+    networks = " ".join(properties["outputs"]["all"]["value"]["both"]["value"])
     exported = shell.az(f"group export -n linked --resource-ids {networks}")
     (shell.directory / "exported.json").write_text(json.dumps(exported))
     shell.az("group create -n again -l westeurope")
