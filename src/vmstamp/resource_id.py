@@ -60,6 +60,11 @@ class ResourceId:
         return marks[-1] if marks else None
 
     @property
+    def is_extension(self) -> bool:
+        """Whether it lies on a resource; on a group or a subscription an id does not tell."""
+        return self._extension is not None
+
+    @property
     def scope(self) -> ResourceId:
         """What an extension resource lies on: a resource, a group, or the subscription."""
         mark = self._extension

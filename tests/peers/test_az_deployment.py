@@ -1,11 +1,14 @@
 """`az deployment` on a running stamp: templates with comments, parameters, validate, what-if, operations."""
 
 import json
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 from tests.peers.shell import Shell
 
+TEMPLATES: Final = Path(__file__).parents[1] / "data" / "templates"
 TEMPLATE = """\
 {
   // A network and what protects it. Comments reach the server as they are.
@@ -165,6 +168,74 @@ def test_what_vm_create_would_deploy_is_valid(shell: Shell) -> None:
         "networkInterfaces",
         "virtualMachines",
     }
+    (shell.directory / "image.json").write_text(
+        json.dumps({"id": shell.az("image show -g machines -n image1")["id"]})
+    )
+    looped = f"-g machines -f {TEMPLATES}/vm-extension.json -p image=@image.json adminUsername=someone"
+    looped += " adminPasswordOrKey=Abc-987-xyz-654"
+    foreseen = shell.run(f"vmstamp az -- deployment group what-if {looped} --no-pretty-print -o json").text
+    changes = [one["changeType"] for one in json.loads(foreseen)["changes"]]
+    assert changes.count("Create") == 9 and "Abc-987" not in foreseen and "open it" not in foreseen
+    said = shell.refused(f"deployment group validate {looped} securityType=TrustedLaunch")
+    assert "InvalidTemplateDeployment" in said and "'properties.securityProfile.uefiSettings'" in said
     secret = "Abc-123-xyz-789"
     signed_in = f"--admin-username someone --admin-password {secret} --authentication-type password"
     assert secret not in shell.run(f"vmstamp az -- {create} {signed_in} --validate -o json").text
+
+
+def test_a_template_lays_locks_and_tags_on_what_it_makes(shell: Shell) -> None:
+    given = f"-l westeurope -f {TEMPLATES}/locked-group.json -p groupName=locked"
+    made = shell.az(f"deployment sub create -n locked {given}")
+    assert made["properties"]["outputs"]["level"]["value"] == "CanNotDelete"
+    assert [one["name"] for one in shell.az("lock list -g locked")] == ["guarded", "old-way"]
+    assert shell.az("network nsg show -g locked -n guard")["tags"] == {"team": "images"}
+    assert "ScopeLocked" in shell.refused("network nsg delete -g locked -n guard")
+    changes = shell.az(f"deployment sub what-if {given} level=ReadOnly --no-pretty-print")["changes"]
+    (modified,) = [one for one in changes if one["changeType"] == "Modify"]
+    assert modified["resourceId"].endswith("/guard/providers/Microsoft.Authorization/locks/guarded")
+    (delta,) = modified["delta"]
+    assert (delta["path"], delta["before"], delta["after"]) == (
+        "properties.level",
+        "CanNotDelete",
+        "ReadOnly",
+    )
+    assert {one["changeType"] for one in changes if one is not modified} == {"NoChange"}
+
+
+def test_linked_templates_and_what_they_made_deployed_again(shell: Shell) -> None:
+    shell.az("group create -n linked -l westeurope")
+    shell.az("storage account create -n links1 -g linked -l westeurope --sku Standard_LRS")
+    words = shell.az("storage account show-connection-string -n links1 -g linked")["connectionString"]
+    by = f"--connection-string '{words}'"
+    shell.az(f"storage container create -n files {by}")
+    shell.az(f"storage blob upload-batch -d files -s {TEMPLATES}/linked --no-progress {by}")
+    signed = shell.az(f"storage container generate-sas -n files --permissions r --expiry 2099-01-01 {by}")
+    url = json.loads(shell.run("vmstamp status --json").text)["blob"] + "/links1/files"
+    created = (
+        f"deployment group create -g linked -n main --template-uri {url}/main.json --query-string '{signed}'"
+    )
+    properties = shell.az(created)["properties"]
+    assert properties["outputs"]["peer"]["value"] == "one"
+    steps = [one["properties"] for one in shell.az("deployment operation group list -g linked -n main")]
+    names = [one["targetResource"]["resourceName"] for one in steps if one["targetResource"]]
+    assert names == ["by-address", "by-path", "in-place"]
+    assert signed not in json.dumps(properties)
+    assert "DeploymentCannotBeCancelled" in shell.refused("deployment group cancel -g linked -n main")
+
+    whole = (
+        f"-g linked --mode Complete --template-uri {url}/network.json --query-string '{signed}' -p name=one"
+    )
+    changes = shell.az(f"deployment group what-if {whole} --no-pretty-print")["changes"]
+    kinds = {one["resourceId"].split("/providers/")[1]: one["changeType"] for one in changes}
+    assert kinds == {
+        "Microsoft.Network/virtualNetworks/one": "NoChange",
+        "Microsoft.Network/virtualNetworks/one/subnets/inside": "NoChange",
+        "Microsoft.Network/virtualNetworks/two": "Delete",
+        "Microsoft.Storage/storageAccounts/links1": "Delete",
+    }
+    networks = " ".join(properties["outputs"]["all"]["value"]["both"]["value"])
+    exported = shell.az(f"group export -n linked --resource-ids {networks}")
+    (shell.directory / "exported.json").write_text(json.dumps(exported))
+    shell.az("group create -n again -l westeurope")
+    again = shell.az("deployment group create -g again -f exported.json")["properties"]["outputResources"]
+    assert [one["id"].rsplit("/", 1)[1] for one in again] == ["one", "two"]

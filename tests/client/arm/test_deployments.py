@@ -394,7 +394,7 @@ def test_the_body_of_a_deployment_may_be_no_json(arm: Any, client: Any) -> None:
     raw = b'{"properties": {"mode": "Incremental", template:{ // as az sends it\n"$schema": 1, }}}'
     with pytest.raises(HttpResponseError, match="contentVersion"):
         client.deployments.begin_create_or_update("rg", "one", raw, content_type="application/json")
-    with pytest.raises(HttpResponseError, match=r"Path 'properties', line 1, position 16"):
+    with pytest.raises(HttpResponseError, match=r"Path 'properties', line 1, position 15"):
         client.deployments.begin_create_or_update(
             "rg", "one", b'{"properties": ?}', content_type="application/json"
         )

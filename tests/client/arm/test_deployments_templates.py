@@ -237,6 +237,7 @@ def test_a_subscription_of_another_tenant_or_of_none_is_not_reached(
 FOREIGN: Final = (
     ("Microsoft.Compute/virtualMachineScaleSets", "InvalidResourceType"),
     ("Microsoft.KeyVault/vaults", "InvalidResourceNamespace"),
+    ("Microsoft.Authorization/roleAssignments", "InvalidResourceType"),
     ("Microsoft.ContainerService/managedClusters", "InvalidResourceNamespace"),
     ("Microsoft.Network/loadBalancers", "InvalidResourceType"),
     ("Microsoft.Resources/templateSpecs", "InvalidResourceType"),
@@ -259,6 +260,17 @@ def test_a_template_with_what_a_stamp_lacks_is_refused_by_name(
         deploy(client, template(foreign))
     assert caught.value.error is not None and caught.value.error.code == code
     assert kind.split("/")[code == "InvalidResourceType"] in str(caught.value)
+
+
+def test_what_a_stamp_lacks_is_refused_by_name_wherever_it_lies(arm: Any, client: Any) -> None:
+    role = {"type": "Microsoft.Authorization/roleAssignments", "apiVersion": "2022-04-01", "name": "it"}
+    on = "[resourceId('Microsoft.Network/virtualNetworks', 'net')]"
+    with pytest.raises(HttpResponseError) as caught:
+        deploy(client, template({**role, "scope": on, "properties": {}}))
+    assert caught.value.error is not None and caught.value.error.code == "InvalidResourceType"
+    assert "'roleAssignments' could not be found in the namespace 'Microsoft.Authorization'" in str(
+        caught.value
+    )
 
 
 def test_a_key_that_is_sent_as_the_password_too_is_no_password(arm: Any, client: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.arm.template_words import PREFIX, document, opened, resource
 from vmstamp.arm.template.evaluate import evaluate
-from vmstamp.arm.template.opened import evaluate_outputs
+from vmstamp.arm.template.outputs import OutputsFault, evaluate_outputs
 from vmstamp.arm.template.reader import ReadError, read
 from vmstamp.errors import AzureError
 
@@ -267,35 +267,34 @@ BROKEN = """{
 
 
 @pytest.mark.parametrize(
-    ("name", "x", "line", "said"),
+    ("name", "x", "place", "path", "said"),
     [
-        ("[nothing()]", "", 7, "The template function 'nothing' is not valid"),
-        ("a/b", "", 7, "has incorrect segment lengths"),
-        ("[reference('x').y]", "", 7, "'reference' is not expected at this location"),
-        ("", "", 7, "must be a string that is not empty"),
-        ("a", "[variables('v')]", 7, "The template variable 'v' is not found"),
-        (
-            "a",
-            "[concat('a']",
-            7,
-            "expected token 'RightParenthesis' and actual 'EndOfData'",
-        ),
+        ("[nothing()]", "", (7, 5), "resources[0]", "The template function 'nothing' is not valid"),
+        ("a/b", "", (7, 21), "resources[0].type", "has incorrect segment lengths"),
+        ("[reference('x').y]", "", (7, 5), "resources[0]", "'reference' is not expected at this location"),
+        ("", "", (7, 5), "resources[0]", "must be a string that is not empty"),
+        ("a", "[variables('v')]", (7, 5), "", "The template variable 'v' is not found"),
+        ("[variables('v')]", "", (7, 5), "resources[0]", "'The template variable 'v' is not found"),
+        ("a", "[concat('a']", (0, 0), "", "expected token 'RightParenthesis' and actual 'EndOfData'"),
     ],
 )
-def test_an_error_names_line_and_path(name: str, x: str, line: int, said: str) -> None:
+def test_an_error_names_line_and_path(
+    name: str, x: str, place: tuple[int, int], path: str, said: str
+) -> None:
     error = refusal(read(BROKEN % (name, x)), {"p": 1})
     assert error.code == "InvalidTemplate" and said in error.message
-    info = error.additional_info[0]
+    (info,) = error.additional_info
     assert info["type"] == "TemplateViolation"
-    assert info["info"]["lineNumber"] == line and info["info"]["path"].startswith(
-        "properties.template.resources[0]"
-    )
-    assert f"line '{line}' and column '5'" in error.message
+    assert (info["info"]["lineNumber"], info["info"]["linePosition"]) == place
+    assert info["info"]["path"] == (f"properties.template.{path}" if path else "")
 
 
 def test_a_missing_value_names_its_line() -> None:
     error = refusal(read(BROKEN % ("a", "")))
     assert "'p' at line '4' and column '24' is not provided" in error.message
+
+
+WIDE = {"name": "l", "count": 2, "mode": "serial", "batchSize": 3}
 
 
 def test_an_unknown_value_is_named_with_the_known_ones() -> None:
@@ -329,11 +328,52 @@ def test_an_unknown_value_is_named_with_the_known_ones() -> None:
             "tenantDeploymentTemplate",
         ),
         (document({"a": resource("a")}), "InvalidTemplate", "languageVersion"),
-        (document((resource("a", scope="x"),)), "NotSupportedByStamp", "extension resource 'A.B/c' 'a'"),
+        (document((resource("a", scope="x"),)), "InvalidTemplate", "the scope 'x' is no resource's id"),
+        (
+            document((resource("a/b", "A.B/c/d", scope="/subscriptions/s"),)),
+            "InvalidTemplate",
+            "'Scope' property is not supported",
+        ),
+        (
+            document((resource("a", "Microsoft.Resources/deployments", scope="/"),)),
+            "NotSupportedByStamp",
+            "'Microsoft.Resources/deployments' 'a' (its property 'scope')",
+        ),
         (
             document((resource("a", dependsOn=["zz"]),)),
             "InvalidTemplate",
-            "'zz' is not defined in the template",
+            "'The template reference 'zz' is not valid: could not find template resource or resource copy",
+        ),
+        (
+            document((resource("a", dependsOn=["[resourceId('A.B/c', 'zz')]"]),)),
+            "InvalidTemplate",
+            "'The resource 'A.B/c/zz' is not defined in the template. Please see",
+        ),
+        (
+            document((resource("a", properties={"x": "[reference('zz').y]"}),)),
+            "InvalidTemplate",
+            "'The template reference 'zz' is not valid: could not find template resource",
+        ),
+        (
+            document((resource("a", properties={"x": "[reference(resourceId('A.B/c', 'zz')).y]"}),)),
+            "InvalidTemplate",
+            "'The template resource 'A.B/c/a' reference to 'A.B/c/zz' requires an API version.",
+        ),
+        (
+            document((resource("a", properties={"x": "[reference('a').y]"}),)),
+            "InvalidTemplate",
+            "'The template resource 'A.B/c/a' cannot reference itself.",
+        ),
+        (
+            document((resource("a", properties={"x": "[listKeys('a', '2024-01-01')]"}),)),
+            "InvalidTemplate",
+            "Circular dependency detected on resource",
+        ),
+        (
+            document((resource("[concat('a', copyIndex())]", copy=WIDE),)),
+            "InvalidTemplate",
+            "has an invalid copy batch size. The copy batch size must be a non-negative integer value and "
+            "cannot exceed the copy count '2'.",
         ),
         (document((resource("a"), resource("A"))), "InvalidTemplate", "defined multiple times"),
         (document((resource("a", condition="x"),)), "InvalidTemplate", "not 'Boolean'"),
@@ -384,8 +424,62 @@ def test_a_circle_is_refused() -> None:
     assert f"Circular dependency detected on resource: '{PREFIX}/A.B/c/a'" in refusal(template).message
 
 
-def test_a_resource_that_references_itself_does_not_wait_for_itself() -> None:
-    assert waits(document((resource("a", properties={"x": "[reference('a').y]"}),))) == {"a": set()}
+LOCKS = "Microsoft.Authorization/locks"
+
+
+@pytest.mark.parametrize(
+    ("where", "on"),
+    [
+        ("", PREFIX.removesuffix("/providers")),
+        ("[resourceId('A.B/c', 'one')]", f"{PREFIX}/A.B/c/one"),
+        ("A.B/c/one", f"{PREFIX}/A.B/c/one"),
+        ("[concat('A.B/c/', 'one', '/d/two/')]", f"{PREFIX}/A.B/c/one/d/two"),
+        ("/subscriptions/sub", "/subscriptions/sub"),
+    ],
+)
+def test_an_extension_resource_lies_on_its_scope(where: str, on: str) -> None:
+    lock = resource("l", LOCKS, scope=where)
+    after = resource("after", dependsOn=[f"[extensionResourceId('{on}', '{LOCKS}', 'l')]"])
+    first, second = opened(document((lock, after))).graph.steps
+    assert str(first.id) == f"{on}/providers/{LOCKS}/l" and first.id.type == LOCKS
+    assert second.waits == {first.key}
+
+
+def test_an_extension_resource_may_be_spelled_as_a_child() -> None:
+    old = resource("one/Microsoft.Authorization/l", "A.B/c/providers/locks")
+    within = resource("two", resources=[resource("Microsoft.Authorization/l", "providers/locks")])
+    found = [str(step.id) for step in opened(document((old, within))).graph.steps]
+    assert found == [
+        f"{PREFIX}/A.B/c/one/providers/{LOCKS}/l",
+        f"{PREFIX}/A.B/c/two",
+        f"{PREFIX}/A.B/c/two/providers/{LOCKS}/l",
+    ]
+
+
+def test_a_branch_that_is_not_taken_may_name_anything() -> None:
+    text = "[if(equals(1, 1), reference('one').x, reference('none').x)]"
+    template = document((resource("one"), resource("two", properties={"x": text})))
+    assert waits(template)["two"] == {"one"}
+
+
+def test_outputs_are_checked_against_their_types() -> None:
+    template = document(
+        outputs={
+            "a": {"type": "int", "value": "[first(createArray())]"},
+            "b": {"type": "string", "value": "x"},
+            "c": {"type": "string", "value": "[parameters('none')]"},
+            "d": {"type": "string", "nullable": True, "value": "[null()]"},
+        }
+    )
+    found = opened(template)
+    with pytest.raises(OutputsFault) as caught:
+        evaluate_outputs(found.template, found.scope)
+    assert caught.value.problems == {
+        "a": "Template output JToken type is not valid. Expected 'Integer'. Actual 'Null'.Please see "
+        "https://aka.ms/arm-syntax-outputs for usage details.",
+        "c": "The template parameter 'none' is not found. Please see https://aka.ms/arm-syntax-parameters "
+        "for usage details.",
+    }
 
 
 def test_variables_in_a_circle_are_refused() -> None:
@@ -430,13 +524,13 @@ def test_the_reader_takes_what_azures_takes(text: str, value: Any) -> None:
         (
             '{"a": [1\n 2]}',
             "After parsing a value an unexpected character was encountered: 2. "
-            "Path 'a[0]', line 2, position 2.",
+            "Path 'a[0]', line 2, position 1.",
         ),
         (
             '{"a": x}',
-            "Unexpected character encountered while parsing value: x. Path 'a', line 1, position 7.",
+            "Unexpected character encountered while parsing value: x. Path 'a', line 1, position 6.",
         ),
-        ('{"a"', "Unexpected end of content. Path '', line 1, position 5."),
+        ('{"a"', "Unexpected end of content. Path '', line 1, position 4."),
         ('{"a" 1}', "Invalid character after parsing property name. Expected ':' but got: 1."),
         ("{1: 2}", "Invalid property identifier character: 1."),
         ('"abc', "Unterminated string"),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.unit.arm.template_words import PLACE, SCHEMA, document, resource
 from vmstamp.arm.template.faults import Deferred, ExpressionError
-from vmstamp.arm.template.opened import Setting, evaluate_outputs, open_template
+from vmstamp.arm.template.opened import Setting, open_template
+from vmstamp.arm.template.outputs import evaluate_outputs
 from vmstamp.arm.template.reader import ReadError, read
 from vmstamp.arm.template.request import read_request
 from vmstamp.errors import AzureError

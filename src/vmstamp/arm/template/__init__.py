@@ -8,7 +8,8 @@ The room inside the control plane:
     evaluate.py      trees and documents to values, in a scope;  forms.py, in_scope.py: its functions
     scope.py         what an expression can see: parameters, variables, loops, the place deployed to
     template.py      a template's sections checked;  parameters.py: what it is given
-    graph.py         resources, loops and conditions to steps and what they wait for
+    unroll.py        resources, loops and conditions to steps (step.py);  graph.py: what waits for what
+    outputs.py       what a deployment tells when all is made
     preflight.py     what can be known to be wrong before anything is done
     run.py           the steps done, side by side, each a request at the control plane's own door
     deployments.py   the resource type Microsoft.Resources/deployments: begun, canceled, taken up again

@@ -25,11 +25,12 @@ from vmstamp.arm.template.expressions import (
     parse_expression,
     unescape,
 )
-from vmstamp.arm.template.faults import HELP_COPY, HELP_FUNCTIONS, Deferred, ExpressionError
+from vmstamp.arm.template.faults import HELP_COPY, HELP_FUNCTIONS, Deferred, ExpressionError, SectionError
 from vmstamp.arm.template.forms import FORMS
 from vmstamp.arm.template.functions import check_count, text
 from vmstamp.arm.template.functions.collections import pick
 from vmstamp.arm.template.in_scope import IN_SCOPE, list_action
+from vmstamp.arm.template.reader import Place, place_of
 from vmstamp.arm.template.scope import Scope, deeper, known
 from vmstamp.arm.template.values import check_size, find_member, to_text
 
@@ -73,8 +74,8 @@ def _evaluate_object(value: Mapping[str, Any], scope: Scope) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, item in value.items():
         if name.lower() == "copy" and is_property_copy(item):
-            for loop in item:
-                found[text("copy", loop["name"])] = evaluate_loop(loop, scope)
+            for i, loop in enumerate(item):
+                found[text("copy", loop["name"])] = evaluate_loop(loop, scope, place_of(item, i))
         else:
             shown = _evaluate_text(name, scope) if is_expression(name) else name
             found[text("[]", shown)] = _evaluate(item, scope)
@@ -90,9 +91,11 @@ def is_property_copy(value: Any) -> bool:
     )
 
 
-def evaluate_loop(loop: Mapping[str, Any], scope: Scope, *, unnamed: bool = False) -> list[Any]:
-    """The array that a property's, variable's or output's loop makes."""
-    count = copy_count(loop, scope)
+def evaluate_loop(
+    loop: Mapping[str, Any], scope: Scope, place: Place = (0, 0), *, unnamed: bool = False
+) -> list[Any]:
+    """The array that a property's, variable's or output's loop makes; `place` is where the loop stands."""
+    count = copy_count(loop, scope, place)
     name = text("copy", loop.get("name") or "")
 
     def inner(index: int) -> Scope:
@@ -102,16 +105,20 @@ def evaluate_loop(loop: Mapping[str, Any], scope: Scope, *, unnamed: bool = Fals
     return [_evaluate(loop.get("input"), inner(i)) for i in range(count)]
 
 
-def copy_count(loop: Mapping[str, Any], scope: Scope) -> int:
-    """How many times a loop runs. Raises ExpressionError."""
+def copy_count(loop: Mapping[str, Any], scope: Scope, place: Place = (0, 0), path: str = "") -> int:
+    """How many times a loop runs. Raises ExpressionError: SectionError for what is no count."""
     count = _evaluate(loop.get("count"), scope)
     if isinstance(count, float) and count == int(count):
         count = int(count)
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAXIMUM_COPIES:
-        raise ExpressionError(
-            f"The copy count '{to_text(count)[:100]}' is not valid: the number of copies must be a "
-            "non-negative "
-            f"integer value and cannot exceed '{MAXIMUM_COPIES}'. {HELP_COPY}"
+        given = loop.get("count")
+        shown = (given if isinstance(given, str) else to_text(given))[:200]
+        raise SectionError(
+            f"The template 'copy' definition at line '{place[0]}' and column '{place[1]}' has an invalid "
+            f"copy count of: '{shown}'. The copy count must be a non-negative integer value and cannot "
+            f"exceed '{MAXIMUM_COPIES}'. {HELP_COPY}",
+            place,
+            path,
         )
     scope.budget.spend(count)
     return count

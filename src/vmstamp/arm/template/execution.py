@@ -13,16 +13,15 @@ from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Preempted, read_detail
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template import preflight
-from vmstamp.arm.template.faults import ExpressionError
-from vmstamp.arm.template.graph import Step
 from vmstamp.arm.template.kept import Kept, Record
 from vmstamp.arm.template.live import Canceled, Door, Live
-from vmstamp.arm.template.opened import evaluate_outputs
 from vmstamp.arm.template.opening import Opening
+from vmstamp.arm.template.outputs import OutputsFault, evaluate_outputs
 from vmstamp.arm.template.run import Run, deployment_failed, outputs_failed
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.secrets import unsaid
 from vmstamp.arm.template.spec import Spec, canceled
+from vmstamp.arm.template.step import Step
 from vmstamp.arm.types import azure_fault
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
@@ -61,7 +60,7 @@ class Execution:
             self._delete_others(spec, door)
         try:
             outputs = evaluate_outputs(spec.asked.template, replace(opened.scope, runtime=runtime))
-        except ExpressionError as error:
+        except OutputsFault as error:
             raise outputs_failed(error) from error
         self._kept.update(spec.id, outputs=outputs)
 
@@ -79,7 +78,7 @@ class Execution:
         if step.id.group:
             self._engine.get_group(step.id)
         spec = self._opening.open_nested(parent, step, body, scope)
-        preflight.check(self._engine, spec.opened, spec.id.name)
+        preflight.check(self._engine, spec.opened, spec.id.name, spec.correlation)
         with self._engine.db.write():
             self._kept.refuse_active(step.id, besides=parent.id)
             self._kept.store(spec, values=None)

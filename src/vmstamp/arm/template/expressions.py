@@ -16,9 +16,8 @@ from functools import cache, lru_cache
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-from lark.exceptions import VisitError
 
-from vmstamp.arm.template.faults import ExpressionError
+from vmstamp.arm.template.faults import ExpressionError, SyntaxFault
 
 MAXIMUM_LENGTH = 24_576  # characters of one expression, as in Azure
 MAXIMUM_DEPTH = 64  # parentheses and brackets within each other; ours: Azure's is not published
@@ -91,8 +90,11 @@ class _Builder(Transformer[Token, Node]):
 
     def number(self, children: list[Token]) -> Literal:
         value = int(children[0]) if len(children[0]) < 21 else 2**64
-        if not -(2**63) <= value < 2**63:
-            raise ExpressionError(f"The number '{children[0][:40]}' is not a valid 64 bit integer")
+        if not -(2**31) <= value < 2**31:
+            raise SyntaxFault(
+                f"the value '{children[0][:40]}' at position '{children[0].start_pos}' cannot be converted "
+                "to number"
+            )
         return Literal(value)
 
     def member(self, children: list[Token]) -> Literal:
@@ -131,7 +133,7 @@ def unescape(text: str) -> str:
 
 @lru_cache(4096)
 def parse_expression(text: str) -> Node:
-    """The tree of an expression, given with its brackets. Raises ExpressionError."""
+    """The tree of an expression, given with its brackets. Raises ExpressionError, mostly SyntaxFault."""
     inner = text[1:-1]
     if len(text) > MAXIMUM_LENGTH:
         raise ExpressionError(
@@ -145,23 +147,34 @@ def parse_expression(text: str) -> Node:
         found = _parser().parse(inner)
     except UnexpectedInput as error:
         raise _syntax_error(text, error) from error
-    except VisitError as error:
-        raise error.orig_exc from error
+    except SyntaxFault as error:
+        raise SyntaxFault(f"The language expression '{_excerpt(text)}' is not valid: {error}") from error
     return found  # type: ignore[return-value]
 
 
-def _syntax_error(text: str, error: UnexpectedInput) -> ExpressionError:
-    shown = text[1:-1] if len(text) < 200 else f"{text[1:200]}..."
+def _excerpt(text: str) -> str:
+    return text[1:-1] if len(text) < 200 else f"{text[1:200]}..."
+
+
+def _syntax_error(text: str, error: UnexpectedInput) -> SyntaxFault:
+    shown = _excerpt(text)
     if isinstance(error, UnexpectedCharacters):
-        return ExpressionError(
+        at = error.pos_in_stream or 0
+        if error.char == "'":
+            return SyntaxFault(
+                f"The language expression '{shown}' is not valid: the string constant at position '{at}' is "
+                "not terminated. String constants must be enclosed within a pair of single quotes"
+            )
+        return SyntaxFault(
             f"The language expression '{shown}' is not valid: the string character '{error.char}' at "
-            f"position '{(error.pos_in_stream or 0) + 1}' is not expected"
+            f"position '{at}' is not expected"
         )
     assert isinstance(error, UnexpectedToken)
     closing = [name for name in ("RPAR", "RSQB") if name in error.expected]
-    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in closing or error.expected))
+    begins = ["NAME"] if "NAME" in error.expected else []  # of an expression Azure says that alone
+    expected = " or ".join(sorted(_TOKENS.get(name, name) for name in closing or begins or error.expected))
     actual = _TOKENS.get(error.token.type, error.token.type)
-    return ExpressionError(
+    return SyntaxFault(
         f"Unable to parse language expression '{shown}': expected token '{expected}' and actual '{actual}'"
     )
 

@@ -1,25 +1,24 @@
 """A template's resources as steps: what is to be made, and what waits for what.
 
-Loops are unrolled, conditions decided, names and types evaluated; bodies stay expressions until their turn
-comes. A step
-waits for what its `dependsOn` names, for what its expressions `reference` or `list`, and in a serial loop for
-the batch before it. What a condition leaves out is waited for by nobody.
+Names and types are evaluated; bodies stay expressions until their turn comes. A step waits for what its
+`dependsOn` names, for what its expressions `reference` or `list`, and in a serial loop for the batch before
+it. What a condition leaves out is waited for by nobody.
 
 Document: Define the order for deploying resources; Resource iteration; Conditional deployment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json
-from vmstamp.arm.template.evaluate import MAXIMUM_COPIES, copy_count, evaluate, evaluate_node
-from vmstamp.arm.template.expressions import Node, calls, is_expression, parse_expression
+from vmstamp.arm.template.evaluate import MAXIMUM_COPIES, evaluate, evaluate_node
+from vmstamp.arm.template.expressions import Access, Call, Node, calls, is_expression, parse_expression
 from vmstamp.arm.template.faults import (
+    HELP_COPY,
     HELP_RESOURCES,
     HELP_SYNTAX,
     Deferred,
@@ -27,62 +26,16 @@ from vmstamp.arm.template.faults import (
     invalid_template,
     language_failure,
 )
-from vmstamp.arm.template.reader import Place
+from vmstamp.arm.template.reader import place_of
 from vmstamp.arm.template.scope import Scope
-from vmstamp.arm.template.template import ChildName, Declared, Template
-from vmstamp.arm.template.values import get_member, type_name
+from vmstamp.arm.template.step import Step, find_steps, is_inner
+from vmstamp.arm.template.template import Template
+from vmstamp.arm.template.unroll import check_unique, identity, unroll
+from vmstamp.arm.template.values import get_member
 from vmstamp.errors import AzureError
-from vmstamp.resource_id import ResourceId
+from vmstamp.resource_id import ResourceId, parse_resource_id
 
-DEPLOYMENTS = "microsoft.resources/deployments"
-GROUPS = "microsoft.resources/resourcegroups"
-# Members of a declared resource that say how it is deployed; the rest is the resource's own.
-DEPLOYING = (
-    "apiversion",
-    "asserts",
-    "comments",
-    "condition",
-    "copy",
-    "dependson",
-    "existing",
-    "metadata",
-    "name",
-    "resourcegroup",
-    "scope",
-    "subscriptionid",
-    "type",
-)
 REFERENCE_FUNCTIONS = ("reference", "references", "resourceinfo")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One resource to be made. `body` holds expressions, `preview` what is known of them beforehand."""
-
-    key: str  # its id in lower case
-    id: ResourceId
-    kind: str  # as the template spells it
-    api_version: str
-    body: Json
-    scope: Scope
-    place: Place
-    path: str
-    symbol: str = ""
-    loop: str = ""
-    index: int = 0
-    existing: bool = False
-    deployed: bool = True  # its condition holds
-    depends_on: tuple[str, ...] = ()
-    preview: Json | None = None
-    waits: frozenset[str] = frozenset()
-
-    @property
-    def is_deployment(self) -> bool:
-        return self.kind.lower() == DEPLOYMENTS
-
-    def information(self) -> Json:
-        """What `resourceInfo` gives."""
-        return {"id": str(self.id), "name": self.id.name, "type": self.kind, "apiVersion": self.api_version}
 
 
 @dataclass(frozen=True)
@@ -97,215 +50,28 @@ class Graph:
         return find_steps(self.all, text)
 
 
-def find_steps(steps: Iterable[Step], text: str) -> list[Step]:
-    """The steps that a text names: the first of these readings that finds any."""
-    wanted = text.lower().rstrip("/")
-    if wanted.startswith("/"):
-        return [step for step in steps if step.key == wanted]
-    readings: tuple[Callable[[Step], Iterable[str]], ...] = (
-        lambda step: (step.symbol, f"{step.symbol}[{step.index}]" if step.loop else ""),
-        lambda step: (step.loop,),
-        _typed_names,
-        lambda step: ("/".join(step.id.names), step.id.name),
-    )
-    known = list(steps)
-    for reading in readings:
-        found = [step for step in known if wanted in (word.lower() for word in reading(step))]
-        if found:
-            return found
-    return []
-
-
-def _typed_names(step: Step) -> Iterator[str]:
-    """`Namespace/type/name/child/name`, and `Namespace/type/child/name/name`."""
-    pairs = [word for pair in zip(step.id.types, step.id.names, strict=True) for word in pair]
-    yield "/".join((step.id.provider, *pairs))
-    yield "/".join((step.kind, *step.id.names))
-
-
-def make_graph(template: Template, scope: Scope, home: ResourceId) -> Graph:
+def make_graph(template: Template, scope: Scope, home: ResourceId, *, nested: bool = False) -> Graph:
     """The steps of a template that is deployed to `home`, a group or the subscription.
 
+    The expressions of one that is `nested` see the resources of the template around it.
     Raises AzureError: InvalidTemplate with the line, or a refusal by name.
     """
-    steps = [step for declared in template.resources for step in _unroll(declared, scope, home)]
+    steps = [step for declared in template.resources for step in unroll(declared, scope, home)]
     if len(steps) > MAXIMUM_COPIES:
         raise invalid_template(
             f"The number of template resources limit exceeded. Limit: '{MAXIMUM_COPIES}' and actual: "
             f"'{len(steps)}'. "
             "Please see https://aka.ms/arm-template-limits for usage details."
         )
-    _check_unique(steps)
-    linked = [_link(step, steps) for step in steps]
+    check_unique(steps)
+    linked = [_link(step, steps, nested) for step in steps]
     batched = _in_batches(linked, template, scope)
     kept = tuple(step for step in batched if step.deployed)
     _check_order(kept)
     return Graph(kept, tuple(batched))
 
 
-# -- from what is declared to steps
-
-
-def _unroll(declared: Declared, scope: Scope, home: ResourceId) -> list[Step]:
-    loop = get_member(declared.body, "copy")
-    if loop is None:
-        return [_make_step(declared, scope, home, "", 0)]
-    if not isinstance(loop, dict) or not isinstance(get_member(loop, "name"), str):
-        raise _not_valid(declared, "the copy must be an object with a 'name' and a 'count'")
-    name = str(get_member(loop, "name"))
-    count = _identity(declared, lambda: copy_count({"count": get_member(loop, "count")}, scope))
-    return [
-        _make_step(declared, replace(scope, loops={**scope.loops, name: i, "": i}), home, name, i)
-        for i in range(count)
-    ]
-
-
-def _identity(declared: Declared, run: Callable[[], Any]) -> Any:
-    """What must be known before anything is deployed. Raises AzureError with the resource's line."""
-    try:
-        return run()
-    except Deferred:
-        why = "The template function 'reference' is not expected at this location"
-    except ExpressionError as error:
-        why = error.message
-    raise _not_valid(declared, why)
-
-
-def _not_valid(declared: Declared, why: str) -> AzureError:
-    line, column = declared.place
-    name = get_member(declared.body, "name")
-    shown = declared.symbol or (name if isinstance(name, str) else declared.path)
-    return invalid_template(
-        f"The template resource '{shown}' at line '{line}' and column '{column}' is not valid: {why}. "
-        "Please see https://aka.ms/arm-functions for usage details.",
-        line=line,
-        column=column,
-        path=declared.path,
-    )
-
-
-def _make_step(declared: Declared, scope: Scope, home: ResourceId, loop: str, index: int) -> Step:
-    body = declared.body
-    condition = _identity(declared, lambda: evaluate(get_member(body, "condition"), scope))
-    if not isinstance(condition, bool | None):
-        raise _not_valid(declared, f"the condition is of type '{type_name(condition)}', not 'Boolean'")
-    kind = _text(declared, scope, "type")
-    name = _identity(declared, lambda: _name(get_member(body, "name"), scope))
-    existing = bool(get_member(body, "existing"))
-    if get_member(body, "scope") is not None:
-        what = "deployment" if kind.lower() == DEPLOYMENTS else "extension resource"
-        raise unsupported(f"The {what} '{kind}' '{name}' (its property 'scope')", target=declared.path)
-    id = _make_id(declared, scope, home, kind, name, existing)
-    own = {key: value for key, value in body.items() if key.lower() not in DEPLOYING}
-    if kind.lower() == DEPLOYMENTS and not existing and not isinstance(own.get("properties"), dict):
-        raise _not_valid(declared, "the property 'properties' of a deployment must be an object")
-    step = Step(
-        key=id.key,
-        id=id,
-        kind=kind,
-        api_version=_text(declared, scope, "apiVersion"),
-        body=own,
-        scope=scope,
-        place=declared.place,
-        path=declared.path,
-        symbol=declared.symbol,
-        loop=loop,
-        index=index,
-        existing=existing,
-        deployed=condition is not False,
-    )
-    return replace(step, depends_on=_depends_on(declared, scope)) if step.deployed else step
-
-
-def _text(declared: Declared, scope: Scope, member: str) -> str:
-    found = _identity(declared, lambda: evaluate(get_member(declared.body, member), scope))
-    if not isinstance(found, str) or not found:
-        raise _not_valid(declared, f"the property '{member}' is required and must be a string")
-    return found
-
-
-def _name(value: Any, scope: Scope) -> str:
-    if isinstance(value, ChildName):
-        return f"{_name(value.parent, scope)}/{_name(value.own, scope)}"
-    found = evaluate(value, scope)
-    if not isinstance(found, str) or not found.strip():
-        raise ExpressionError("the property 'name' is required and must be a string that is not empty")
-    return found
-
-
-def _make_id(
-    declared: Declared, scope: Scope, home: ResourceId, kind: str, name: str, existing: bool
-) -> ResourceId:
-    provider, *types = kind.split("/")
-    names = name.split("/")
-    if not types or len(types) != len(names) or not all(types) or not all(names):
-        line, column = declared.place
-        raise invalid_template(
-            f"The template resource '{name}' for type '{kind}' at line '{line}' and column '{column}' has "
-            "incorrect "
-            "segment lengths. A nested resource type must have identical number of segments as its resource "
-            "name. A "
-            "root resource type must have segment length one greater than its resource name. "
-            f"{HELP_RESOURCES}",
-            line=line,
-            column=column,
-            path=f"{declared.path}.type",
-        )
-    group = _elsewhere(declared, scope, "resourceGroup", kind, existing)
-    subscription = _elsewhere(declared, scope, "subscriptionId", kind, existing)
-    if not subscription:  # with one, and no group, it goes to the subscription itself
-        group, subscription = group or home.group, home.subscription
-    if kind.lower() == GROUPS:
-        if home.group and not existing:
-            raise _not_valid(declared, "a resource group cannot be deployed to a resource group")
-        return ResourceId(subscription, name)
-    if not group and kind.lower() != DEPLOYMENTS and not existing:
-        raise _not_valid(
-            declared, f"the resource type '{kind}' cannot be deployed at the subscription's scope"
-        )
-    return ResourceId(subscription, group, provider, tuple(types), tuple(names))
-
-
-def _elsewhere(declared: Declared, scope: Scope, member: str, kind: str, existing: bool) -> str:
-    value = get_member(declared.body, member)
-    if value is None:
-        return ""
-    if kind.lower() != DEPLOYMENTS and not existing:
-        raise _not_valid(declared, f"the property '{member}' is not valid for the resource type '{kind}'")
-    return _text(declared, scope, member)
-
-
-def _depends_on(declared: Declared, scope: Scope) -> tuple[str, ...]:
-    found = _identity(declared, lambda: evaluate(get_member(declared.body, "dependsOn"), scope))
-    if isinstance(found, str):
-        found = [found]
-    if not isinstance(found, list | None) or not all(isinstance(one, str) for one in found or ()):
-        raise _not_valid(declared, "the property 'dependsOn' must be an array of strings")
-    return tuple(found or ())
-
-
-def _check_unique(steps: Iterable[Step]) -> None:
-    seen: set[str] = set()
-    for step in steps:
-        if not step.deployed or step.existing:
-            continue
-        if step.key in seen:
-            line, column = step.place
-            name = "/".join(step.id.names) or step.id.name
-            raise invalid_template(
-                f"The resource '{step.kind}/{name}' at line '{line}' and column '{column}' is defined "
-                f"multiple times in a template. {HELP_RESOURCES}",
-                line=line,
-                column=column,
-                path=step.path,
-            )
-        seen.add(step.key)
-
-
-# -- what waits for what
-
-
-def _link(step: Step, steps: list[Step]) -> Step:
+def _link(step: Step, steps: list[Step], nested: bool) -> Step:
     """A step with its preview, and with what it waits for."""
     if not step.deployed:
         return step
@@ -313,17 +79,14 @@ def _link(step: Step, steps: list[Step]) -> Step:
     for text in step.depends_on:
         named = find_steps(steps, text)
         if not named:
-            raise invalid_template(
-                f"The resource '{text}' is not defined in the template. {HELP_SYNTAX}",
-                line=step.place[0],
-                column=step.place[1],
-                path=step.path,
-            )
+            raise _undefined(text)
         found.extend(named)
     implied: list[str] = []
 
     def put_off(node: Node, scope: Scope) -> None:
-        implied.extend(_referenced(node, scope))
+        implied.extend(text for _, text in _referenced(calls(node), scope))
+        if not nested:
+            _check_references(step, node, scope, steps)
 
     scope = replace(step.scope, partial=True, put_off=put_off)
     preview = None if step.existing else _preview(step, scope, implied)
@@ -346,22 +109,83 @@ def _preview(step: Step, scope: Scope, implied: list[str]) -> Json:
     try:
         found: Json = evaluate(body, scope)
     except ExpressionError as error:
-        raise language_failure(f"resource '{step.id}'", error, step.place, step.path) from error
+        raise language_failure(f"resource '{step.id}'", error, step.place) from error
     if template is not None:
         found["properties"]["template"] = template
     return found
 
 
-def is_inner(properties: Mapping[str, Any]) -> bool:
-    """Whether a nested deployment's expressions see the nested template alone. A linked one's always do."""
-    options = get_member(properties, "expressionEvaluationOptions") or {}
-    inner = str(get_member(options, "scope") or "outer").lower() == "inner"
-    return inner or get_member(properties, "template") is None
+def _undefined(text: str) -> AzureError:
+    """400 for a dependency on what the template does not have."""
+    shown = _typed_name(text)
+    if "/" not in shown:
+        return _unknown_reference(shown)
+    return invalid_template(f"The resource '{shown}' is not defined in the template. {HELP_SYNTAX}")
 
 
-def _referenced(node: Node, scope: Scope) -> Iterator[str]:
-    """What an expression asks for of deployed resources, as far as its arguments are known."""
-    for call in calls(node):
+def _unknown_reference(name: str) -> AzureError:
+    return invalid_template(
+        f"The template reference '{name}' is not valid: could not find template resource or resource copy "
+        "with this name. Please see https://aka.ms/arm-function-reference for usage details."
+    )
+
+
+def _typed_name(text: str) -> str:
+    """`Namespace/type/child/name/name` of an id, as messages say it; another text as it is."""
+    try:
+        id = parse_resource_id(text)
+    except ValueError:
+        return text
+    return "/".join((id.provider, *id.types, *id.names)) if id.types else text
+
+
+def _check_references(step: Step, node: Node, scope: Scope, steps: Iterable[Step]) -> None:
+    """Raises InvalidTemplate when `reference` is asked for what it cannot tell, as Azure does beforehand."""
+    own = "/".join((step.kind, *step.id.names))
+    for call, text in _referenced(_taken(node, scope), scope):
+        named = find_steps(steps, text)
+        if any(one.key == step.key for one in named) and not step.is_deployment:
+            if call.name.lower() == "reference":
+                raise invalid_template(
+                    f"The template resource '{own}' cannot reference itself. Please see "
+                    "https://aka.ms/arm-function-reference for usage details."
+                )
+            if call.name.lower().startswith("list"):
+                raise _circle(step)
+        if call.name.lower() != "reference" or named:
+            continue
+        if not text.startswith("/"):
+            raise _unknown_reference(text)
+        if len(call.arguments) == 1:
+            raise invalid_template(
+                f"The template resource '{own}' reference to '{_typed_name(text)}' requires an API version. "
+                f"{HELP_SYNTAX}"
+            )
+
+
+def _taken(node: Node, scope: Scope) -> Iterator[Call]:
+    """The calls of an expression but those in branches of `if` that are known not to be taken."""
+    if isinstance(node, Access):
+        for part in (node.base, *node.keys):
+            yield from _taken(part, scope)
+    if not isinstance(node, Call):
+        return
+    arguments = node.arguments
+    if node.name.lower() == "if" and not node.namespace and len(arguments) == 3:
+        try:
+            chosen = evaluate_node(arguments[0], replace(scope, partial=False))
+        except (ExpressionError, Deferred):
+            chosen = None
+        if isinstance(chosen, bool):
+            arguments = (arguments[1 if chosen else 2],)
+    yield node
+    for argument in arguments:
+        yield from _taken(argument, scope)
+
+
+def _referenced(asked: Iterable[Call], scope: Scope) -> Iterator[tuple[Call, str]]:
+    """What calls ask for of deployed resources, as far as their arguments are known."""
+    for call in asked:
         name = call.name.lower()
         if (
             call.namespace
@@ -374,7 +198,7 @@ def _referenced(node: Node, scope: Scope) -> Iterator[str]:
         except (ExpressionError, Deferred):
             continue
         if isinstance(text, str):
-            yield text
+            yield call, text
 
 
 def _referenced_in(value: Any, scope: Scope) -> Iterator[str]:
@@ -384,7 +208,7 @@ def _referenced_in(value: Any, scope: Scope) -> Iterator[str]:
         one = waiting.pop()
         if isinstance(one, str) and is_expression(one):
             try:
-                yield from _referenced(parse_expression(one), scope)
+                yield from (text for _, text in _referenced(calls(parse_expression(one)), scope))
             except ExpressionError:
                 continue
         elif isinstance(one, dict):
@@ -400,10 +224,19 @@ def _in_batches(steps: list[Step], template: Template, scope: Scope) -> list[Ste
         loop = get_member(declared.body, "copy")
         if not isinstance(loop, dict) or str(get_member(loop, "mode") or "").lower() != "serial":
             continue
-        size = _identity(declared, partial(evaluate, get_member(loop, "batchSize"), scope))
+        size = identity(declared, partial(evaluate, get_member(loop, "batchSize"), scope))
         size = 1 if size is None else size
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise _not_valid(declared, "the copy's 'batchSize' must be an integer of at least 1")
+        count = sum(step.path == declared.path for step in steps)
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= max(count, 1):
+            line, column = place_of(declared.source, "copy")
+            raise invalid_template(
+                f"The template 'copy' definition at line '{line}' and column '{column}' has an invalid copy "
+                "batch size. The copy batch size must be a non-negative integer value and cannot exceed the "
+                f"copy count '{count}'. {HELP_COPY}",
+                line=line,
+                column=column,
+                path=f"{declared.path}.copy",
+            )
         sizes[declared.path] = size
     by_place = {(step.path, step.index): step.key for step in steps if step.loop and step.deployed}
     return [_after_batch(step, sizes.get(step.path), by_place) for step in steps]
@@ -434,10 +267,10 @@ def _check_order(steps: Iterable[Step]) -> None:
                 ready.append(follower)
     if not waiting:
         return
-    step = ids[min(waiting)]
-    raise invalid_template(
-        f"Circular dependency detected on resource: '{step.id}'. {HELP_RESOURCES}",
-        line=step.place[0],
-        column=step.place[1],
-        path=step.path,
-    )
+    raise _circle(ids[min(waiting)])
+
+
+def _circle(step: Step) -> AzureError:
+    """Azure says no place of it."""
+    message = f"Circular dependency detected on resource: '{step.id}'. {HELP_RESOURCES}"
+    return AzureError(400, "InvalidTemplate", f"Deployment template validation failed: '{message}'.")

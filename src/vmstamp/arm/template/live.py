@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, urlsplit
 from vmstamp.arm.operations import Preempted, error_document
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.faults import ExpressionError
-from vmstamp.arm.template.graph import Graph, Step
+from vmstamp.arm.template.graph import Graph
+from vmstamp.arm.template.step import Step
 from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id

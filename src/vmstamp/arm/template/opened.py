@@ -8,13 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from vmstamp.arm.shape import Json
-from vmstamp.arm.template.evaluate import evaluate, evaluate_loop, variable_definitions, variable_value
-from vmstamp.arm.template.faults import ExpressionError
+from vmstamp.arm.template.evaluate import evaluate, variable_definitions, variable_value
+from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError, NotFound, SectionError, SyntaxFault
 from vmstamp.arm.template.graph import Graph, make_graph
 from vmstamp.arm.template.parameters import Given, resolve_parameters
 from vmstamp.arm.template.scope import BeforeDeployment, Budget, Lazy, Place, Scope, known
 from vmstamp.arm.template.template import Template
-from vmstamp.arm.template.values import check_size
 from vmstamp.resource_id import ResourceId
 
 
@@ -74,7 +73,13 @@ def open_template(template: Template, values: Mapping[str, Any], setting: Settin
             template, values, lambda value, lazy: evaluate(value, _defaults(template, setting, lazy))
         )
         scope = _scope(template, given, setting)
-    return Opened(template, given, scope, make_graph(template, scope, setting.home), setting.home)
+    return Opened(
+        template,
+        given,
+        scope,
+        make_graph(template, scope, setting.home, nested=setting.outer is not None),
+        setting.home,
+    )
 
 
 def _without_now(setting: Setting) -> Scope:
@@ -102,44 +107,15 @@ def _scope(template: Template, given: Given, setting: Setting) -> Scope:
     def make(name: str) -> Any:
         try:
             return variable_value(definitions, name, replace(scope, runtime=NotExpected()))
+        except (SectionError, NotFound, SyntaxFault):
+            raise
         except ExpressionError as error:
-            raise ExpressionError(f"The template variable '{name}' is not valid: {error.message}") from error
+            raise SectionError(
+                f"The template variable '{name}' is not valid: {error.message}. {HELP_FUNCTIONS}",
+                template.place("variables", name),
+                f"variables.{name}",
+            ) from error
 
     variables = Lazy(definitions, make, "variable")
     scope = Scope(setting.place, parameters, variables, template.functions, budget=setting.budget)
     return scope
-
-
-def evaluate_outputs(template: Template, scope: Scope) -> Json:
-    """The outputs of a deployment: `{"name": {"type", "value"}}`, of a secure one the type alone.
-
-    Raises ExpressionError that names the output.
-    """
-    found: Json = {}
-    for name, output in template.outputs.items():
-        try:
-            if evaluate(output.get("condition", True), scope) is False:
-                continue
-            loop = output.get("copy")
-            if isinstance(loop, dict):
-                value: Any = evaluate_loop({"name": "", **loop}, scope, unnamed=True)
-                check_size(value)
-            else:
-                value = evaluate(output.get("value"), scope)
-        except ExpressionError as error:
-            raise ExpressionError(f"{name}: {error.message}") from error
-        kind = str(output.get("type", "")).lower()
-        spelled = _SPELLED.get(kind, str(output.get("type", "")))
-        found[name] = {"type": spelled} if kind.startswith("secure") else {"type": spelled, "value": value}
-    return found
-
-
-_SPELLED = {
-    "string": "String",
-    "int": "Int",
-    "bool": "Bool",
-    "array": "Array",
-    "object": "Object",
-    "securestring": "SecureString",
-    "secureobject": "SecureObject",
-}

@@ -12,13 +12,13 @@ from vmstamp.arm.engine import Engine
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template import preflight
 from vmstamp.arm.template.faults import ExpressionError, invalid_template
-from vmstamp.arm.template.graph import Step, is_inner
 from vmstamp.arm.template.opened import Opened, Setting, open_template
 from vmstamp.arm.template.places import Places
 from vmstamp.arm.template.request import Asked, Fetch, read_request
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.secrets import secrets_of, unsaid
 from vmstamp.arm.template.spec import Spec
+from vmstamp.arm.template.step import Step, is_inner
 from vmstamp.arm.types import Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
@@ -51,7 +51,7 @@ class Opening:
             opened = open_template(asked.template, asked.values, Setting(place, home, now))
             spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
             for inner in (opened, *self.nested_of(spec)):
-                preflight.check(self._engine, inner, id.name)
+                preflight.check(self._engine, inner, id.name, spec.correlation)
         return spec
 
     def _check_subscription_scope(self, asked: Asked) -> None:

@@ -15,8 +15,15 @@ from typing import Any
 
 from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json
-from vmstamp.arm.template.faults import Deferred, ExpressionError, invalid_template, language_failure
+from vmstamp.arm.template.faults import (
+    HELP_FUNCTIONS,
+    Deferred,
+    ExpressionError,
+    invalid_template,
+    told_apart,
+)
 from vmstamp.arm.template.functions.collections import in_order
+from vmstamp.arm.template.reader import Place
 from vmstamp.arm.template.scope import Lazy
 from vmstamp.arm.template.template import Template
 from vmstamp.arm.template.values import equal, find_member, type_name
@@ -143,8 +150,7 @@ def resolve_parameters(
         try:
             found[name] = values.get(name)
         except (ExpressionError, Deferred) as error:
-            why = error if isinstance(error, ExpressionError) else ExpressionError(_NOT_HERE)
-            raise language_failure(f"the parameter '{name}'", why, place, f"parameters.{name}") from error
+            raise told_apart(error) or _default_fault(name, error.message, place) from error
         whole = resolved_type(template, definition, name)
         types[name] = (
             SECURE[0] if _holds_secret(template, whole, name) and whole["type"] in TYPES else whole["type"]
@@ -155,11 +161,15 @@ def resolve_parameters(
     return Given(found, types)
 
 
-_NOT_HERE = (
-    "The template function 'reference' is not expected at this location. Please see "
-    "https://aka.ms/arm-functions for "
-    "usage details."
-)
+def _default_fault(name: str, why: str, place: Place) -> AzureError:
+    line, column = place
+    return invalid_template(
+        f"The template parameter '{name}' at line '{line}' and column '{column}' is not valid: {why}. "
+        f"{HELP_FUNCTIONS}",
+        line=line,
+        column=column,
+        path=f"parameters.{name}",
+    )
 
 
 def resolved_type(template: Template, definition: Mapping[str, Any], path: str, depth: int = 0) -> Json:

@@ -2,8 +2,9 @@
 
 Beside JSON: comments (`//` and `/* */`), strings over several lines, commas before a closing bracket, and
 names without quotes: az sends `template:{...}` with the file's own text in it. Where each value stands is
-kept
-for messages: objects and arrays are a dict and a list that know it.
+kept for messages: objects and arrays are a dict and a list that know it. A position is how many characters
+of the line are read when the reader has seen it: the bracket that an object or an array begins with, the end
+of any other value, the colon after a name. So Azure's reader (Json.NET) counts.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _WORDS = {"true": True, "false": False, "null": None}
 
-Place = tuple[int, int]  # line and column, both from 1
+Place = tuple[int, int]  # line, from 1, and position in it
 
 
 class Object(dict[str, Any]):
-    """A JSON object; `places` says where each member's value begins."""
+    """A JSON object; `places` says where each member's value stands, `names` where its name does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.places: dict[str, Place] = {}
+        self.names: dict[str, Place] = {}
 
 
 class Array(list[Any]):
-    """A JSON array; `places` says where each item begins."""
+    """A JSON array; `places` says where each item stands."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,6 +50,11 @@ def place_of(container: Any, key: str | int) -> Place:
     if isinstance(container, Array) and isinstance(key, int) and key < len(container.places):
         return container.places[key]
     return (0, 0)
+
+
+def place_of_name(container: Any, name: str) -> Place:
+    """Where the name of a member stands; (0, 0) when its object was not read from text."""
+    return container.names.get(name, (0, 0)) if isinstance(container, Object) else (0, 0)
 
 
 class ReadError(VmstampError):
@@ -67,6 +74,7 @@ class _Reader:
         self._line = 1
         self._counted = 0  # up to where lines were counted
         self._line_start = 0
+        self._named: Place = (0, 0)  # the name that was read last
 
     def read(self) -> Any:
         self._space()
@@ -86,7 +94,7 @@ class _Reader:
             self._line += ends
             self._line_start = self._text.rfind("\n", 0, self._at) + 1
         self._counted = self._at
-        return (self._line, self._at - self._line_start + 1)
+        return (self._line, self._at - self._line_start)
 
     def _error(self, what: str) -> ReadError:
         line, column = self._place()
@@ -97,6 +105,12 @@ class _Reader:
         if self._at >= len(self._text):
             return self._error("Unexpected end of content")
         return self._error(f"{where}: {self._text[self._at]}")
+
+    def _placed(self) -> tuple[Any, Place]:
+        """A value, and where it stands."""
+        line, column = self._place()
+        value = self._value()
+        return value, (line, column + 1) if isinstance(value, dict | list) else self._place()
 
     def _value(self) -> Any:
         character = self._text[self._at : self._at + 1]
@@ -146,8 +160,8 @@ class _Reader:
         while not self._text.startswith("}", self._at):
             name = self._member_name()
             self._path.append(name)
-            found.places[name] = self._place()
-            found[name] = self._value()
+            found.names[name] = self._named
+            found[name], found.places[name] = self._placed()
             self._separator("}")
             self._path.pop()
         self._at += 1
@@ -164,6 +178,7 @@ class _Reader:
         if not self._text.startswith(":", self._at):
             raise self._unexpected("Invalid character after parsing property name. Expected ':' but got")
         self._at += 1
+        self._named = self._place()
         self._space()
         return name
 
@@ -172,8 +187,9 @@ class _Reader:
         self._enter()
         while not self._text.startswith("]", self._at):
             self._path.append(len(found))
-            found.places.append(self._place())
-            found.append(self._value())
+            value, place = self._placed()
+            found.append(value)
+            found.places.append(place)
             self._separator("]")
             self._path.pop()
         self._at += 1

@@ -17,10 +17,11 @@ from vmstamp.arm.operations import Preempted, error_document, read_detail
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.evaluate import evaluate
 from vmstamp.arm.template.faults import ExpressionError, language_failure
-from vmstamp.arm.template.graph import Step
 from vmstamp.arm.template.live import Canceled, Door, status_name
 from vmstamp.arm.template.opened import Opened
+from vmstamp.arm.template.outputs import OutputsFault
 from vmstamp.arm.template.scope import Runtime, Scope
+from vmstamp.arm.template.step import Step
 from vmstamp.arm.types import azure_fault
 from vmstamp.errors import AzureError, Detail
 
@@ -120,7 +121,7 @@ class Run:
         try:
             found: Json = evaluate(body, scope)
         except ExpressionError as error:
-            raise language_failure(f"resource '{step.id}'", error, step.place, step.path) from error
+            raise language_failure(f"resource '{step.id}'", error, step.place) from error
         return found
 
 
@@ -150,19 +151,18 @@ def deployment_failed(target: Any, failed: Iterable[Outcome]) -> AzureError:
     )
 
 
-def outputs_failed(error: ExpressionError) -> AzureError:
+def outputs_failed(error: OutputsFault) -> AzureError:
     """The error of a deployment whose resources are there, but whose outputs cannot be told."""
-    name, _, why = error.message.partition(": ")
     return AzureError(
         400,
         "DeploymentOutputEvaluationFailed",
-        f"Unable to evaluate template outputs: '{name}'. Please see error details and deployment "
-        "operations. Please see "
-        "https://aka.ms/arm-common-errors for usage details.",
+        f"Unable to evaluate template outputs: '{','.join(error.problems)}'. Please see error details and "
+        "deployment operations. Please see https://aka.ms/arm-common-errors for usage details.",
         details=[
             Detail(
                 "DeploymentOutputEvaluationFailed", f"The template output '{name}' is not valid: {why}.", name
             )
+            for name, why in error.problems.items()
         ],
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.expressions import Node
-from vmstamp.arm.template.faults import Deferred, ExpressionError
+from vmstamp.arm.template.faults import Deferred, ExpressionError, NotFound
 
 MAXIMUM_DEPTH = 24  # user functions and lambdas within each other; ours
 BUDGET = 20_000_000  # steps of one deployment's expressions: calls, items and characters made
@@ -36,7 +36,7 @@ class Lazy:
             if key in self._made:
                 return self._made[key]
             if key not in self._names:
-                raise ExpressionError(
+                raise NotFound(
                     f"The template {self._noun} '{name}' is not found. Please see "
                     f"https://aka.ms/arm-syntax-{self._noun}s for usage details."
                 )
@@ -98,18 +98,18 @@ class BeforeDeployment:
         self._information = information
 
     def reference(self, name: str, api_version: str, full: bool) -> Any:
-        raise Deferred
+        raise Deferred("reference")
 
     def references(self, symbol: str, full: bool) -> list[Any]:
-        raise Deferred
+        raise Deferred("references")
 
     def information(self, symbol: str) -> Json:
         if self._information is None:
-            raise Deferred
+            raise Deferred("resourceInfo")
         return self._information(symbol)
 
     def list_action(self, name: str, id: str, api_version: str, body: Any) -> Any:
-        raise Deferred
+        raise Deferred(name)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from vmstamp.arm.faults import unsupported
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.faults import HELP_SYNTAX, invalid_template, unparsable_template
-from vmstamp.arm.template.reader import Place, place_of
+from vmstamp.arm.template.reader import Place, place_of, place_of_name
 from vmstamp.arm.template.scope import UserFunction
 from vmstamp.arm.template.values import find_member, get_member, type_name
 from vmstamp.errors import AzureError
@@ -47,12 +47,16 @@ LIMITS = {"parameters": 256, "variables": 512, "resources": 800, "outputs": 64}
 
 @dataclass(frozen=True)
 class Declared:
-    """A resource as a template declares it: `symbol` is its name in languageVersion 2.0, else ''."""
+    """A resource as a template declares it: `symbol` is its name in languageVersion 2.0, else ''.
+
+    `source` is the object that was read, which knows where its members stand.
+    """
 
     body: Json
     symbol: str
     place: Place
     path: str
+    source: Json
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def _check_members(document: Mapping[str, Any]) -> None:
         if name.lower() in _NOT_HERE and document[name]:
             raise unsupported(f"The template section '{name}'", target=name)
         if name.lower() not in known and name.lower() not in _NOT_HERE:
-            line, column = place_of(document, name)
+            line, column = place_of_name(document, name)
             raise unparsable_template(
                 f"Could not find member '{name}' on object of type 'Template'. Path '{name}', line {line}, "
                 "position "
@@ -212,7 +216,7 @@ def _resources(section: Any) -> tuple[Declared, ...]:
     return tuple(
         declared
         for symbol, body, place, path in pairs
-        for declared in _with_children(Declared(body, symbol, place, path))
+        for declared in _with_children(Declared(body, symbol, place, path, body))
     )
 
 
@@ -229,7 +233,7 @@ def _with_children(parent: Declared) -> list[Declared]:
             path=parent.path,
         )
     own = {name: value for name, value in parent.body.items() if name.lower() != "resources"}
-    found = [Declared(own, parent.symbol, parent.place, parent.path)]
+    found = [Declared(own, parent.symbol, parent.place, parent.path, parent.source)]
     for i, child in enumerate(children):
         if not isinstance(child, dict):
             raise unparsable_template(
@@ -238,9 +242,8 @@ def _with_children(parent: Declared) -> list[Declared]:
         body = {**child, **_qualified(parent.body, child)}
         if condition := get_member(parent.body, "condition"):
             body.setdefault("condition", condition)
-        found.extend(
-            _with_children(Declared(body, "", place_of(children, i), f"{parent.path}.resources[{i}]"))
-        )
+        path = f"{parent.path}.resources[{i}]"
+        found.extend(_with_children(Declared(body, "", place_of(children, i), path, child)))
     return found
 
 
@@ -262,16 +265,40 @@ class ChildName:
 
 def _functions(section: Any) -> dict[str, UserFunction]:
     found: dict[str, UserFunction] = {}
-    for namespace in _of(list, section or [], "functions"):
-        members = get_member(_of(dict, namespace, "functions"), "members")
+    for i, namespace in enumerate(_of(list, section or [], "functions")):
+        path = f"functions[{i}]"
+        whole = str(get_member(_of(dict, namespace, "functions"), "namespace"))
+        place = place_of(namespace, "namespace")
+        _check_word(whole, "The template function", "function namespace", place, f"{path}.namespace")
+        members = get_member(namespace, "members")
         for name, body in _of(dict, members or {}, "functions.members").items():
-            full = f"{get_member(namespace, 'namespace')}.{name}"
+            place = place_of(members, name)
+            _check_word(
+                name, f"The template function '{name}'", "function name", place, f"{path}.members.{name}"
+            )
+            full = f"{whole}.{name}"
             declared = get_member(_of(dict, body, full), "parameters")
             named = [_of(dict, one, full) for one in _of(list, declared or [], full)]
             output = _of(dict, get_member(body, "output"), f"{full}.output")
             parameters = tuple(str(get_member(one, "name")) for one in named)
             found[full.lower()] = UserFunction(full, parameters, get_member(output, "value"))
     return found
+
+
+def _check_word(word: str, whose: str, noun: str, place: Place, path: str) -> None:
+    """Raises InvalidTemplate when the name of a user function or of its namespace is no identifier."""
+    wrong = "".join(dict.fromkeys(re.sub(r"\w", "", word)))
+    if not wrong:
+        return
+    line, column = place
+    shown = f"The {noun} '{word}'" if noun == "function namespace" else f"The {noun}"
+    raise invalid_template(
+        f"{whose} at line '{line}' and column '{column}' is not valid. {shown} contains invalid characters "
+        f"'{wrong}'. Please see https://aka.ms/arm-syntax-functions for usage details.",
+        line=line,
+        column=column,
+        path=path,
+    )
 
 
 def _of(kind: type[_Kind], value: Any, where: str) -> _Kind:

@@ -15,9 +15,9 @@ from typing import Any
 
 from vmstamp.arm.shape import Json, without_nulls
 from vmstamp.arm.template.expressions import is_expression
-from vmstamp.arm.template.graph import Step
 from vmstamp.arm.template.opened import Opened
 from vmstamp.arm.template.secrets import masked, secrets_of
+from vmstamp.arm.template.step import Step
 from vmstamp.arm.template.values import find_member
 from vmstamp.resource_id import ResourceId
 
@@ -88,10 +88,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str =
                 found.append({"path": here, "propertyChangeType": "Create", "before": None, "after": value})
         else:
             found.extend(_difference(here, before[spelled], value))
-    if path == "tags":
+    if path in ("tags", "properties.tags"):
         gone = [name for name in before if find_member(after, name) is None]
         found.extend(
-            {"path": f"tags.{name}", "propertyChangeType": "Delete", "before": before[name], "after": None}
+            {"path": f"{path}.{name}", "propertyChangeType": "Delete", "before": before[name], "after": None}
             for name in gone
         )
     return found

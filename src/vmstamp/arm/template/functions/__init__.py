@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError
+from vmstamp.arm.template.faults import ExpressionError
 from vmstamp.arm.template.values import type_name
 
 MANY = 10_000
@@ -20,15 +20,22 @@ MANY = 10_000
 
 @dataclass(frozen=True)
 class Function:
-    """One function: `name` as Azure spells it, how many arguments it takes, and what it gives for them."""
+    """One function: `name` as Azure spells it, how many arguments it takes, and what it gives for them.
+
+    `miscounted` is what Azure says of too few or too many arguments, where it is not what it says of most
+    functions; {given} in it is their number.
+    """
 
     name: str
     minimum: int
     maximum: int
     run: Callable[..., Any]
+    miscounted: str = ""
 
     def call(self, arguments: Iterable[Any]) -> Any:
         given = list(arguments)
+        if self.miscounted and not self.minimum <= len(given) <= self.maximum:
+            raise ExpressionError(self.miscounted.format(given=len(given)))
         check_count(self.name, len(given), self.minimum, self.maximum)
         return self.run(*given)
 
@@ -38,51 +45,63 @@ def check_count(name: str, given: int, minimum: int, maximum: int) -> None:
     if minimum <= given <= maximum:
         return
     if minimum == maximum:
-        expects = f"expects '{minimum}' argument(s)"
+        requires = f"requires {minimum} argument(s)"
     elif maximum == MANY:
-        expects = f"expects at least '{minimum}' argument(s)"
+        requires = f"requires at least {minimum} argument(s)"
     else:
-        expects = f"expects between '{minimum}' and '{maximum}' arguments"
+        requires = f"requires between {minimum} and {maximum} argument(s)"
     raise ExpressionError(
-        f"The template function '{name}' {expects}, but '{given}' were given. {HELP_FUNCTIONS}"
+        f"Unable to evaluate template language function '{name}': function {requires} while {given} were "
+        f"provided. Please see https://aka.ms/arm-resource-functions/#{name} for usage details."
     )
 
 
 def wrong_type(name: str, expected: str, value: Any) -> ExpressionError:
-    """`expected` is what the reference says: `an array or a string`."""
+    """`expected` is what Azure says: `to be a string`, `be an array or a string`."""
     return ExpressionError(
-        f"The template language function '{name}' expects its parameter to be {expected}. The provided value "
+        f"The template language function '{name}' expects its parameter {expected}. The provided value "
         f"is of type '{type_name(value)}'. Please see https://aka.ms/arm-functions#{name} for usage details."
+    )
+
+
+def two_texts(name: str, first: Any, second: Any) -> tuple[str, str]:
+    """The arguments of a function that takes two texts. Raises ExpressionError that names both types."""
+    if isinstance(first, str) and isinstance(second, str):
+        return first, second
+    raise ExpressionError(
+        f"The template language function '{name}' expects its parameters to be of type string and string. "
+        f"The provided value is of type '{type_name(first)}' and '{type_name(second)}'. Please see "
+        f"https://aka.ms/arm-functions#{name} for usage details."
     )
 
 
 def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise wrong_type(name, "a string", value)
+        raise wrong_type(name, "to be a string", value)
     return value
 
 
 def integer(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise wrong_type(name, "an integer", value)
+        raise wrong_type(name, "to be an integer", value)
     return value
 
 
 def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise wrong_type(name, "a boolean", value)
+        raise wrong_type(name, "to be a boolean", value)
     return value
 
 
 def array(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise wrong_type(name, "an array", value)
+        raise wrong_type(name, "to be an array", value)
     return value
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise wrong_type(name, "an object", value)
+        raise wrong_type(name, "to be an object", value)
     return value
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any
 
-from vmstamp.arm.template.faults import ExpressionError
-from vmstamp.arm.template.functions import MANY, Function, array, integer, text, wrong_type
+from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError
+from vmstamp.arm.template.functions import MANY, Function, array, integer, text, two_texts, wrong_type
 from vmstamp.arm.template.values import equal, find_member, is_number, to_text, type_name
 
 MAXIMUM_RANGE = 10_000  # items of range(), as in Azure
@@ -25,9 +25,8 @@ def _concat(*values: Any) -> Any:
         return [item for value in values for item in value]
     if any(isinstance(value, list | dict) for value in values):
         raise ExpressionError(
-            "The template language function 'concat' expects its parameters to be all arrays or all "
-            "literals. "
-            "Please see https://aka.ms/arm-functions#concat for usage details."
+            "The provided parameters for language function 'concat' are invalid. Either all or none of the "
+            "parameters must be an array. Please see https://aka.ms/arm-functions/#concat for usage details."
         )
     return "".join(map(to_text, values))
 
@@ -39,7 +38,7 @@ def _contains(container: Any, item: Any) -> bool:
         return any(equal(one, item) for one in container)
     if isinstance(container, dict):
         return find_member(container, to_text(item)) is not None
-    raise wrong_type("contains", "an array, an object or a string", container)
+    raise wrong_type("contains", "to be an array, an object or a string", container)
 
 
 def _empty(value: Any) -> bool:
@@ -47,12 +46,16 @@ def _empty(value: Any) -> bool:
         return True
     if isinstance(value, str | list | dict):
         return not value
-    raise wrong_type("empty", "an array, an object or a string", value)
+    raise ExpressionError(
+        "The template function 'empty' expects its parameter to be an object, an array, or a string. The "
+        f"provided value is of type '{type_name(value)}'. Please see https://aka.ms/arm-functions#empty for "
+        "usage details."
+    )
 
 
 def _first(value: Any) -> Any:
     if not isinstance(value, str | list):
-        raise wrong_type("first", "an array or a string", value)
+        raise wrong_type("first", "be an array or a string", value)
     if not value:
         return "" if isinstance(value, str) else None
     return value[0]
@@ -60,7 +63,7 @@ def _first(value: Any) -> Any:
 
 def _last(value: Any) -> Any:
     if not isinstance(value, str | list):
-        raise wrong_type("last", "an array or a string", value)
+        raise wrong_type("last", "be an array or a string", value)
     if not value:
         return "" if isinstance(value, str) else None
     return value[-1]
@@ -74,22 +77,27 @@ def _flatten(value: Any) -> list[Any]:
 
 
 def _index_of(container: Any, item: Any) -> int:
-    if isinstance(container, str):
-        return container.lower().find(text("indexOf", item).lower())
-    return next((i for i, one in enumerate(array("indexOf", container)) if equal(one, item)), -1)
+    if isinstance(container, list):
+        return next((i for i, one in enumerate(container) if equal(one, item)), -1)
+    whole, part = two_texts("indexOf", container, item)
+    return whole.lower().find(part.lower())
 
 
 def _last_index_of(container: Any, item: Any) -> int:
-    if isinstance(container, str):
-        return container.lower().rfind(text("lastIndexOf", item).lower())
-    found = [i for i, one in enumerate(array("lastIndexOf", container)) if equal(one, item)]
-    return found[-1] if found else -1
+    if isinstance(container, list):
+        return max((i for i, one in enumerate(container) if equal(one, item)), default=-1)
+    whole, part = two_texts("lastIndexOf", container, item)
+    return whole.lower().rfind(part.lower())
 
 
 def _length(value: Any) -> int:
     if isinstance(value, str | list | dict):
         return len(value)
-    raise wrong_type("length", "an array, an object or a string", value)
+    raise ExpressionError(
+        "The template language function 'length' expects its parameter to be an array, object, or a string. "
+        f"The provided value is of type '{type_name(value)}'. Please see "
+        "https://aka.ms/arm-functions/#length for usage details."
+    )
 
 
 def _numbers(name: str, values: tuple[Any, ...]) -> list[int]:
@@ -116,13 +124,13 @@ def _range(start: Any, count: Any) -> list[int]:
 
 def _skip(value: Any, count: Any) -> Any:
     if not isinstance(value, str | list):
-        raise wrong_type("skip", "an array or a string", value)
+        raise wrong_type("skip", "to be an array or a string", value)
     return value[max(0, integer("skip", count)) :]
 
 
 def _take(value: Any, count: Any) -> Any:
     if not isinstance(value, str | list):
-        raise wrong_type("take", "an array or a string", value)
+        raise wrong_type("take", "to be an array or a string", value)
     return value[: max(0, integer("take", count))]
 
 
@@ -223,7 +231,14 @@ def _from_end(value: Any, index: Any, found: bool) -> Any:
 
 FUNCTIONS = (
     Function("array", 1, 1, _array),
-    Function("concat", 1, MANY, _concat),
+    Function(
+        "concat",
+        1,
+        MANY,
+        _concat,
+        "Unable to evaluate template language function 'concat'. At least one parameter should be provided. "
+        + HELP_FUNCTIONS,
+    ),
     Function("contains", 2, 2, _contains),
     Function("createArray", 0, MANY, lambda *values: list(values)),
     Function("empty", 1, 1, _empty),
@@ -235,7 +250,15 @@ FUNCTIONS = (
     Function("join", 2, 2, _join),
     Function("last", 1, 1, _last),
     Function("lastIndexOf", 2, 2, _last_index_of),
-    Function("length", 1, 1, _length),
+    Function(
+        "length",
+        1,
+        1,
+        _length,
+        "The template language function 'length' expects exactly one parameter: an array, object, or a "
+        "string the length of which is returned. The function was invoked with '{given}' parameters. Please "
+        "see https://aka.ms/arm-functions/#length for usage details.",
+    ),
     Function("max", 1, MANY, lambda *values: max(_numbers("max", values))),
     Function("min", 1, MANY, lambda *values: min(_numbers("min", values))),
     Function("range", 2, 2, _range),

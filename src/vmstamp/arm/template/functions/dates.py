@@ -136,7 +136,9 @@ def add_duration(moment: datetime, duration: str) -> datetime:
     }
     if match is None or not parts:
         raise ExpressionError(
-            f"The duration '{duration[:100]}' is not valid: it must be ISO 8601, as 'P1DT2H'"
+            "The template function 'dateTimeAdd' has an invalid parameter. The second parameter "
+            f"'{duration[:100]}' is not a valid ISO8601 Duration string. Please see "
+            "https://aka.ms/arm-syntax-functions ."
         )
     days = parts.pop("days", 0.0) + 365 * parts.pop("years", 0.0) + 30 * parts.pop("months", 0.0)
     try:

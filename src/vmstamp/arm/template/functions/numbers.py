@@ -37,13 +37,13 @@ def _int(value: Any) -> int:
     if is_number(value):
         return whole(int(value))
     if not isinstance(value, str):
-        raise wrong_type("int", "an integer or a string", value)
+        raise wrong_type("int", "to be an integer or a string", value)
     try:
         return whole(int(value)) if len(value) < 30 else whole(2**64)
     except ValueError as error:
         raise ExpressionError(
             f"The template language function 'int' cannot convert provided value '{value}' to integer value. "
-            "Please see https://aka.ms/arm-functions#int for usage details."
+            "Please see https://aka.ms/arm-function-int for usage details."
         ) from error
 
 
@@ -51,7 +51,7 @@ def _float(value: Any) -> float:
     if is_number(value):
         return float(value)
     if not isinstance(value, str):
-        raise wrong_type("float", "a number or a string", value)
+        raise wrong_type("float", "to be a number or a string", value)
     try:
         found = float(value)
     except ValueError as error:
@@ -71,8 +71,8 @@ def _bool(value: Any) -> bool:
     if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):
         return value.lower() in ("true", "1")
     raise ExpressionError(
-        f"The template language function 'bool' cannot convert the provided value of type "
-        f"'{type_name(value)}' to a boolean. Please see https://aka.ms/arm-functions#bool for usage details."
+        "The template language function 'bool' was invoked with a parameter that is not valid. The value "
+        "cannot be converted to the target type"
     )
 
 
