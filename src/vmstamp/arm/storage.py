@@ -13,6 +13,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import invalid_content, invalid_parameter, missing_parameter
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.storage_sas import Signatures
 from vmstamp.arm.types import (
     Action,
     AsyncStyle,
@@ -106,6 +107,7 @@ class StorageAccounts:
         self._endpoint = endpoint
 
     def type(self) -> ResourceType:
+        signed = Signatures(self._store)
         return ResourceType(
             name=NAME,
             api_versions=API_VERSIONS,
@@ -120,6 +122,20 @@ class StorageAccounts:
             actions=(
                 Action("listKeys", self.list_keys, synchronous=True, beside=True),
                 Action("regenerateKey", self.regenerate_key, check=_check_key, synchronous=True),
+                Action(
+                    "listAccountSas",
+                    signed.account_sas,
+                    check=signed.check_account,
+                    synchronous=True,
+                    beside=True,
+                ),
+                Action(
+                    "listServiceSas",
+                    signed.service_sas,
+                    check=signed.check_service,
+                    synchronous=True,
+                    beside=True,
+                ),
             ),
         )
 
