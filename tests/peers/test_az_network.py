@@ -77,21 +77,22 @@ def answers(address: str, port: int) -> bool:
     return True
 
 
-def test_a_port_is_opened_in_the_group_of_a_vm_and_offered_from_the_next_start_on(shell: Shell) -> None:
+def test_a_port_of_a_running_vm_is_opened_and_closed_at_once(shell: Shell) -> None:
     shell.run("vmstamp vm create web --image blank --specialized --size Standard_B1ls")
     try:
         [listed] = shell.az(f"vm list-ip-addresses {G} -n web")
         network = listed["virtualMachine"]["network"]
         assert network["privateIpAddresses"] == ["10.0.0.4"]
         address = network["publicIpAddresses"][0]["ipAddress"]
+        assert not answers(address, 8090)
         opened = shell.az(f"vm open-port {G} -n web --port 8090 --priority 300")
         assert "/networkInterfaces/web-nic" in opened["networkInterfaces"][0]["id"]
         [rule] = [rule for rule in opened["securityRules"] if rule["destinationPortRange"] == "8090"]
         assert (rule["access"], rule["priority"]) == ("Allow", 300)
-        assert not answers(address, 8090)
-        shell.az(f"vm stop {G} -n web --skip-shutdown")
-        shell.az(f"vm start {G} -n web")
         assert answers(address, 8090)
         assert not answers(address, 8091)
+        group = f"{G} --nsg-name {opened['name']}"
+        shell.az(f"network nsg rule update {group} -n {rule['name']} --access Deny")
+        assert not answers(address, 8090)
     finally:
         shell.az(f"vm stop {G} -n web --skip-shutdown")

@@ -29,12 +29,13 @@ COMMON: Final = {
     "keyToSign": KEYS,
 }
 ACCOUNT_SHAPE: Final = {**COMMON, "signedServices": str, "signedResourceTypes": str}
+OVERRIDES: Final = ("rscc", "rscd", "rsce", "rscl", "rsct")
 SERVICE_SHAPE: Final = {
     **COMMON,
     "canonicalizedResource": str,
     "signedResource": str,
     "signedIdentifier": str,
-    **dict.fromkeys(("rscc", "rscd", "rsce", "rscl", "rsct"), str),
+    **dict.fromkeys(OVERRIDES, str),
 }
 BLOB: Final = "/blob/"  # what a canonicalizedResource of the Blob service begins with
 
@@ -84,8 +85,8 @@ class Signatures:
                 f"'/blob/{account.name}/CONTAINER/BLOB' for 'b'.",
                 "canonicalizedResource",
             )
-        overrides = {name: body[name] for name in ("rscc", "rscd", "rsce", "rscl", "rsct") if name in body}
-        query = {
+        overrides: dict[str, str] = {name: body[name] for name in OVERRIDES if name in body}
+        query: dict[str, str] = {
             "sv": SIGNED_VERSION,
             "sr": kind,
             "si": body.get("signedIdentifier", ""),

@@ -99,6 +99,13 @@ class Host(Protocol):
         """Wait for the agent's report; gives up within a second or so of `cancelled()` turning true."""
         ...
 
+    def offer(self, vm_id: str, nics: tuple[NicPlan, ...]) -> None:
+        """Offer these public addresses and ports of a running VM, and no others; the rest of a NIC stays.
+
+        No error when it does not run. Raises MachineError for a port that is not to be had; others are open.
+        """
+        ...
+
     def stop(self, vm_id: str, *, graceful: bool) -> None:
         """Power the VM off, by ACPI first when graceful; overlays stay. No error when it is off."""
         ...

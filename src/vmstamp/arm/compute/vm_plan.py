@@ -44,6 +44,10 @@ class Plans:
             provision=provision,
         )
 
+    def nics(self, vm: Resource) -> tuple[NicPlan, ...]:
+        """The interfaces as they would be at a start. Raises AzureError when a part is gone."""
+        return tuple(self._nic(vm, link)[0] for link in interface_links(vm))
+
     def disk(self, disk: VmDisk) -> DiskPlan:
         return DiskPlan(self._vhds.path(disk.ref), disk.size, disk.lun, disk.overlay_name)
 

@@ -1,6 +1,7 @@
 """Microsoft.Network/networkInterfaces: one IP configuration each, its address taken from the subnet.
 
-A change to an interface takes effect when its virtual machine is started next.
+What a change means for the ports that a running virtual machine offers is for `compute.vm_doors`; another
+private address is the guest's when it is started next.
 """
 
 from __future__ import annotations
