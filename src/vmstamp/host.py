@@ -431,12 +431,13 @@ def read_timeline(path: Path) -> list[Event]:
 
 
 def _doors(nic: NicPlan, guest: IPv4Address, network: Network) -> Iterator[Door]:
-    """The doors to a NIC that has the address `guest` in its network."""
-    if nic.public_address is None:
-        return
-    for port in nic.open_ports:
-        for number, offered in enumerate(offered_ports(port)):
-            yield Door(nic.public_address, offered, guest, port, network, sure=number == 0)
+    """The doors to a NIC whose primary address in its network is `guest`."""
+    secondary = [(one.address, one.public_address) for one in nic.secondary]
+    for address, public in [(guest, nic.public_address), *secondary]:
+        for port in nic.open_ports if public else ():
+            for number, offered in enumerate(offered_ports(port)):
+                assert public is not None
+                yield Door(public, offered, address, port, network, sure=number == 0)
 
 
 def _write_dvd(directory: Path, plan: VmPlan) -> Path:

@@ -52,6 +52,7 @@ SHAPE = {
     "identity": Only(),
     "properties": {
         "accessTier": KEEP,
+        "accountType": OneOf(*SKUS),  # what the api-versions of 2015 have in place of sku
         "allowBlobPublicAccess": KEEP,
         "allowCrossTenantReplication": KEEP,
         "allowSharedKeyAccess": Only(True),
@@ -151,6 +152,8 @@ class StorageAccounts:
                 "and 24 characters in length and use numbers and lower-case letters only.",
             )
         body = clean(put.body, SHAPE)
+        if kind := body.get("properties", {}).pop("accountType", None):
+            body = {"sku": {"name": kind}, "kind": "Storage", **body}
         if "sku" not in body or "name" not in body["sku"]:
             raise missing_parameter("sku.name")
         if put.existing is None and self._is_taken(put):

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from tests.client.arm.parity.row import STORAGE, ask
+
 
 def code_of(caught: Any) -> Any:
     return caught.value.error.code
@@ -88,6 +90,15 @@ def test_key_of_another_name_is_refused(arm: Any) -> None:
     with pytest.raises(HttpResponseError) as caught:
         arm.storage.storage_accounts.regenerate_key("rg", "account1", {"keyName": "key3"})
     assert code_of(caught) == "InvalidParameter"
+
+
+def test_an_account_of_2015_has_its_type_among_the_properties(arm: Any) -> None:
+    """So az makes one for a VM whose disks are blobs."""
+    body = {"location": "westeurope", "properties": {"accountType": "Premium_LRS"}}
+    made = ask(arm, "PUT", f"{STORAGE}/storageAccounts/account1", body, api="2015-06-15")
+    assert made.status_code == 202, made.text
+    shown = arm.storage.storage_accounts.get_properties("rg", "account1")
+    assert (shown.sku.name, shown.sku.tier, shown.kind) == ("Premium_LRS", "Premium", "Storage")
 
 
 SIGNED = {

@@ -37,11 +37,19 @@ class DiskPlan:
 
 
 @dataclass(frozen=True)
+class SecondaryAddress:
+    """A further address of a NIC, which its guest has to configure, and the public one that leads to it."""
+
+    address: IPv4Address
+    public_address: IPv4Address | None
+
+
+@dataclass(frozen=True)
 class NicPlan:
     """One network interface: `network_id` is the virtual network's resourceGuid, `mac` AA-BB-CC-DD-EE-FF.
 
     `open_ports` are the TCP ports of the guest that its `public_address` (a loopback address of this
-    computer) offers.
+    computer) offers, and those of its secondary addresses.
     """
 
     resource_id: str
@@ -52,6 +60,7 @@ class NicPlan:
     public_address: IPv4Address | None
     open_ports: tuple[int, ...]
     hostname: str
+    secondary: tuple[SecondaryAddress, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -212,10 +212,11 @@ class Life:
             interface = self._catalog.find(link["id"])
             if interface is None or link["properties"]["deleteOption"] != "Delete":
                 continue
-            public = interface.properties["ipConfigurations"][0]["properties"].get("publicIPAddress", {})
             self._catalog.delete(interface.id)
-            if public.get("properties", {}).get("deleteOption") == "Delete":
-                self._catalog.delete(parse_resource_id(public["id"]))
+            for configuration in interface.properties["ipConfigurations"]:
+                public = configuration["properties"].get("publicIPAddress", {})
+                if public.get("properties", {}).get("deleteOption") == "Delete":
+                    self._catalog.delete(parse_resource_id(public["id"]))
 
     # -- started and stopped
 
