@@ -81,6 +81,8 @@ def test_a_vm_lives_by_az(shell: Shell) -> None:
 
 def test_a_capture_in_the_classic_manner(shell: Shell) -> None:
     shell.run("vmstamp vm create old --image blank --specialized --size Standard_B1ls")
+    shell.run("vmstamp vm capture old live --classic --os-state Specialized")
+    assert power(shell, "old") == "PowerState/running"
     shell.az("vm stop -g vmstamp -n old --skip-shutdown")
     shell.az("vm deallocate -g vmstamp -n old")
     special = "vmstamp vm capture old special --classic --os-state Specialized --json"
@@ -94,7 +96,7 @@ def test_a_capture_in_the_classic_manner(shell: Shell) -> None:
     names = [one["name"] for one in shell.az("vm list -g vmstamp")]
     assert "old" not in names
     images = {one["name"] for one in shell.az("image list -g vmstamp")}
-    assert {"special", "general"} <= images
+    assert {"live", "special", "general"} <= images
     shell.run("vmstamp vm create again --image special --specialized --size Standard_B1ls")
     shell.az("vm delete -g vmstamp -n again --yes --force-deletion true")
 
