@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import json
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from vmstamp.fabric.extensions import Handler
 from vmstamp.fabric.fabric import AgentStatus, Fabric
 from vmstamp.fabric.ovf_env import build_ovf_env
 from vmstamp.machine.accelerator import Accelerator
-from vmstamp.machine.forward import Forward
+from vmstamp.machine.doors import Door, Doors
 from vmstamp.machine.media import build_dvd
 from vmstamp.machine.network import IMDS, WIRESERVER, Network, NetworkSpec
 from vmstamp.machine.overlay import copy_sparse, create_overlay, fold, written
@@ -59,7 +59,7 @@ class _Vm:
     timeline: Timeline
     machine: Machine | None = None
     disks: dict[str, DiskSpec] = field(default_factory=dict)  # data disks that are plugged in, by overlay
-    forwards: list[Forward] = field(default_factory=list)
+    doors: Doors = field(default_factory=Doors)
 
 
 class VmHost:
@@ -116,7 +116,7 @@ class VmHost:
                     nics=tuple(self._plug(vm, nic, taps) for nic in plan.nics),
                 )
                 vm.machine = Machine.start(spec, timeline, lambda: self._leave(vm))
-            self._open_ports(vm)
+            self._open_doors(vm, plan.nics)
             undo.pop_all()
         if not vm.machine.running:  # it ended while its ports were opened, and has left without them
             self._leave(vm)
@@ -173,24 +173,31 @@ class VmHost:
             raise
         return network
 
-    def _open_ports(self, vm: _Vm) -> None:
-        for nic in vm.plan.nics:
-            network = self._networks.get(nic.network_id)
-            if nic.public_address is None or network is None:
-                continue
-            for port in nic.open_ports:
-                sure, *hoped = offered_ports(port)
-                vm.forwards.append(Forward.open(nic.public_address, sure, network, nic.address, port))
-                for offered in hoped:
-                    with contextlib.suppress(MachineError):
-                        forward = Forward.open(nic.public_address, offered, network, nic.address, port)
-                        vm.forwards.append(forward)
+    # The way in
+
+    def offer(self, vm_id: str, nics: tuple[NicPlan, ...]) -> None:
+        """Offer these public addresses and ports of a running VM, and no others.
+
+        Connections through a port that is offered no more end. Raises MachineError, the rest done, for a
+        port that is not to be had.
+        """
+        vm = self._vms.get(vm_id)
+        if vm is not None and vm.machine is not None:
+            self._open_doors(vm, nics)
+
+    def _open_doors(self, vm: _Vm, nics: tuple[NicPlan, ...]) -> None:
+        """Open what `nics` say; where a NIC is inside its network was told to the guest at the start."""
+        wanted: list[Door] = []
+        for inside in vm.plan.nics:
+            network = self._networks.get(inside.network_id)
+            for nic in nics:
+                if nic.mac == inside.mac and network is not None:
+                    wanted += _doors(nic, inside.address, network)
+        vm.doors.keep(wanted)
 
     def _leave(self, vm: _Vm) -> None:
         """A VM has ended, or did not start: give its ports back and close networks without VMs."""
-        for forward in vm.forwards:
-            forward.close()
-        vm.forwards.clear()
+        vm.doors.shut()
         if vm.machine is not None and vm.machine.running:
             vm.machine.kill()
         with self._lock:
@@ -438,6 +445,16 @@ def read_timeline(path: Path) -> list[Event]:
         except (ValueError, KeyError, TypeError):
             continue
     return events
+
+
+def _doors(nic: NicPlan, guest: IPv4Address, network: Network) -> Iterator[Door]:
+    """The doors to a NIC whose primary address in its network is `guest`."""
+    secondary = [(one.address, one.public_address) for one in nic.secondary]
+    for address, public in [(guest, nic.public_address), *secondary]:
+        for port in nic.open_ports if public else ():
+            for number, offered in enumerate(offered_ports(port)):
+                assert public is not None
+                yield Door(public, offered, address, port, network, sure=number == 0)
 
 
 def _write_dvd(directory: Path, plan: VmPlan) -> Path:

@@ -20,6 +20,7 @@ from vmstamp.errors import AzureError
 from vmstamp.identity import Tokens
 
 GRANT = "client_credentials"
+SINGLE_CLOUD = "2022-09-01"  # from this api-version of the metadata on it is no list
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 Tenants = Callable[[], Sequence[str]]
@@ -56,7 +57,8 @@ def routes(tokens: Tokens, base: str, tenants: Tenants = lambda: ()) -> list[Rou
         return _grant(tokens, fields, tenant or "")
 
     def endpoints(request: Request) -> Response:
-        return JSONResponse(_metadata(base))
+        asked = request.query_params.get("api-version", SINGLE_CLOUD)
+        return JSONResponse(_metadata(base) if asked >= SINGLE_CLOUD else [_metadata(base)])
 
     return [
         Route("/{tenant}/.well-known/openid-configuration", configuration),
@@ -88,7 +90,10 @@ def _refused(status: int, code: str, description: str) -> Response:
 
 
 def _metadata(base: str) -> dict[str, Any]:
-    """What `az cloud register` reads. REST: GET /metadata/endpoints, 2022-09-01."""
+    """What `az cloud register` reads; a list of it is what ARM_CLOUD_METADATA_URL tells az.
+
+    REST: GET /metadata/endpoints, 2022-09-01 (one cloud), 2019-05-01 (a list).
+    """
     return {
         "name": "vmstamp",
         "resourceManager": base,

@@ -81,6 +81,8 @@ def test_a_vm_lives_by_az(shell: Shell) -> None:
 
 def test_a_capture_in_the_classic_manner(shell: Shell) -> None:
     shell.run("vmstamp vm create old --image blank --specialized --size Standard_B1ls")
+    shell.run("vmstamp vm capture old live --classic --os-state Specialized")
+    assert power(shell, "old") == "PowerState/running"
     shell.az("vm stop -g vmstamp -n old --skip-shutdown")
     shell.az("vm deallocate -g vmstamp -n old")
     special = "vmstamp vm capture old special --classic --os-state Specialized --json"
@@ -94,9 +96,44 @@ def test_a_capture_in_the_classic_manner(shell: Shell) -> None:
     names = [one["name"] for one in shell.az("vm list -g vmstamp")]
     assert "old" not in names
     images = {one["name"] for one in shell.az("image list -g vmstamp")}
-    assert {"special", "general"} <= images
+    assert {"live", "special", "general"} <= images
     shell.run("vmstamp vm create again --image special --specialized --size Standard_B1ls")
     shell.az("vm delete -g vmstamp -n again --yes --force-deletion true")
+
+
+def test_a_specialized_definition_and_an_image_of_a_vm_by_az(shell: Shell) -> None:
+    shell.run("vmstamp vm create model --image blank --specialized --size Standard_B1ms")
+    vm = shell.az("vm show -g vmstamp -n model")["id"]
+    shell.az("vm stop -g vmstamp -n model --skip-shutdown")
+    shell.az("vm deallocate -g vmstamp -n model")
+    named = "-g vmstamp --gallery-name models --gallery-image-definition whole"
+    shell.az("sig create -g vmstamp --gallery-name models")
+    words = "--publisher me --offer whole --sku one --os-type Linux --hyper-v-generation V2"
+    definition = shell.az(f"sig image-definition create {named} {words} --os-state Specialized")
+    shell.az(f"sig image-version create {named} --gallery-image-version 1.0.0 --virtual-machine {vm}")
+    made = f"vm create -g vmstamp -n twin --image {definition['id']} --specialized --size Standard_B1ms"
+    made += " --admin-username someone --ssh-key-values key.pub --nsg-rule NONE --public-ip-address ''"
+    shell.az(made)
+    shown = shell.az("vm show -g vmstamp -n twin")
+    assert shown["storageProfile"]["imageReference"]["id"] == definition["id"]
+    assert "osProfile" not in shown or shown["osProfile"] is None
+    assert power(shell, "twin") == "PowerState/running"
+    shell.az("vm delete -g vmstamp -n twin --yes")
+
+    shell.az("vm generalize -g vmstamp -n model")
+    shell.az("image create -g vmstamp -n of-model --source model --hyper-v-generation V2")
+    image = shell.az("image show -g vmstamp -n of-model")
+    assert image["sourceVirtualMachine"]["id"] == vm and image["hyperVGeneration"] == "V2"
+    shell.az("vm delete -g vmstamp -n model --yes")
+
+
+def test_a_vm_of_a_blob_is_valid_by_az(shell: Shell) -> None:
+    url = vhd(shell, "source")
+    made = f"vm create -g vmstamp -n of-blob --use-unmanaged-disk --image {url} --os-type linux"
+    made += " --size Standard_B1ms --admin-username someone --ssh-key-values key.pub --nsg-rule NONE"
+    made += f" --storage-account {url.split('/')[3]} --storage-container-name vhds"
+    checked = shell.az(f"{made} --public-ip-address '' --validate")
+    assert checked["properties"]["provisioningState"] == "Succeeded"
 
 
 def vhd(shell: Shell, name: str) -> str:

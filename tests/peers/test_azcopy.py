@@ -80,6 +80,17 @@ def test_an_uploaded_page_blob_has_the_bytes_and_the_holes_of_the_file(
     assert settings.content_md5 is not None
 
 
+def test_a_page_blob_goes_up_by_localhost_whose_slash_azcopy_encodes(
+    service: BlobService, tool: Peer, tmp_path: Path
+) -> None:
+    """By a name azcopy does not take a path for an account's, and sends CONTAINER%2FBLOB."""
+    container = new_container(service, "named")
+    disk = make_sparse(tmp_path / "a.vhd", MIB, (0, MIB))
+    target = url(service, f"{container}/a.vhd").replace("127.0.0.1", "localhost")
+    tool.run("copy", disk, target, "--from-to", "LocalBlob", "--blob-type", "PageBlob")
+    assert stored_bytes(service, container, "a.vhd") == disk.read_bytes()
+
+
 def test_a_page_blob_is_downloaded_as_a_sparse_file(service: BlobService, tool: Peer, tmp_path: Path) -> None:
     container = new_container(service, "pagedown")
     disk = make_sparse(tmp_path / "a.vhd", SIZE, *DATA)

@@ -181,19 +181,21 @@ class Catalog:
             return [row[0] for row in connection.execute(query, (key, *kinds)).fetchall()]
 
     def referring_values(
-        self, target: ResourceId | str, kind: str, path: str
+        self, target: ResourceId | str, kind: str, parts: str, path: str
     ) -> list[tuple[str, str, str | None]]:
-        """Of each reference to a resource: the source's key, its part, and what its document has at a path.
+        """Of each reference to a resource: the source's key, its part, and what the part has at a path.
 
-        `path` is SQLite's: $.properties.size. Nothing of the documents is read but that.
+        Paths are SQLite's, `parts` that of the list in the source's document in which the part is found by
+        its id: $.properties.ipConfigurations. Nothing of the documents is read but that.
         """
         key = target.key if isinstance(target, ResourceId) else target.lower()
         query = (
-            "SELECT source, part, json_extract(document, ?) FROM reference JOIN resource ON id = source "
+            "SELECT source, part, (SELECT json_extract(value, ?) FROM json_each(document, ?) "
+            "WHERE json_extract(value, '$.id') = part) FROM reference JOIN resource ON resource.id = source "
             "WHERE target = ? AND kind = ? ORDER BY source, part"
         )
         with self.db.read() as connection:
-            return [tuple(row) for row in connection.execute(query, (path, key, kind)).fetchall()]
+            return [tuple(row) for row in connection.execute(query, (path, parts, key, kind)).fetchall()]
 
     def any_state(self, type: str, member: str, value: str) -> bool:
         """Whether a resource of a type has that in its state."""

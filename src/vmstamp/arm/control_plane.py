@@ -9,6 +9,7 @@ plane.close()
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from vmstamp.arm.catalog import Catalog, Clock, utc_now
@@ -32,6 +33,7 @@ from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
 from vmstamp.arm.compute.vm_convert import Conversions
 from vmstamp.arm.compute.vm_disks import StorageProfiles
+from vmstamp.arm.compute.vm_doors import Doors
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.engine import Engine, Settings
@@ -96,13 +98,13 @@ class ControlPlane:
         self.engine.close()
 
 
-def network_types(catalog: Catalog) -> list[ResourceType]:
+def network_types(catalog: Catalog, doors: Doors) -> list[ResourceType]:
     """The types of Microsoft.Network."""
     return [
-        VirtualNetworks(catalog).type(),
-        SecurityGroups(catalog).type(),
+        replace(VirtualNetworks(catalog).type(), changed=doors.network_changed),
+        replace(SecurityGroups(catalog).type(), changed=doors.group_changed),
         PublicAddresses(catalog).type(),
-        Interfaces(catalog).type(),
+        replace(Interfaces(catalog).type(), changed=doors.interface_changed),
     ]
 
 
@@ -125,7 +127,8 @@ def build(
 
     def types(catalog: Catalog) -> list[ResourceType]:
         vhds = Vhds(store, blob_endpoint, clock)
-        life = Life(catalog, vhds, host, Plans(catalog, vhds), Turns(places()))
+        plans = Plans(catalog, vhds)
+        life = Life(catalog, vhds, host, plans, Turns(places()))
         references = ImageReferences(catalog, vhds, PlatformImages(catalog, vhds, buildable))
         disks = Disks(catalog, vhds, references, life.fold_disk, life.settle, clock)
         profiles = StorageProfiles(catalog, vhds, disks, references)
@@ -135,7 +138,7 @@ def build(
         captures = Captures(catalog, vhds, life)
         agents = GuestAgents(catalog, host, patience)
         return [
-            *network_types(catalog),
+            *network_types(catalog, Doors(catalog, plans, host)),
             StorageAccounts(catalog, store, blob_endpoint).type(),
             disks.type(),
             Snapshots(catalog, vhds, life.settle, clock).type(),

@@ -268,7 +268,7 @@ class Engine:
         new = existing is None
         shown = resource.with_properties(provisioningState=working)
         if kind.apply is None:
-            return Stored(shown, operation, new, lambda: None)
+            return Stored(shown, operation, new, lambda: kind.changed(resource))
         return Stored(shown, operation, new, lambda: self._submit_put(kind, operation, resource.id, new))
 
     def _location(self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None) -> str:

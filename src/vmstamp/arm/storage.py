@@ -13,6 +13,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import invalid_content, invalid_parameter, missing_parameter
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.storage_sas import Signatures
 from vmstamp.arm.types import (
     Action,
     AsyncStyle,
@@ -51,6 +52,7 @@ SHAPE = {
     "identity": Only(),
     "properties": {
         "accessTier": KEEP,
+        "accountType": OneOf(*SKUS),  # what the api-versions of 2015 have in place of sku
         "allowBlobPublicAccess": KEEP,
         "allowCrossTenantReplication": KEEP,
         "allowSharedKeyAccess": Only(True),
@@ -106,6 +108,7 @@ class StorageAccounts:
         self._endpoint = endpoint
 
     def type(self) -> ResourceType:
+        signed = Signatures(self._store)
         return ResourceType(
             name=NAME,
             api_versions=API_VERSIONS,
@@ -120,6 +123,20 @@ class StorageAccounts:
             actions=(
                 Action("listKeys", self.list_keys, synchronous=True, beside=True),
                 Action("regenerateKey", self.regenerate_key, check=_check_key, synchronous=True),
+                Action(
+                    "listAccountSas",
+                    signed.account_sas,
+                    check=signed.check_account,
+                    synchronous=True,
+                    beside=True,
+                ),
+                Action(
+                    "listServiceSas",
+                    signed.service_sas,
+                    check=signed.check_service,
+                    synchronous=True,
+                    beside=True,
+                ),
             ),
         )
 
@@ -135,6 +152,8 @@ class StorageAccounts:
                 "and 24 characters in length and use numbers and lower-case letters only.",
             )
         body = clean(put.body, SHAPE)
+        if kind := body.get("properties", {}).pop("accountType", None):
+            body = {"sku": {"name": kind}, "kind": "Storage", **body}
         if "sku" not in body or "name" not in body["sku"]:
             raise missing_parameter("sku.name")
         if put.existing is None and self._is_taken(put):

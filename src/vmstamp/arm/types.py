@@ -229,6 +229,8 @@ class ResourceType:
     # None: nothing to do but to store. Returns the resource with what it learned.
     apply: Callable[[Resource, Work], Resource] | None = None
     remove: Callable[[Resource, Work], None] | None = None
+    # Without `apply`: what follows from a PUT that is committed, before it is answered. Never raises.
+    changed: Callable[[Resource], None] = lambda resource: None
     # What a GET shows: the document with what is computed. `expand` is the query's $expand.
     view: Callable[[Resource, str], Json] = lambda resource, expand: resource.document
     references: Callable[[Resource], Iterable[Reference]] = lambda resource: ()

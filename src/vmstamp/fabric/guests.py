@@ -128,7 +128,8 @@ class Guests:
     def add(self, guest: Guest) -> None:
         with self._lock:
             for nic in guest.instance.nics:
-                self._by_address[str(nic.private_address)] = guest
+                for address in (nic.private_address, *(private for private, _ in nic.secondary)):
+                    self._by_address[str(address)] = guest
 
     def remove(self, vm_id: str) -> None:
         with self._lock:

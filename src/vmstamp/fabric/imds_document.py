@@ -150,13 +150,13 @@ def _network(instance: Instance) -> dict[str, Any]:
 
 
 def _interface(nic: Nic) -> dict[str, Any]:
-    address = {
-        "privateIpAddress": str(nic.private_address),
-        "publicIpAddress": str(nic.public_address or ""),
-    }
+    addresses = [
+        {"privateIpAddress": str(private), "publicIpAddress": str(public or "")}
+        for private, public in ((nic.private_address, nic.public_address), *nic.secondary)
+    ]
     subnet = {"address": str(nic.prefix.network_address), "prefix": str(nic.prefix.prefixlen)}
     return {
-        "ipv4": {"ipAddress": [address], "subnet": [subnet]},
+        "ipv4": {"ipAddress": addresses, "subnet": [subnet]},
         "ipv6": {"ipAddress": []},
         "macAddress": bare_mac(nic.mac),
     }

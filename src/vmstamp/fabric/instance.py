@@ -41,6 +41,7 @@ class Nic:
     private_address: IPv4Address
     prefix: IPv4Network
     public_address: IPv4Address | None = None
+    secondary: tuple[tuple[IPv4Address, IPv4Address | None], ...] = ()  # further ones, private and public
 
     def __post_init__(self) -> None:
         bare_mac(self.mac)

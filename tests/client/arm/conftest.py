@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 
 from vmstamp.arm import rest
 from vmstamp.arm.compute.guest_agent import Patience
-from vmstamp.arm.compute.host import DiskPlan, Outcome, VmPlan
+from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.arm.control_plane import ControlPlane, build
 from vmstamp.arm.engine import Settings
 from vmstamp.blob.store import BlobRef, BlobStore
@@ -265,6 +265,7 @@ class FakeHost:
         self.directory = directory
         self.plans: dict[str, list[VmPlan]] = {}
         self.up: set[str] = set()
+        self.offered: dict[str, tuple[NicPlan, ...]] = {}
         self.written: dict[tuple[str, str], dict[int, bytes]] = {}
         self.backing: dict[tuple[str, str], Path] = {}
         self.plugged: dict[str, dict[int | None, str]] = {}  # overlays of the data disks that a VM has
@@ -299,6 +300,7 @@ class FakeHost:
                 self.written.pop(key, None)
         self.plugged[plan.vm_id] = {disk.lun: disk.overlay_name for disk in plan.data_disks}
         self.up.add(plan.vm_id)
+        self.offered[plan.vm_id] = plan.nics
         self.started.set()
         self.reach("after", "start")
 
@@ -308,6 +310,10 @@ class FakeHost:
                 return Outcome(False, "Cancelled", "cancelled")
         self.reach("after", "wait_ready")
         return self.outcome
+
+    def offer(self, vm_id: str, nics: tuple[NicPlan, ...]) -> None:
+        if vm_id in self.up:
+            self.offered[vm_id] = nics
 
     def stop(self, vm_id: str, *, graceful: bool) -> None:
         self.reach("before", "stop")

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from tests.client.arm.parity.row import STORAGE, ask
+
 
 def code_of(caught: Any) -> Any:
     return caught.value.error.code
@@ -88,3 +90,76 @@ def test_key_of_another_name_is_refused(arm: Any) -> None:
     with pytest.raises(HttpResponseError) as caught:
         arm.storage.storage_accounts.regenerate_key("rg", "account1", {"keyName": "key3"})
     assert code_of(caught) == "InvalidParameter"
+
+
+def test_an_account_of_2015_has_its_type_among_the_properties(arm: Any) -> None:
+    """So az makes one for a VM whose disks are blobs."""
+    body = {"location": "westeurope", "properties": {"accountType": "Premium_LRS"}}
+    made = ask(arm, "PUT", f"{STORAGE}/storageAccounts/account1", body, api="2015-06-15")
+    assert made.status_code == 202, made.text
+    shown = arm.storage.storage_accounts.get_properties("rg", "account1")
+    assert (shown.sku.name, shown.sku.tier, shown.kind) == ("Premium_LRS", "Premium", "Storage")
+
+
+SIGNED = {
+    "signedServices": "b",
+    "signedResourceTypes": "o",
+    "signedPermission": "r",
+    "signedExpiry": "2099-01-01T00:00:00Z",
+}
+SIGNED_BLOB = {
+    "canonicalizedResource": "/blob/account1/vhds/a.vhd",
+    "signedResource": "b",
+    "signedPermission": "r",
+    "signedExpiry": "2099-01-01T00:00:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"signedServices": "f"}, "NotSupportedByStamp"),
+        ({"signedServices": "x"}, "InvalidParameter"),
+        ({"signedResourceTypes": "z"}, "InvalidParameter"),
+        ({"signedPermission": ""}, "InvalidParameter"),
+        ({"signedExpiry": "tomorrow"}, "InvalidParameter"),
+        ({"keyToSign": "key3"}, "InvalidParameter"),
+    ],
+    ids=str,
+)
+def test_wrong_account_sas_is_refused(arm: Any, change: dict[str, Any], code: str) -> None:
+    create(arm)
+    with pytest.raises(HttpResponseError) as caught:
+        arm.storage.storage_accounts.list_account_sas("rg", "account1", {**SIGNED, **change})
+    assert code_of(caught) == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"signedResource": "f"}, "NotSupportedByStamp"),
+        ({"canonicalizedResource": "/blob/other/vhds/a.vhd"}, "InvalidParameter"),
+        ({"canonicalizedResource": "/blob/account1/vhds"}, "InvalidParameter"),
+        ({"canonicalizedResource": "/file/account1/vhds/a.vhd"}, "InvalidParameter"),
+        ({"signedExpiry": None}, "InvalidParameter"),
+    ],
+    ids=str,
+)
+def test_wrong_service_sas_is_refused(arm: Any, change: dict[str, Any], code: str) -> None:
+    create(arm)
+    with pytest.raises(HttpResponseError) as caught:
+        arm.storage.storage_accounts.list_service_sas("rg", "account1", {**SIGNED_BLOB, **change})
+    assert code_of(caught) == code
+
+
+def test_a_sas_is_signed_with_the_key_that_is_asked_for(arm: Any) -> None:
+    create(arm)
+    accounts = arm.storage.storage_accounts
+    first = accounts.list_account_sas("rg", "account1", SIGNED).account_sas_token
+    second = accounts.list_account_sas("rg", "account1", {**SIGNED, "keyToSign": "key2"}).account_sas_token
+    assert first != second
+    accounts.regenerate_key("rg", "account1", {"keyName": "key1"})
+    assert accounts.list_account_sas("rg", "account1", SIGNED).account_sas_token != first
+    policy = {"signedIdentifier": "p1", "signedPermission": None, "signedExpiry": None}
+    made = accounts.list_service_sas("rg", "account1", {**SIGNED_BLOB, **policy}).service_sas_token
+    assert "&si=p1&" in made and "se=" not in made

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -113,3 +115,14 @@ def test_refused_secret_is_neither_answered_nor_logged(
     said = reply.text + "".join(record.getMessage() for record in caplog.records)
     for word in ("Short1", "In-A-List-1", "An-Object-1", "xxxx", "bm8gYmFzZTY0"):
         assert word not in said
+
+
+def test_a_poller_of_the_sdk_waits_no_longer_than_it_is_told(arm: Any) -> None:
+    """Without Retry-After a poller would look again after thirty seconds."""
+    arm.host.held.clear()
+    body = arm.vm_body(arm.image(), arm.nic())
+    begun = time.monotonic()
+    poller = arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", body)
+    threading.Timer(1.5, arm.host.held.set).start()
+    assert poller.result(60).name == "vm1"
+    assert time.monotonic() - begun < 25

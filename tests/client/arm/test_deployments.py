@@ -337,6 +337,13 @@ def test_keys_are_listed_and_read_by_name(arm: Any, client: Any) -> None:
         account,
         parameters={"name": {"type": "string"}},
         outputs={
+            "sas": {
+                "type": "string",
+                "value": "[listAccountSas(resourceId('Microsoft.Storage/storageAccounts', "
+                "parameters('name')), '2023-01-01', createObject('signedServices', 'b', "
+                "'signedResourceTypes', 'o', 'signedPermission', 'r', 'signedExpiry', "
+                "'2099-01-01T00:00:00Z')).accountSasToken]",
+            },
             "key": {
                 "type": "string",
                 "value": "[listKeys(resourceId('Microsoft.Storage/storageAccounts', parameters('name')), "
@@ -350,6 +357,7 @@ def test_keys_are_listed_and_read_by_name(arm: Any, client: Any) -> None:
     )
     outputs = deploy(client, whole, name="account1").properties.outputs
     assert (outputs["key"]["value"], outputs["where"]["value"]) == ("key1", "westeurope")
+    assert outputs["sas"]["value"].startswith("sv=") and "&sig=" in outputs["sas"]["value"]
 
 
 @pytest.mark.parametrize(

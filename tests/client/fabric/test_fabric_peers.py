@@ -6,6 +6,8 @@ import gc
 import json
 import socket
 import threading
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -32,6 +34,20 @@ def test_two_networks_with_the_same_addresses_are_kept_apart(fabric: Fabric, doo
 
 def test_every_address_of_a_vm_is_the_vm(doors: Doors, timeline: Timeline, vm: Instance) -> None:
     assert doors.goal_state(guest="127.0.0.3").find("Container/ContainerId") == vm.container_id
+
+
+def test_further_addresses_of_an_interface_are_told_and_are_the_vms(fabric: Fabric, doors: Doors) -> None:
+    vm = make_instance(FIRST, "vm1", "127.0.0.2")
+    further = ((IPv4Address("127.0.0.5"), IPv4Address("127.64.0.9")), (IPv4Address("127.0.0.6"), None))
+    vm = replace(vm, nics=(replace(vm.nics[0], secondary=further),))
+    fabric.register("net1", vm, Timeline())
+    assert doors.goal_state(guest="127.0.0.6").find("Container/ContainerId") == vm.container_id
+    path = f"/metadata/instance/network/interface/0/ipv4/ipAddress?{API}"
+    assert json.loads(doors.ask(doors.imds, path, METADATA).text) == [
+        {"privateIpAddress": "127.0.0.2", "publicIpAddress": ""},
+        {"privateIpAddress": "127.0.0.5", "publicIpAddress": "127.64.0.9"},
+        {"privateIpAddress": "127.0.0.6", "publicIpAddress": ""},
+    ]
 
 
 def test_what_came_before_a_request_is_marked_before_it(fabric: Fabric, vm: Instance) -> None:

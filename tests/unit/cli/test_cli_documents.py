@@ -102,6 +102,7 @@ def test_the_disks_of_a_vm_and_of_an_image_come_os_first_then_by_lun() -> None:
 @pytest.mark.parametrize(
     ("path", "version"),
     [
+        ("/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/snapshots/x", "2024-03-02"),
         ("/subscriptions/s/resourceGroups/g", "2024-03-01"),
         (
             "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d/beginGetAccess",

@@ -37,11 +37,19 @@ class DiskPlan:
 
 
 @dataclass(frozen=True)
+class SecondaryAddress:
+    """A further address of a NIC, which its guest has to configure, and the public one that leads to it."""
+
+    address: IPv4Address
+    public_address: IPv4Address | None
+
+
+@dataclass(frozen=True)
 class NicPlan:
     """One network interface: `network_id` is the virtual network's resourceGuid, `mac` AA-BB-CC-DD-EE-FF.
 
     `open_ports` are the TCP ports of the guest that its `public_address` (a loopback address of this
-    computer) offers.
+    computer) offers, and those of its secondary addresses.
     """
 
     resource_id: str
@@ -52,6 +60,7 @@ class NicPlan:
     public_address: IPv4Address | None
     open_ports: tuple[int, ...]
     hostname: str
+    secondary: tuple[SecondaryAddress, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,13 @@ class Host(Protocol):
 
     def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
         """Wait for the agent's report; gives up within a second or so of `cancelled()` turning true."""
+        ...
+
+    def offer(self, vm_id: str, nics: tuple[NicPlan, ...]) -> None:
+        """Offer these public addresses and ports of a running VM, and no others; the rest of a NIC stays.
+
+        No error when it does not run. Raises MachineError for a port that is not to be had; others are open.
+        """
         ...
 
     def stop(self, vm_id: str, *, graceful: bool) -> None:

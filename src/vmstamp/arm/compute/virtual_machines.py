@@ -21,6 +21,7 @@ from typing import Any, Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute import availability_sets
 from vmstamp.arm.compute.capture import Captures
+from vmstamp.arm.compute.delete_options import check_delete_options
 from vmstamp.arm.compute.extensions import NAME as EXTENSIONS
 from vmstamp.arm.compute.extensions import extension_view
 from vmstamp.arm.compute.image_references import used_images
@@ -145,6 +146,7 @@ class VirtualMachines:
         check_name(put.id.name, "vmName")
         body = clean(put.body, SHAPE)
         properties = body.get("properties", {})
+        check_delete_options(put, properties)
         if put.existing:
             return self._update(put, put.existing, body, properties)
         size = get_size(properties.get("hardwareProfile", {}).get("vmSize", DEFAULT))

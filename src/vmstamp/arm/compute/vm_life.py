@@ -22,6 +22,7 @@ from vmstamp.arm.compute.snapshot_copies import family_of
 from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
+from vmstamp.arm.compute.vm_doors import Doors
 from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import invalid_parameter, not_allowed, unsupported
@@ -45,6 +46,7 @@ class Life:
         self.host = host
         self._plans = plans
         self.turns = turns
+        self._doors = Doors(catalog, plans, host)
 
     # -- made and changed
 
@@ -59,7 +61,7 @@ class Life:
             self.host.attach(_vm_id(vm), self._plans.disk(disk))
         if vm.state.get("resized") and power_state(vm, self.host) == "running":
             self.host.stop(_vm_id(vm), graceful=True)
-            self.host.start(self._plans.plan(vm, provision=False))
+            self._boot(vm, provision=False)
         return self._settled(vm)
 
     def _settled(self, vm: Resource) -> Resource:
@@ -77,7 +79,7 @@ class Life:
         self.host.remove(_vm_id(vm))
         self._keep(vm, power="stopped", failure=None)
         with self._failures(vm), self._turning(vm, "starting"):
-            self.host.start(self._plans.plan(vm, provision=vm.state["provision"]))
+            self._boot(vm, provision=vm.state["provision"])
             self._keep(vm, power="running", turning="")
         if vm.state["wait"]:
             self._wait_ready(vm, work)
@@ -223,10 +225,11 @@ class Life:
             interface = self._catalog.find(link["id"])
             if interface is None or link["properties"]["deleteOption"] != "Delete":
                 continue
-            public = interface.properties["ipConfigurations"][0]["properties"].get("publicIPAddress", {})
             self._catalog.delete(interface.id)
-            if public.get("properties", {}).get("deleteOption") == "Delete":
-                self._catalog.delete(parse_resource_id(public["id"]))
+            for configuration in interface.properties["ipConfigurations"]:
+                public = configuration["properties"].get("publicIPAddress", {})
+                if public.get("properties", {}).get("deleteOption") == "Delete":
+                    self._catalog.delete(parse_resource_id(public["id"]))
 
     # -- started and stopped
 
@@ -247,8 +250,12 @@ class Life:
             return
         provision = vm.state["provision"] and not vm.state["provisioned"]
         with self._turning(vm, "starting"):
-            self.host.start(self._plans.plan(vm, provision=provision))
+            self._boot(vm, provision=provision)
             self._keep(vm, power="running", turning="")
+
+    def _boot(self, vm: Resource, *, provision: bool) -> None:
+        self.host.start(self._plans.plan(vm, provision=provision))
+        self._doors.open(vm)  # a security group may have changed since the plan was made
 
     def check_restart(self, vm: Resource, request: Request) -> Json:
         if power_state(vm, self.host) != "running":

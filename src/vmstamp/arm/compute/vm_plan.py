@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
 
 from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.compute.host import DiskPlan, NicPlan, VmPlan
+from vmstamp.arm.compute.host import DiskPlan, NicPlan, SecondaryAddress, VmPlan
 from vmstamp.arm.compute.sizes import get_size
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.faults import resource_not_found
-from vmstamp.arm.network import security_groups, virtual_networks
+from vmstamp.arm.network import interfaces, security_groups, virtual_networks
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Resource
 from vmstamp.fabric.instance import DiskFacts, ImageReference, Instance, Nic, PublicKey
@@ -44,6 +43,10 @@ class Plans:
             provision=provision,
         )
 
+    def nics(self, vm: Resource) -> tuple[NicPlan, ...]:
+        """The interfaces as they would be at a start. Raises AzureError when a part is gone."""
+        return tuple(self._nic(vm, link)[0] for link in interface_links(vm))
+
     def disk(self, disk: VmDisk) -> DiskPlan:
         return DiskPlan(self._vhds.path(disk.ref), disk.size, disk.lun, disk.overlay_name)
 
@@ -55,7 +58,7 @@ class Plans:
 
     def _nic(self, vm: Resource, link: Json) -> tuple[NicPlan, Resource]:
         interface = self._find(link["id"])
-        properties: Any = interface.properties["ipConfigurations"][0]["properties"]
+        properties = interfaces.primary_configuration(interface)
         subnet_id = parse_resource_id(properties["subnet"]["id"])
         network = self._find(subnet_id.parent)
         subnet = virtual_networks.find_subnet(network, subnet_id.name)
@@ -64,6 +67,11 @@ class Plans:
         groups = [interface.properties, subnet["properties"]]
         links = [group["networkSecurityGroup"]["id"] for group in groups if "networkSecurityGroup" in group]
         public = self._public_address(properties)
+        secondary = tuple(
+            SecondaryAddress(IPv4Address(one["privateIPAddress"]), self._public_address(one))
+            for one in interfaces.secondary_configurations(interface)
+        )
+        reached = public or any(one.public_address for one in secondary)
         plan = NicPlan(
             resource_id=str(interface.id),
             mac=interface.state["mac"],
@@ -71,8 +79,9 @@ class Plans:
             address=IPv4Address(properties["privateIPAddress"]),
             prefix=IPv4Network(subnet["properties"]["addressPrefix"]),
             public_address=public,
-            open_ports=security_groups.open_ports(map(self._find, links)) if public else (),
+            open_ports=security_groups.open_ports(map(self._find, links)) if reached else (),
             hostname=computer_name(vm),
+            secondary=secondary,
         )
         return plan, network
 
@@ -102,12 +111,18 @@ class Plans:
             public_keys=tuple(PublicKey(key["path"], key["keyData"].strip()) for key in keys),
             custom_data=secrets.get("customData"),
             user_data=vm.state.get("user data"),
-            nics=tuple(Nic(nic.mac, nic.address, nic.prefix, nic.public_address) for nic in nics),
+            nics=tuple(_told(nic) for nic in nics),
             image_reference=_image(storage.get("imageReference", {})),
             os_disk=_facts(storage["osDisk"], disks[0]),
             data_disks=tuple(_facts(shown[disk.lun], disk) for disk in disks[1:]),
             tags=vm.document.get("tags", {}),
         )
+
+
+def _told(nic: NicPlan) -> Nic:
+    """An interface as its guest is told of it."""
+    secondary = tuple((one.address, one.public_address) for one in nic.secondary)
+    return Nic(nic.mac, nic.address, nic.prefix, nic.public_address, secondary)
 
 
 def _image(reference: Json) -> ImageReference:

@@ -13,8 +13,9 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.resource_id import ResourceId
 
 RESERVED: Final = 4  # first addresses of a subnet that Azure keeps
-# Where an interface's document has its address.
-PATH: Final = "$.properties.ipConfigurations[0].properties.privateIPAddress"
+# Where an interface's document has its IP configurations, and each of these its address.
+CONFIGURATIONS: Final = "$.properties.ipConfigurations"
+ADDRESS: Final = "$.properties.privateIPAddress"
 
 
 def is_reserved(address: IPv4Address, prefix: IPv4Network) -> bool:
@@ -30,7 +31,7 @@ def used_addresses(
     """
     return {
         IPv4Address(address): part
-        for source, part, address in catalog.referring_values(subnet, "subnet", PATH)
+        for source, part, address in catalog.referring_values(subnet, "subnet", CONFIGURATIONS, ADDRESS)
         if address and (but is None or source != but.key)
     }
 

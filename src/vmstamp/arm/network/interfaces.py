@@ -1,6 +1,9 @@
-"""Microsoft.Network/networkInterfaces: one IP configuration each, its address taken from the subnet.
+"""Microsoft.Network/networkInterfaces: IP configurations of one subnet, one of them the primary.
 
-A change to an interface takes effect when its virtual machine is started next.
+DHCP gives a guest the primary's address alone; the others are for the guest to configure, as in Azure.
+
+What a change means for the ports that a running virtual machine offers is for `compute.vm_doors`; another
+private address is the guest's when it is started next.
 """
 
 from __future__ import annotations
@@ -8,13 +11,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
-from typing import Any, Final
+from typing import Final
 
 from vmstamp.arm.catalog import Catalog, new_etag
-from vmstamp.arm.faults import invalid_parameter, invalid_reference, missing_parameter, unsupported
+from vmstamp.arm.faults import invalid_parameter, invalid_reference, missing_parameter
 from vmstamp.arm.links import DELETE_OPTION, Link, linked, linked_id, text_of
 from vmstamp.arm.network import public_addresses, security_groups, virtual_networks
 from vmstamp.arm.network.addresses import free_addresses, is_reserved, used_addresses
+from vmstamp.arm.network.configurations import (
+    check_configurations,
+    primary_name,
+    public_address_in_use,
+)
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
@@ -108,17 +116,13 @@ class Interfaces:
                 "NetworkInterfaceMustHaveOneIpConfiguration",
                 f"Network interface {put.id} must have one.",
             )
-        if len(configurations) > 1:
-            raise unsupported(
-                "More than one IP configuration of a network interface", target="ipConfigurations"
-            )
         if group := properties.get("networkSecurityGroup"):
             linked(put, group, "properties.networkSecurityGroup", security_groups.NAME)
         old = put.existing.properties if put.existing else {}
-        network, configuration = self._configuration(put, configurations[0])
+        network, shown = self._configurations(put, configurations)
         suffix = internal_domain(network.properties["resourceGuid"])
         fixed = {
-            "ipConfigurations": [configuration],
+            "ipConfigurations": shown,
             "resourceGuid": old.get("resourceGuid") or str(uuid.uuid4()),
             "enableAcceleratedNetworking": properties.get("enableAcceleratedNetworking", False),
             "enableIPForwarding": False,
@@ -133,36 +137,44 @@ class Interfaces:
             pass
         return mac
 
-    def _configuration(self, put: Put, given: Json) -> tuple[Resource, Json]:
-        """The interface's virtual network and its one IP configuration."""
-        if "name" not in given:
-            raise missing_parameter("ipConfigurations.name")
-        id = put.id.child("ipConfigurations", given["name"])
-        properties = given.get("properties", {})
-        if "subnet" not in properties:
-            raise missing_parameter("subnet")
-        network, subnet_id, prefix = self._subnet(put, properties["subnet"])
-        address = self._address(put, id, properties, subnet_id, prefix)
-        if public := properties.get("publicIPAddress"):
-            self._check_public(put, id, public)
-        fixed = {
-            "primary": True,
-            "privateIPAddress": str(address),
-            "privateIPAddressVersion": "IPv4",
-            "privateIPAllocationMethod": properties.get("privateIPAllocationMethod", "Dynamic"),
-            "provisioningState": "Succeeded",
-            "subnet": {"id": str(subnet_id)},
-        }
-        return network, {
-            "name": given["name"],
-            "id": str(id),
-            "type": f"{NAME}/ipConfigurations",
-            "etag": new_etag(),
-            "properties": {**properties, **fixed},
-        }
+    def _configurations(self, put: Put, given: list[Json]) -> tuple[Resource, list[Json]]:
+        """The interface's virtual network and its IP configurations."""
+        check_configurations(put, given)
+        network, subnet, prefix = self._subnet(put, given[0].get("properties", {}).get("subnet"))
+        taken = used_addresses(self._catalog, subnet, but=put.id)
+        kept = [_kept(put, one, subnet) for one in given]
+        # What is asked for or kept by name is nobody else's, whatever its place in the list.
+        reserved = {address for one in given if (address := _wanted(one))} | {old for old in kept if old}
+        primary = primary_name(given)
+        shown: list[Json] = []
+        for number, one in enumerate(given):
+            id = put.id.child("ipConfigurations", one["name"])
+            properties = one.get("properties", {})
+            if self._subnet(put, properties.get("subnet"), number)[1].key != subnet.key:
+                raise AzureError(
+                    400,
+                    "IpConfigurationsOnSameNicCannotUseDifferentSubnets",
+                    f"The IP configurations of network interface {put.id} cannot use different subnets.",
+                )
+            if properties.get("privateIPAllocationMethod", "Dynamic") == "Dynamic":
+                address = kept[number] or _free_address(
+                    subnet, prefix, {**taken, **dict.fromkeys(reserved, "")}
+                )
+            else:
+                address = _static_address(id, properties.get("privateIPAddress"), prefix, taken)
+            taken[address] = str(id)
+            if public := properties.get("publicIPAddress"):
+                self._check_public(put, id, public, number)
+            shown.append(_shown(id, properties, address, subnet, primary=one["name"] == primary))
+        return network, shown
 
-    def _subnet(self, put: Put, link: Json) -> tuple[Resource, ResourceId, IPv4Network]:
-        id = linked_id(link, "properties.ipConfigurations[0].properties.subnet", virtual_networks.SUBNET)
+    def _subnet(
+        self, put: Put, link: Json | None, number: int = 0
+    ) -> tuple[Resource, ResourceId, IPv4Network]:
+        if link is None:
+            raise missing_parameter("subnet")
+        path = f"properties.ipConfigurations[{number}].properties.subnet"
+        id = linked_id(link, path, virtual_networks.SUBNET)
         network = self._catalog.find(id.parent)
         subnet = virtual_networks.find_subnet(network, id.name) if network else None
         deleting = network is not None and network.provisioning_state == "Deleting"
@@ -170,30 +182,12 @@ class Interfaces:
             raise invalid_reference(text_of(link), str(put.id))
         return network, id, IPv4Network(subnet["properties"]["addressPrefix"])
 
-    def _address(
-        self, put: Put, id: ResourceId, properties: Json, subnet: ResourceId, prefix: IPv4Network
-    ) -> IPv4Address:
-        taken = used_addresses(self._catalog, subnet, but=put.id)
-        old = _primary(put.existing) if put.existing else {}
-        same = old.get("subnet", {}).get("id", "").lower() == subnet.key
-        if properties.get("privateIPAllocationMethod", "Dynamic") == "Dynamic":
-            return IPv4Address(old["privateIPAddress"]) if same else _free_address(subnet, prefix, taken)
-        text = properties.get("privateIPAddress")
-        if not text:
-            raise missing_parameter("privateIPAddress")
-        return _static_address(id, text, prefix, taken)
-
-    def _check_public(self, put: Put, id: ResourceId, link: Json) -> None:
-        path = "properties.ipConfigurations[0].properties.publicIPAddress"
+    def _check_public(self, put: Put, id: ResourceId, link: Json, number: int) -> None:
+        path = f"properties.ipConfigurations[{number}].properties.publicIPAddress"
         address = linked(put, link, path, public_addresses.NAME)
         for user in self._catalog.referrers(address.id, "public address"):
             if user.source.key != put.id.key:
-                raise AzureError(
-                    400,
-                    "PublicIPAddressInUse",
-                    f"Resource {id} is referencing public IP address {address.id} that is already allocated "
-                    f"to resource {user.part}.",
-                )
+                raise public_address_in_use(id, address.id, user.part)
 
     def view(self, resource: Resource, expand: str) -> Json:
         users = self._catalog.referrers(resource.id, "interface")
@@ -216,19 +210,65 @@ class Interfaces:
             )
 
 
-def _primary(interface: Resource) -> Json:
-    found: Json = interface.properties["ipConfigurations"][0]["properties"]
-    return found
+def primary_configuration(interface: Resource) -> Json:
+    """The properties of an interface's primary IP configuration."""
+    found: list[Json] = [one["properties"] for one in interface.properties["ipConfigurations"]]
+    return next(one for one in found if one["primary"])
+
+
+def secondary_configurations(interface: Resource) -> list[Json]:
+    """The properties of its other IP configurations."""
+    found: list[Json] = [one["properties"] for one in interface.properties["ipConfigurations"]]
+    return [one for one in found if not one["primary"]]
 
 
 def references(resource: Resource) -> Iterator[Reference]:
-    configuration: Any = resource.properties["ipConfigurations"][0]
-    properties = configuration["properties"]
-    yield Reference("subnet", properties["subnet"]["id"], configuration["id"])
-    if public := properties.get("publicIPAddress"):
-        yield Reference("public address", public["id"], configuration["id"])
+    for configuration in resource.properties["ipConfigurations"]:
+        properties = configuration["properties"]
+        yield Reference("subnet", properties["subnet"]["id"], configuration["id"])
+        if public := properties.get("publicIPAddress"):
+            yield Reference("public address", public["id"], configuration["id"])
     if group := resource.properties.get("networkSecurityGroup"):
         yield Reference("security group", group["id"], str(resource.id))
+
+
+def _kept(put: Put, given: Json, subnet: ResourceId) -> IPv4Address | None:
+    """The dynamic address that an IP configuration of this name has already."""
+    for old in put.existing.properties["ipConfigurations"] if put.existing else []:
+        here = old["properties"]["subnet"]["id"].lower() == subnet.key
+        dynamic = given.get("properties", {}).get("privateIPAllocationMethod", "Dynamic") == "Dynamic"
+        if old["name"].lower() == given["name"].lower() and here and dynamic:
+            return IPv4Address(old["properties"]["privateIPAddress"])
+    return None
+
+
+def _wanted(given: Json) -> IPv4Address | None:
+    """The static address that an IP configuration asks for; None also for one that is none."""
+    properties = given.get("properties", {})
+    if properties.get("privateIPAllocationMethod") != "Static":
+        return None
+    try:
+        return IPv4Address(properties.get("privateIPAddress", ""))
+    except AddressValueError:
+        return None
+
+
+def _shown(id: ResourceId, given: Json, address: IPv4Address, subnet: ResourceId, *, primary: bool) -> Json:
+    fixed = {
+        "primary": primary,
+        "privateIPAddress": str(address),
+        "privateIPAddressVersion": "IPv4",
+        "privateIPAllocationMethod": given.get("privateIPAllocationMethod", "Dynamic"),
+        "provisioningState": "Succeeded",
+        "subnet": {"id": str(subnet)},
+    }
+    return {
+        "name": id.name,
+        "id": str(id),
+        "type": f"{NAME}/ipConfigurations",
+        "etag": new_etag(),
+        "properties": {**given, **fixed},
+    }
 
 
 def _free_address(subnet: ResourceId, prefix: IPv4Network, taken: dict[IPv4Address, str]) -> IPv4Address:
@@ -243,8 +283,10 @@ def _free_address(subnet: ResourceId, prefix: IPv4Network, taken: dict[IPv4Addre
 
 
 def _static_address(
-    id: ResourceId, text: str, prefix: IPv4Network, taken: dict[IPv4Address, str]
+    id: ResourceId, text: str | None, prefix: IPv4Network, taken: dict[IPv4Address, str]
 ) -> IPv4Address:
+    if not text:
+        raise missing_parameter("privateIPAddress")
     try:
         address = IPv4Address(text)
     except AddressValueError as error:

@@ -147,7 +147,8 @@ class VirtualNetworks:
     def check_address(self, network: Resource, request: Request) -> Json:
         """Whether `ipAddress` is free in this network; if not, the next free ones of its subnet.
 
-        REST: Virtual Networks - Check IP Address Availability, 2024-05-01.
+        REST: Virtual Networks - Check IP Address Availability, 2024-05-01. Azure's own clients know the code
+        of an address in no subnet; its text is ours.
         """
         text = request.query.get("ipaddress", "")
         if not text:

@@ -80,6 +80,13 @@ def _named_after_the_vm(arm: Any) -> requests.Response:
     return view(arm)
 
 
+def _container_named(arm: Any) -> requests.Response:
+    """The destination is no container of its own."""
+    _accepted(arm)
+    assert arm.store.find_container("account1", "captured") is None
+    return view(arm)
+
+
 def _of_a_vm_that_runs(arm: Any) -> requests.Response:
     blob_vm(arm)
     return _capture(arm)
@@ -224,6 +231,7 @@ ROWS: Final = (
         holds=lambda a: a.json()["status"] == "Succeeded" and _is_template(a.json()["properties"]["output"]),
     ),
     Row("the copy lies in the container system, by the VM's id", "R", _named_after_the_vm, 200),
+    Row("destinationContainerName is a part of the path only", "I", _container_named, 200),
     Row(
         "the VM stays, and stays generalized",
         "R",

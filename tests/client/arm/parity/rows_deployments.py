@@ -122,10 +122,13 @@ def _operations(reply: requests.Response) -> bool:
 
 def _failed(reply: requests.Response) -> bool:
     error = reply.json()["error"]
-    text = "At least one resource deployment operation failed. Please list deployment operations for details."
+    text = (
+        "At least one resource deployment operation failed. Please list deployment operations for details. "
+        "Please see https://aka.ms/arm-deployment-operations for usage details."
+    )
     return (
         (reply.json()["status"], error["code"]) == ("Failed", "DeploymentFailed")
-        and error["message"].startswith(text)
+        and error["message"] == text
         and [one["code"] for one in error["details"]] == ["InvalidDomainNameLabel"]
     )
 

@@ -104,6 +104,43 @@ def _delete_used_group(arm: Any) -> requests.Response:
     return ask(arm, "DELETE", GROUP)
 
 
+def _longest_label(arm: Any) -> requests.Response:
+    return _address(arm, dnsSettings={"domainNameLabel": "w" * 63})
+
+
+def _delete_group_of_a_subnet(arm: Any) -> requests.Response:
+    _security_group(arm)
+    subnet = {"properties": {"addressPrefix": "10.0.0.0/24", "networkSecurityGroup": {"id": GROUP}}}
+    arm.nic()
+    assert ask(arm, "PUT", f"{NETWORK}/virtualNetworks/vnet1/subnets/default", subnet).ok
+    return ask(arm, "DELETE", GROUP)
+
+
+def _delete_freed_interface(arm: Any) -> requests.Response:
+    vm = arm.vm_body(arm.image(), arm.nic())
+    arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", vm).result()
+    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
+    return ask(arm, "DELETE", NIC)
+
+
+def _delete_freed_address(arm: Any) -> requests.Response:
+    _address(arm)
+    arm.nic(publicIPAddress={"id": ADDRESS})
+    arm.nic()
+    return ask(arm, "DELETE", ADDRESS)
+
+
+def _static_address(arm: Any) -> requests.Response:
+    _address(arm)
+    return ask(arm, "GET", ADDRESS)
+
+
+def _overlapping_subnets(arm: Any) -> requests.Response:
+    arm.nic()
+    subnet = {"properties": {"addressPrefix": "10.0.0.128/25"}}
+    return ask(arm, "PUT", f"{NETWORK}/virtualNetworks/vnet1/subnets/two", subnet)
+
+
 def _second_address(arm: Any) -> requests.Response:
     arm.nic("first")
     return _interface(arm)
@@ -186,6 +223,53 @@ ROWS: Final = (
         holds=lambda answer: (
             answer.json()["properties"]["dnsSettings"]["fqdn"] == "web-1.westeurope.cloudapp.azure.com"
         ),
+    ),
+    Row(
+        "a domain name label of two characters",
+        "R",
+        lambda arm: _address(arm, dnsSettings={"domainNameLabel": "ab"}),
+        400,
+        "InvalidDomainNameLabel",
+        "The domain name label ab is invalid. It must conform to the following regular expression: "
+        "^[a-z][a-z0-9-]{1,61}[a-z0-9]$.",
+    ),
+    Row(
+        "a domain name label that ends with a hyphen",
+        "R",
+        lambda arm: _address(arm, dnsSettings={"domainNameLabel": "web-"}),
+        400,
+        "InvalidDomainNameLabel",
+        "The domain name label web- is invalid. It must conform to the following regular expression: "
+        "^[a-z][a-z0-9-]{1,61}[a-z0-9]$.",
+    ),
+    Row("a domain name label of 63 characters", "R", _longest_label, 201),
+    Row(
+        "DELETE of a security group that a subnet has",
+        "I",
+        _delete_group_of_a_subnet,
+        400,
+        "InUseNetworkSecurityGroupCannotBeDeleted",
+        f"Network security group {GROUP} cannot be deleted because it is in use by the following resources: "
+        f"{NETWORK}/virtualNetworks/vnet1/subnets/default. In order to delete the Network security group, "
+        "remove the association with the resource(s)....",
+    ),
+    Row("DELETE of an interface that no VM uses any more", "I", _delete_freed_interface, 202),
+    Row("DELETE of a public address that no interface has any more", "I", _delete_freed_address, 202),
+    Row(
+        "a Static public address has its address without a VM",
+        "R",
+        _static_address,
+        200,
+        holds=lambda answer: answer.json()["properties"]["ipAddress"].startswith("127."),
+    ),
+    Row(
+        "two subnets that overlap",
+        "I",
+        _overlapping_subnets,
+        400,
+        "NetcfgSubnetRangesOverlap",
+        "Subnet 'two' is not valid because its IP address range overlaps with that of an existing subnet in "
+        "virtual network 'vnet1'.",
     ),
     Row(
         "DELETE of a security group in use",

@@ -57,6 +57,37 @@ def _check(arm: Any, address: str) -> requests.Response:
     return ask(arm, "GET", f"{path}?ipAddress={address}")
 
 
+def _check_reserved(arm: Any) -> requests.Response:
+    """In a network without interfaces."""
+    arm.nic("first")
+    arm.network.network_interfaces.begin_delete("rg", "first").result()
+    return ask(arm, "GET", f"{NETWORK}/virtualNetworks/vnet1/CheckIPAddressAvailability?ipAddress=10.0.0.0")
+
+
+def _configurations(arm: Any, *given: tuple[str, dict[str, Any]]) -> requests.Response:
+    """PUT an interface with these IP configurations, in a network that is there."""
+    if ask(arm, "GET", SUBNET).status_code == 404:
+        arm.nic("first")
+    whole = [{"name": name, "properties": {"subnet": {"id": SUBNET}, **more}} for name, more in given]
+    return ask(arm, "PUT", NIC, {"location": "westeurope", "properties": {"ipConfigurations": whole}})
+
+
+def _without_the_primary(arm: Any) -> requests.Response:
+    assert _configurations(arm, ("ipconfig1", {"primary": True}), ("two", {})).ok
+    return _configurations(arm, ("two", {"primary": True}))
+
+
+def _in_two_subnets(arm: Any) -> requests.Response:
+    arm.nic("first")
+    other = SUBNET.replace("default", "other")
+    assert ask(arm, "PUT", other, {"properties": {"addressPrefix": "10.0.1.0/24"}}).ok
+    return _configurations(arm, ("ipconfig1", {"primary": True}), ("two", {"subnet": {"id": other}}))
+
+
+def _two_addresses(arm: Any) -> requests.Response:
+    return _configurations(arm, ("ipconfig1", {"primary": True}), ("two", {}))
+
+
 def _full(arm: Any) -> requests.Response:
     space = {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}
     subnets = [{"name": "default", "properties": {"addressPrefix": "10.0.0.0/29"}}]
@@ -107,7 +138,7 @@ ROWS: Final = (
     ),
     Row(
         "a static address among the first four of its subnet",
-        "D",
+        "DI",
         lambda arm: _static(arm, "10.0.0.3"),
         400,
         "PrivateIPAddressInReservedRange",
@@ -115,7 +146,7 @@ ROWS: Final = (
     ),
     Row(
         "a static address that is the last of its subnet",
-        "D",
+        "DI",
         lambda arm: _static(arm, "10.0.0.255"),
         400,
         "PrivateIPAddressInReservedRange",
@@ -138,8 +169,46 @@ ROWS: Final = (
         "Subnet default with address prefix 10.0.0.0/29 does not have enough capacity for 1 IP addresses.",
     ),
     Row(
-        "asking whether a free address is free",
+        "a second IP configuration of an interface",
         "D",
+        _two_addresses,
+        201,
+        holds=lambda answer: (
+            [
+                (one["properties"]["privateIPAddress"], one["properties"]["primary"])
+                for one in answer.json()["properties"]["ipConfigurations"]
+            ]
+            == [("10.0.0.5", True), ("10.0.0.6", False)]
+        ),
+    ),
+    Row(
+        "several IP configurations, none of which is the primary",
+        "I",
+        lambda arm: _configurations(arm, ("one", {}), ("two", {})),
+        400,
+        "NetworkInterfaceMustHaveOneOneIPConfigAsPrimary",
+        "Network Interface nic1 specifies multiple IPConfigurations but none of the IPConfigurations is "
+        "specified as Primary.",
+    ),
+    Row(
+        "an interface without its primary IP configuration",
+        "I",
+        _without_the_primary,
+        400,
+        "IpConfigDeleteNotSupported",
+        "IP Configuration ipconfig1 cannot be deleted. Deletion and renaming of primary IP Configuration is "
+        "not supported",
+    ),
+    Row(
+        "IP configurations of one interface in two subnets",
+        "I",
+        _in_two_subnets,
+        400,
+        "IpConfigurationsOnSameNicCannotUseDifferentSubnets",
+    ),
+    Row(
+        "asking whether a free address is free",
+        "RD",
         lambda arm: _check(arm, "10.0.0.77"),
         200,
         holds=lambda answer: answer.json() == {"available": True, "isPlatformReserved": False},
@@ -160,12 +229,16 @@ ROWS: Final = (
     ),
     Row(
         "asking whether an address that Azure keeps is free",
-        "D",
-        lambda arm: _check(arm, "10.0.0.1"),
+        "R",
+        _check_reserved,
         200,
         holds=lambda answer: (
-            answer.json()["isPlatformReserved"] is True
-            and answer.json()["availableIPAddresses"][0] == "10.0.0.5"
+            answer.json()
+            == {
+                "available": False,
+                "availableIPAddresses": ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8"],
+                "isPlatformReserved": True,
+            }
         ),
     ),
     Row(
@@ -174,7 +247,5 @@ ROWS: Final = (
         lambda arm: _check(arm, "10.9.0.4"),
         400,
         "PrivateIPAddressNotInAnySubnet",
-        "Private static IP address 10.9.0.4 does not belong to the range of any subnet in the virtual "
-        f"network {NETWORK}/virtualNetworks/vnet1.",
     ),
 )

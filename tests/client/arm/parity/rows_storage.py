@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.row import STORAGE, SUBSCRIPTION, Row, ask
+from tests.client.arm.parity.row import STORAGE, SUBSCRIPTION, TIMEOUT, Row, ask
 from tests.client.arm.parity.rows_protocol import WHERE, after
+from tests.client.blob_service import at_a_door
 
 TITLE: Final = "Storage accounts"
 ACCOUNT: Final = f"{STORAGE}/storageAccounts/account1"
@@ -69,7 +70,108 @@ def _renewed(arm: Any) -> requests.Response:
     return reply
 
 
+SIGNED: Final = {
+    "signedServices": "b",
+    "signedResourceTypes": "sco",
+    "signedPermission": "rl",
+    "signedProtocol": "https,http",
+    "signedExpiry": "2099-01-01T00:00:00Z",
+    "keyToSign": "key1",
+}
+SIGNED_BLOB: Final = {
+    "canonicalizedResource": "/blob/account1/vhds/a.vhd",
+    "signedResource": "b",
+    "signedPermission": "r",
+    "signedExpiry": "2099-01-01T00:00:00Z",
+}
+
+
+def _signed(action: str, body: Any, **changes: Any) -> Callable[[Any], requests.Response]:
+    """A SAS of an account that has the blob vhds/a.vhd."""
+
+    def send(arm: Any) -> requests.Response:
+        arm.vhd("account1", "a.vhd")
+        return ask(arm, "POST", f"{ACCOUNT}/{action}", {**body, **changes})
+
+    return send
+
+
+def _reaches(arm: Any, body: Any, action: str, key: str, what: str) -> requests.Response:
+    """What the Blob service answers to a SAS."""
+    token = _signed(action, body)(arm).json()[key]
+    return at_the_blob_service(arm, "GET", f"{what}{'&' if '?' in what else '?'}{token}")
+
+
+def at_the_blob_service(arm: Any, method: str, path: str) -> requests.Response:
+    """One request to the Blob service of a control plane's accounts."""
+    with at_a_door(arm.store) as url, requests.Session() as session:
+        session.trust_env = False
+        headers = {"x-ms-version": "2021-12-02"}
+        return session.request(method, f"{url}{path}", headers=headers, timeout=TIMEOUT)
+
+
+def _delete_leased_disk(arm: Any) -> requests.Response:
+    """DELETE of the blob that is a VM's disk, with a SAS that allows it."""
+    name = blob_machine(arm)
+    body = {**SIGNED, "signedPermission": "rd"}
+    token = ask(arm, "POST", f"{ACCOUNT}/listAccountSas", body).json()["accountSasToken"]
+    return at_the_blob_service(arm, "DELETE", f"/account1/vhds/{name}?{token}")
+
+
 ROWS: Final = (
+    Row(
+        "listAccountSas",
+        "R",
+        _signed("listAccountSas", SIGNED),
+        200,
+        holds=lambda reply: (
+            reply.json().keys() == {"accountSasToken"}
+            and "&ss=b&srt=sco&sp=rl&" in reply.json()["accountSasToken"]
+            and "&sig=" in reply.json()["accountSasToken"]
+        ),
+    ),
+    Row(
+        "listServiceSas",
+        "R",
+        _signed("listServiceSas", SIGNED_BLOB),
+        200,
+        holds=lambda reply: (
+            reply.json().keys() == {"serviceSasToken"} and "&sr=b&" in reply.json()["serviceSasToken"]
+        ),
+    ),
+    Row(
+        "the SAS of listAccountSas lists the containers",
+        "D",
+        lambda arm: _reaches(arm, SIGNED, "listAccountSas", "accountSasToken", "/account1?comp=list"),
+        200,
+        holds=lambda reply: b"<Name>vhds</Name>" in reply.content,
+    ),
+    Row(
+        "the SAS of listServiceSas reads the blob",
+        "D",
+        lambda arm: _reaches(arm, SIGNED_BLOB, "listServiceSas", "serviceSasToken", "/account1/vhds/a.vhd"),
+        200,
+    ),
+    Row(
+        "the SAS of listServiceSas does not reach another blob",
+        "D",
+        lambda arm: _reaches(arm, SIGNED_BLOB, "listServiceSas", "serviceSasToken", "/account1/vhds/b.vhd"),
+        403,
+        holds=lambda reply: reply.headers["x-ms-error-code"] == "AuthenticationFailed",
+    ),
+    Row(
+        "listAccountSas without its expiry",
+        "D",
+        _signed("listAccountSas", SIGNED, signedExpiry=None),
+        400,
+    ),
+    Row(
+        "Delete Blob of the page blob that is a VM's disk",
+        "D",
+        _delete_leased_disk,
+        412,
+        holds=lambda reply: reply.headers["x-ms-error-code"] == "LeaseIdMissing",
+    ),
     Row("listKeys", "R", after(_account, "POST", f"{ACCOUNT}/listKeys"), 200, holds=_keys),
     Row("regenerateKey answers both keys, one of them new", "R", _renewed, 200, holds=_keys),
     Row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 import requests
@@ -168,6 +169,21 @@ def _with_instance_view(arm: Any) -> requests.Response:
     return ask(arm, "GET", f"{VM}?$expand=instanceView")
 
 
+def _with_an_agent_that_tells(arm: Any) -> requests.Response:
+    """The agent tells of its guest's system."""
+    _made(arm, vm_body(arm))
+    told = arm.host.agent
+
+    def agent(vm_id: str) -> Any:
+        found = told(vm_id)
+        system = {"guestAgentStatus": {"osname": "debian", "osversion": "12.11", "status": "Ready"}}
+        aggregate = {**found.status["aggregateStatus"], **system}
+        return replace(found, status={"aggregateStatus": aggregate})
+
+    arm.host.agent = agent
+    return ask(arm, "GET", f"{VM}/instanceView")
+
+
 def _failed(answer: requests.Response) -> bool:
     properties = answer.json()["properties"]
     status = properties["instanceView"]["statuses"][0]
@@ -270,5 +286,12 @@ ROWS: Final = (
         _with_instance_view,
         200,
         holds=_has_instance_view,
+    ),
+    Row(
+        "the guest's system in the instance view, as its agent tells it",
+        "R",
+        _with_an_agent_that_tells,
+        200,
+        holds=lambda answer: (answer.json()["osName"], answer.json()["osVersion"]) == ("debian", "12.11"),
     ),
 )
