@@ -171,7 +171,7 @@ def _with_instance_view(arm: Any) -> requests.Response:
 
 def _with_an_agent_that_tells(arm: Any) -> requests.Response:
     """The agent tells of its guest's system."""
-    _made(arm, vm_body(arm))
+    made(arm, vm_body(arm))
     told = arm.host.agent
 
     def agent(vm_id: str) -> Any:
