@@ -21,6 +21,34 @@ from vmstamp.guest.overlay import Overlay
 
 ALIASES = {"users": "users-pre-existing"}
 
+# What other programs call their operations, and the step that does them (and may do more).
+# Source: guestfs-tools `sysprep/`, waagent -deprovision+user, cloud-init clean
+KNOWN_AS = {
+    **dict.fromkeys(("abrt-data", "pacct-log"), "crash-data"),
+    **dict.fromkeys(("bash-history", "zsh-history"), "shell-history"),
+    **dict.fromkeys(("logfiles", "utmp", "journal-dirs", "logs"), "logs-spool"),
+    **dict.fromkeys(("ipa-client", "samba-db-log", "sssd-db-log", "kerberos-data"), "joined-domain"),
+    **dict.fromkeys(("rh-subscription-manager", "rhn-systemid", "yum-uuid"), "subscription-ids"),
+    **dict.fromkeys(("lvm-system-devices", "blkid-tab", "multipath-wwids"), "storage-devices"),
+    **dict.fromkeys(("iscsi-initiator", "nvme-hostnqn"), "storage-host-ids"),
+    **dict.fromkeys(("ssh-userdir", "ssh-keys"), "authorized-keys"),
+    **dict.fromkeys(("user-account", "deluser"), "users-pre-existing"),
+    **dict.fromkeys(("dovecot-data", "anacron"), "service-data"),
+    "azure-state": "wa-stale-state",
+    "dhcp-client-state": "dhcp-leases",
+    "dhcp-server-state": "dhcp-server-leases",
+    "esp-random-seed": "random-seed",
+    "kerberos-hostkeytab": "kerberos-keytab",
+    "net-hostname": "hostname",
+    "package-manager-cache": "pkg-cache",
+    "puppet-data-log": "config-mgmt-identity",
+    "root-password": "root-locked",
+    "seed": "ci-seed-leftover",
+    "smolt-uuid": "service-ids",
+    "ssh-hostkeys": "ssh-host-keys",
+    "udev-persistent-net": "net-hwaddr",
+}
+
 # Where Setup of an image that was applied finds its answer file. Spec: Windows Setup Automation Overview,
 # "Modify an existing image"; implicit answer file search order
 ANSWER_FILE = "/Windows/Panther/unattend.xml"
@@ -163,7 +191,11 @@ def check_ids(ids: Iterable[str]) -> frozenset[str]:
     chosen = frozenset(ALIASES.get(one, one) for one in ids)
     for one in sorted(chosen):
         if one not in known:
-            raise GuestError(f"there is no step {one}", hint="vmstamp generalize --list tells them all")
+            other = KNOWN_AS.get(one)
+            hint = f"the step {other} does it; " if other else ""
+            raise GuestError(
+                f"there is no step {one}", hint=f"{hint}vmstamp generalize --list tells them all"
+            )
         if known[one].default is Default.NEVER:
             raise GuestError(f"the step {one} is never done: {known[one].why}")
     return chosen

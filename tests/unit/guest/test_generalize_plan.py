@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Empty, Remove, Run, Truncate, Write
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.generalize import Plan, check_ids, compact, plan, plan_windows, refuse_dirty
-from vmstamp.guest.identity import identity_of
-from vmstamp.guest.identity.step import Choice
+from vmstamp.guest.generalize import KNOWN_AS, Plan, check_ids, compact, plan, plan_windows, refuse_dirty
+from vmstamp.guest.identity import STEPS, identity_of
+from vmstamp.guest.identity.step import Choice, Default
 from vmstamp.guest.overlay import Overlay, lay_over
 
 STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
@@ -178,6 +178,14 @@ def test_a_step_that_is_not_there_or_never_done_cannot_be_chosen() -> None:
         check_ids(["nonsense"])
     with pytest.raises(GuestError, match="never done"):
         check_ids(["fs-uuids"])
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN_AS))
+def test_another_programs_name_of_an_operation_leads_to_the_step(name: str) -> None:
+    assert KNOWN_AS[name] in {step.id for step in STEPS if step.default is not Default.NEVER}
+    with pytest.raises(GuestError, match=f"no step {name}") as caught:
+        check_ids([name])
+    assert caught.value.hint.startswith(f"the step {KNOWN_AS[name]} does it")
 
 
 def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:

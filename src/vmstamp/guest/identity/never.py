@@ -49,7 +49,7 @@ STEPS = (
     _never(
         "clean-scripts",
         "run the scripts in /etc/cloud/clean.d",
-        "they are written for a guest that runs; what the known ones remove, other steps do",
+        "they are written for a guest that runs; ci-installer removes what that of Ubuntu's installer does",
         "cloud-init cmd/clean.py",
     ),
     _never(
@@ -63,6 +63,19 @@ STEPS = (
         "remove CrowdStrike's agent id",
         "it lies in one file with the customer's id; run in the guest: falconctl -d -f --aid",
         "CrowdStrike Falcon Sensor for Linux",
+    ),
+    _never(
+        "net-nmconn",
+        "remove all of NetworkManager's connections",
+        "some may be meant for every VM; MAC addresses go with net-hwaddr, passwords with network-secrets, "
+        "and doctor --fix mends fixed addresses",
+        "guestfs-tools sysprep_operation_net_nmconn.ml",
+    ),
+    _never(
+        "script",
+        "run a script of yours in the guest",
+        "its changes could not be told before; run it in the guest, or in the recipe that builds the disk",
+        "guestfs-tools sysprep_operation_script.ml",
     ),
     _never(
         "autorelabel",

@@ -49,11 +49,16 @@ DEFAULT_KEYS = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd_config(
 PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )?PRIVATE KEY-----")
 
 HISTORIES = (
-    ".*_history", ".*_history-*", ".history", ".lesshst", ".viminfo", ".wget-hsts", ".node_repl_history",
-    ".local/share/fish/fish_history", ".config/fish/fish_history", ".local/share/nano/search_history",
-    ".local/share/powershell/PSReadLine/*", ".local/state/lesshst", ".ipython/profile_*/history.sqlite",
-    ".zsh_sessions", ".bash_sessions", ".mongosh/*", ".sqlite_history",
+    ".*history", ".*_history-*", ".*hst", ".*hist", ".viminfo", ".wget-hsts", ".dbshell", ".vim/.netrwhist",
+    ".ghc/ghci_history", ".local/share/*/*history*", ".local/state/*history*", ".local/state/*/*history*",
+    ".local/state/lesshst", ".config/fish/fish_history", ".local/share/powershell/PSReadLine/*",
+    ".ipython/profile_*/history.sqlite", ".local/state/nvim/shada/*", ".local/share/nvim/shada/*",
+    ".julia/logs/repl_history.jl", ".zsh_sessions", ".bash_sessions", ".mongosh/*",
+    ".mongodb/mongosh/*history*", ".mysqlsh/history*",
 )  # fmt: skip
+
+
+_NAME = r"""["']?([A-Za-z_][\w.-]{0,63})["']?"""  # useradd(8), in YAML
 
 
 def agent_made(guest: Guest) -> frozenset[str]:
@@ -65,8 +70,28 @@ def agent_made(guest: Guest) -> frozenset[str]:
         if path.rsplit("/", 1)[-1] in AGENT_SUDOERS:
             names.update(_granted(guest.text(path)))
     for path in ("/etc/cloud/cloud.cfg", *guest.glob("/etc/cloud/cloud.cfg.d/*.cfg")):
-        names.update(re.findall(r"^\s+default_user:\s*\n\s+name:\s*(\S{1,64})", guest.text(path), re.M))
+        names.update(_default_user(guest.text(path)))
+    for path in guest.glob("/var/lib/cloud/instances/*/cloud-config.txt"):
+        text = guest.text(path)
+        names.update([*_default_user(text), *_listed_users(text)])
     return frozenset(names)
+
+
+def _default_user(text: str) -> list[str]:
+    """`name` of system_info's default_user in a cloud-config, wherever among its keys it stands."""
+    blocks = re.findall(
+        r"^([ \t]+)default_user:[ \t]*\n((?:\1[ \t]+.*\n?|[ \t]*\n|[ \t]*#.*\n)*)", text, re.M
+    )
+    return [name for _, block in blocks for name in re.findall(rf"^[ \t]+name:[ \t]*{_NAME}", block, re.M)]
+
+
+def _listed_users(text: str) -> list[str]:
+    """The users that user data had made: items of the list `users`, by name or as mappings."""
+    names = []
+    for block in re.findall(r"^users:[ \t]*\n((?:[ \t-].*\n?|#.*\n|\n)*)", text, re.M):
+        names += re.findall(rf"^[ \t]*(?:-[ \t]+)?name:[ \t]*{_NAME}", block, re.M)
+        names += re.findall(rf"^[ \t]*-[ \t]+{_NAME}[ \t]*$", block, re.M)
+    return names
 
 
 def _people(guest: Guest) -> Iterator[Found]:
@@ -259,8 +284,23 @@ def _empty_passwords(guest: Guest) -> Iterator[Found]:
             yield Found("/etc/shadow", f"{name[:64]} needs no password", _lock(name))
 
 
+def _locked_hashes(guest: Guest) -> Iterator[Found]:
+    """Of root and of users that no person is; a person goes with its hash, or stays with it."""
+    people = {user.name for user in guest.users if user.is_person}
+    for name, hashed in guest.passwords.items():
+        if re.match(r"[!*]+\$", hashed) and name and name not in people:
+            yield Found("/etc/shadow", f"the hash of {name[:64]}'s locked password", _lock(name))
+
+
 def _lock(name: str) -> Mend:
     return changing("/etc/shadow", lambda text: with_password(text, name, LOCKED))
+
+
+def _plain_crontabs(guest: Guest) -> Iterator[Found]:
+    """Red Hat's cron keeps a user's jobs right below /var/spool/cron."""
+    for path in guest.glob("/var/spool/cron/[!.]*"):
+        if guest.files.is_file(path) and guest.holds(path):
+            yield Found(path, "a job", removing(path))
 
 
 def _orphan_homes(guest: Guest) -> Iterator[Found]:
@@ -369,6 +409,14 @@ STEPS = (
         _empty_passwords,
     ),
     Step(
+        "locked-hashes",
+        "remove the hashes of locked passwords",
+        "a locked password logs in nobody, but whoever reads the image can guess it from its hash",
+        "WALinuxAgent common/osutil/default.py del_root_password; shadow(5)",
+        Severity.TRACE,
+        _locked_hashes,
+    ),
+    Step(
         "orphan-home",
         "remove the keys in homes that no user owns",
         "a new user of that name gets the home, and the old keys log in",
@@ -444,8 +492,11 @@ STEPS = (
         "jobs of the old machine run in every VM; whether they are meant to only the owner knows",
         "guestfs-tools sysprep_operation_cron_spool.ml",
         Severity.TRACE,
-        places(*((f"/var/spool/{one}/[!.]*", "a job") for one in
-                 ("cron/crontabs", "cron/tabs", "cron/atjobs", "at"))),
+        joined(
+            places(*((f"/var/spool/{one}/[!.]*", "a job") for one in
+                     ("cron/crontabs", "cron/tabs", "cron/atjobs", "at"))),
+            _plain_crontabs,
+        ),
         Default.OFF,
     ),
     Step(

@@ -29,7 +29,7 @@ LOG_DIRECTORY = "/var/log"
 ROTATED = re.compile(r"(?:\.gz|\.xz|\.bz2|\.zst|\.old|\.\d+|-\d{8}(?:-\d+)?)$")
 DATABASES = ("lastlog2.db", "wtmp.db", "README")
 # Other steps' logs; a README is no log.
-NOT_LOGS = ("azure", "journal", "installer", "anaconda", "tallylog", "README")
+NOT_LOGS = ("azure", "dump", "journal", "installer", "anaconda", "tallylog", "README")
 AGENT_LOGS = re.compile(r"^(?:cloud-init|waagent).*\.log")
 
 
@@ -56,14 +56,15 @@ def _goes(path: str) -> bool:
 
 
 def _backups(guest: Guest) -> Iterator[Found]:
-    for top in ("/etc", "/root", "/srv", "/var/backups"):
+    for top in BACKUP_PLACES:
         for path, _ in guest.walk(top):
             name = path.rsplit("/", 1)[-1]
-            backup = name.endswith((".bak", "~", ".dpkg-old", ".rpmsave")) and not name.startswith(".")
-            if (backup or name.startswith(".#")) and path not in _ACCOUNT_BACKUPS:
+            if (name.endswith(BACKUP_ENDS) or name.startswith(".#")) and path not in _ACCOUNT_BACKUPS:
                 yield Found(path, "a backup of a file", removing(path))
 
 
+BACKUP_PLACES = ("/etc", "/root", "/srv", "/tmp", "/var")
+BACKUP_ENDS = (".bak", "~", ".dpkg-old", ".rpmsave")
 _ACCOUNT_BACKUPS = tuple(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow"))
 
 
@@ -98,6 +99,7 @@ STEPS = (
         contents(
             ("/var/spool/abrt", "crashes"),
             ("/var/crash", "crashes"),
+            ("/var/log/dump", "crashes"),
             ("/var/lib/systemd/coredump", "crashes"),
             ("/var/lib/systemd/pstore", "crashes"),
             ("/var/lib/apport/coredump", "crashes"),
@@ -124,6 +126,7 @@ STEPS = (
                 ("/var/cache/zypper", "packages and lists"),
                 ("/var/cache/PackageKit", "packages and lists"),
                 ("/var/cache/tdnf", "packages and lists"),
+                ("/var/cache/pacman/pkg", "packages"),
             ),
         ),
     ),
@@ -170,7 +173,7 @@ STEPS = (
     ),
     Step(
         "backup-files",
-        "remove backups of files in /etc, /root and /srv",
+        "remove backups of files in /etc, /root, /srv and /var",
         "they hold old settings and passwords; some may be wanted",
         "guestfs-tools sysprep_operation_backup_files.ml",
         Severity.TRACE,
