@@ -93,7 +93,7 @@ def make_plan(held: Disk, choice: Choice, answer_file: bytes | None) -> tuple[Su
     found = look(held)
     assert found.files is not None
     if is_windows(found.files):
-        return found, plan_windows(found, answer_file)
+        return found, plan_windows(found, answer_file, choice)
     if answer_file is not None:
         raise GuestError(f"{held.path}: an answer file is for Windows, and there is none on it")
     return found, plan(found, choice)
@@ -167,7 +167,7 @@ def verdict_lines(name: Path, left: Identity, *, planned: bool) -> list[str]:
     verb = "would be" if planned else "is"
     traces = len(left.of(Severity.TRACE))
     if left.generalized:
-        more = f"; {traces} traces are left" if traces else ""
+        more = f"; {traces} {'trace is' if traces == 1 else 'traces are'} left" if traces else ""
         return [f"{name}: {verb} generalized{more}", *left_lines(left)]
     ids = sorted({one.id for one in left.of(Severity.IDENTITY)})
     return [f"{name}: {verb} not generalized, identity is left: {', '.join(ids)}", *left_lines(left)]

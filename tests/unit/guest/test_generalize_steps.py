@@ -12,7 +12,7 @@ from vmstamp.guest.checks.leftovers import CHECKS, JUDGED_ELSEWHERE
 from vmstamp.guest.edits import Remove, Run, Write
 from vmstamp.guest.finding import Status, judge
 from vmstamp.guest.generalize import do, plan
-from vmstamp.guest.identity import STEPS, Severity, identity_of
+from vmstamp.guest.identity import STEPS, WINDOWS_STEPS, Severity, identity_of
 from vmstamp.guest.identity.people import agent_made
 from vmstamp.guest.identity.step import Choice, Default, Guest
 from vmstamp.guest.overlay import Overlay
@@ -360,7 +360,7 @@ def test_one_step_alone_can_be_asked_for(guests: Any) -> None:
 
 def test_the_document_has_every_step_with_its_words() -> None:
     text = (Path(__file__).parents[3] / "docs" / "generalize.md").read_text()
-    for step in STEPS:
+    for step in (*STEPS, *WINDOWS_STEPS):
         assert f"| `{step.id}` |" in text
         assert step.title in text and step.why in text
 

@@ -93,7 +93,7 @@ def generalize(
     Exit status 0 generalized (with --plan: would be), 1 identity is left, 2 it cannot be done (and usage).
     """
     from vmstamp.guest.generalize import steps_to_json
-    from vmstamp.guest.identity import STEPS
+    from vmstamp.guest.identity import STEPS, WINDOWS_STEPS
     from vmstamp.guest.identity.step import Choice
 
     if listing:
@@ -101,7 +101,8 @@ def generalize(
 
         if file is not None:
             raise click.UsageError("--list looks at no disk")
-        console.result(steps_to_json(), list_lines(STEPS))
+        steps = (*STEPS, *WINDOWS_STEPS)
+        console.result(steps_to_json(steps), list_lines(steps))
         return
     if file is None:
         raise click.UsageError("which disk is to be generalized? give a file, or --list")

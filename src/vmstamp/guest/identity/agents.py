@@ -156,7 +156,8 @@ def _resource_disk(guest: Guest) -> Iterator[Found]:
     count = sum(CLOUD_FSTAB in line for line in guest.text(FSTAB).split("\n") if not line.startswith("#"))
     if count and guest.has_cloud_init:
         mend = dropping(FSTAB, lambda line: CLOUD_FSTAB in line and not line.startswith("#"))
-        yield Found(FSTAB, f"{count} lines that cloud-init wrote for the old machine's disks", mend)
+        lines = "a line" if count == 1 else f"{count} lines"
+        yield Found(FSTAB, f"{lines} that cloud-init wrote for the old machine's disks", mend)
 
 
 STEPS = (

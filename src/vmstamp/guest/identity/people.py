@@ -222,7 +222,8 @@ def _authorized_keys(guest: Guest) -> Iterator[Found]:
     for path, user, keys in _keys(guest):
         usable = [key for key in keys if REFUSING_STUB not in key]
         if usable:
-            yield Found(path, f"{len(usable)} keys that log in as {user}", removing(path))
+            keys_that = "a key that logs in" if len(usable) == 1 else f"{len(usable)} keys that log in"
+            yield Found(path, f"{keys_that} as {user}", removing(path))
 
 
 def _refused_keys(guest: Guest) -> Iterator[Found]:

@@ -47,7 +47,7 @@ def _logs(guest: Guest) -> Iterator[Found]:
             )
         if files:
             edits = [Remove(one) if _goes(one) else Truncate(one) for one, _ in files]
-            detail = f"{len(files)} logs" if guest.files.is_directory(path) else "a log"
+            detail = f"{len(files)} logs" if len(files) > 1 else "a log"
             yield Found(path, f"{detail} of the old machine", lambda _, edits=edits: edits)  # type: ignore[misc]
 
 
