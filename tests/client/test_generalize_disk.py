@@ -132,6 +132,19 @@ def test_nothing_is_overwritten_or_planned_wrongly(used: Path, tmp_path: Path) -
     assert b"either" in generalize(used, "--in-place", "-o", tmp_path / "x.vhd", status=2).stderr
 
 
+def test_a_disk_elsewhere_is_refused_with_how_to_bring_it_here(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:10000/account/vhds/web.vhd?sig=secret"
+    refused = generalize(url, "--plan", status=2).stderr
+    assert b"vmstamp download" in refused and b"secret" not in refused
+    refused = generalize("disk:web", status=2).stderr
+    assert b"vmstamp copy disk:web" in refused and b"vmstamp vm generalize" in refused
+
+
+def test_a_user_that_is_not_there_is_told(used: Path) -> None:
+    assert "there is no user evve" in generalize(used, "--plan", "--user", "evve", status=1).text
+    assert document(used, "--plan", "--user", "evve", status=1)["absent_users"] == ["evve"]
+
+
 def test_the_steps_are_listed_with_the_reason_of_what_is_not_done() -> None:
     listed = {step["id"]: step for step in document("--list")}
     assert listed["fs-uuids"]["default"] == "never" and "initramfs" in listed["fs-uuids"]["why"]

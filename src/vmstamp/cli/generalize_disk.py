@@ -16,7 +16,7 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.files.fs import Survey
 from vmstamp.guest.generalize import Plan, look, plan, plan_windows
 from vmstamp.guest.identity import Identity, Leftover, Severity, read_identity
-from vmstamp.guest.identity.step import Choice, Default, Step
+from vmstamp.guest.identity.step import Choice, Default, Guest, Step
 from vmstamp.guest.windows.system import is_windows
 
 STEM_END = ".generalized"
@@ -77,6 +77,29 @@ class Generalized:
             "tasks": [task.to_json() for task in self.plan.tasks],
             **self.left.to_json(),
         }
+
+
+def refuse_elsewhere(file: Path) -> None:
+    """GuestError, with what to do, for a blob's URL or `disk:NAME`; no part of a URL is told, for its SAS."""
+    text = str(file)
+    if text.lower().startswith(("http:/", "https:/")):
+        raise GuestError(
+            "a page blob is not generalized where it is",
+            hint="bring it here: vmstamp download 'URL' FILE; after that: vmstamp generalize FILE",
+        )
+    if text.startswith("disk:") and not file.exists():
+        raise GuestError(
+            f"{shown(text)}: a managed disk is not generalized where it is",
+            hint=f"of a running VM: vmstamp vm generalize VM; else: vmstamp copy {shown(text)} copy.vhd, and "
+            "vmstamp download copy.vhd FILE",
+        )
+
+
+def absent_users(found: Survey, choice: Choice) -> list[str]:
+    """Users who are to be removed and are not on the disk: gone already, or mistyped."""
+    assert found.files is not None
+    there = {user.name for user in Guest(found.files).users}
+    return sorted(choice.users - there)
 
 
 def read_answer_file(path: Path) -> bytes:

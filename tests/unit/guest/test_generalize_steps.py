@@ -258,6 +258,8 @@ def test_the_checks_pass_on_a_clean_guest_and_are_no_question_for_an_empty_disk(
         {"/etc/multipath/wwids": "# none\n"},
         {"/var/cache/apt/archives/lock": "", "/var/lib/apt/lists/partial/": ""},
         {"/etc/sysconfig/network/dhcp": 'DHCLIENT_HOSTNAME_OPTION="AUTO"\n'},
+        {"/etc/.resolv.conf.systemd-resolved.bak": "x", "/var/lib/dpkg/info/x.bak": "x"},
+        {"/tmp/.X11-unix/": "", "/var/tmp/cloud-init/": ""},
         {"/etc/dhcp/dhclient.conf": 'send host-name = gethostname();\nsend host-name "<hostname>";\n'},
         {"/etc/cloud/clean.d/99-installer": INSTALLER_SCRIPT},
         {"/etc/cloud/cloud.cfg.d/05.cfg": "def_log_file: /var/log/cloud-init.log\ndatasource:\n  Azure:\n"},

@@ -19,6 +19,7 @@ from vmstamp.guest.identity.step import (
     Severity,
     Step,
     contents,
+    emptying,
     in_homes,
     joined,
     places,
@@ -57,15 +58,30 @@ def _goes(path: str) -> bool:
 
 def _backups(guest: Guest) -> Iterator[Found]:
     for top in BACKUP_PLACES:
-        for path, _ in guest.walk(top):
+        for path, _ in guest.walk(top, leave=PACKAGED):
             name = path.rsplit("/", 1)[-1]
-            if (name.endswith(BACKUP_ENDS) or name.startswith(".#")) and path not in _ACCOUNT_BACKUPS:
+            if (name.endswith(BACKUP_ENDS) or name.startswith(".#")) and path not in NO_BACKUPS:
                 yield Found(path, "a backup of a file", removing(path))
 
 
+def _temporary(guest: Guest) -> Iterator[Found]:
+    """Directories with files in them: systemd makes some that are empty at each boot."""
+    for path in ("/tmp", "/var/tmp"):
+        if next(guest.walk(path), None) is not None:
+            yield Found(path, "temporary files", emptying(path))
+
+
 BACKUP_PLACES = ("/etc", "/root", "/srv", "/tmp", "/var")
+# What package managers and container engines keep there is theirs, and may be many files.
+PACKAGED = (
+    "/var/cache", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/pacman", "/var/lib/snapd", "/var/lib/docker",
+    "/var/lib/containers", "/var/lib/containerd",
+)  # fmt: skip
 BACKUP_ENDS = (".bak", "~", ".dpkg-old", ".rpmsave")
-_ACCOUNT_BACKUPS = tuple(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow"))
+NO_BACKUPS = (
+    *(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow")),  # passwd-backups
+    "/etc/.resolv.conf.systemd-resolved.bak",  # Debian's package puts it back when it is removed
+)
 
 
 def _pending(guest: Guest) -> Iterator[Found]:
@@ -145,7 +161,7 @@ STEPS = (
         "guestfs-tools sysprep_operation_tmp_files.ml",
         Severity.TRACE,
         joined(
-            contents(("/tmp", "temporary files"), ("/var/tmp", "temporary files")),
+            _temporary,
             in_homes((".cache", "caches of {user}"), (".ansible/tmp", "temporary files of {user}")),
         ),
     ),
