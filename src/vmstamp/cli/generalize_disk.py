@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import GuestError
 from vmstamp.guest.files.fs import Survey
-from vmstamp.guest.generalize import Plan, look, plan, plan_windows
+from vmstamp.guest.generalize import Plan, Task, look, plan, plan_windows
 from vmstamp.guest.identity import Identity, Leftover, Severity, read_identity
-from vmstamp.guest.identity.step import Choice, Default, Guest, Step
+from vmstamp.guest.identity.step import Choice, Default, Guest, Step, plain
 from vmstamp.guest.windows.system import is_windows
 
 STEM_END = ".generalized"
 ANSWER_LIMIT = 1024 * 1024  # bytes of an answer file
+PLACES = 3  # places of a step that are listed for people; --json has all
 SHOWN = 20  # leftovers of a kind that are listed for people; --json has all
 
 
@@ -161,13 +163,19 @@ def carry_out(
 
 
 def plan_lines(planned: Plan) -> list[str]:
-    """The plan for people: a step a line."""
+    """The plan for people: a step a line, and below it where it finds something."""
     if not planned.tasks:
         return ["nothing is to be done"]
-    rows = [
-        (task.step.id, task.step.title, str(len(task.places)), task.step.severity) for task in planned.tasks
-    ]
-    return table(("step", "what it does", "places", "kind"), rows)
+    rows = [(task.step.id, task.step.title, task.step.severity) for task in planned.tasks]
+    head, *lines = table(("step", "what it does", "kind"), rows)
+    found = [[line, *_place_lines(task)] for line, task in zip(lines, planned.tasks, strict=True)]
+    return [head, *chain.from_iterable(found)]
+
+
+def _place_lines(task: Task) -> list[str]:
+    lines = [f"  {shown(plain(place.where))}: {shown(plain(place.detail))}" for place in task.places[:PLACES]]
+    more = len(task.places) - PLACES
+    return [*lines, f"  and {more} more: --json lists them"] if more > 0 else lines
 
 
 def left_lines(left: Identity) -> list[str]:
@@ -208,6 +216,7 @@ def list_lines(steps: Sequence[Step]) -> list[str]:
         lines += [head]
         for step in steps:
             if step.default is default:
-                lines += [f"  {step.id:22} {step.severity:8}  {step.title}", f"  {'':22} {'':8}  {step.why}"]
+                kind = "" if default is Default.NEVER else step.severity
+                lines += [f"  {step.id:22} {kind:8}  {step.title}", f"  {'':22} {'':8}  {step.why}"]
         lines += [""]
     return lines[:-1]

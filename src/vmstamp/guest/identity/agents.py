@@ -164,15 +164,15 @@ STEPS = (
     Step(
         "wa-stale-state",
         "empty WALinuxAgent's state",
-        "the agent believes that it has provisioned already and makes no user; its keys are in every VM",
+        "the agent believes that it has provisioned this machine and makes no user; its keys are in every VM",
         "WALinuxAgent pa/provision/default.py, pa/deprovision/default.py",
         Severity.IDENTITY,
         _agent_state,
     ),
     Step(
         "ci-instance-leftover",
-        "remove cloud-init's state of the instance",
-        "user data with its secrets is in every VM, and cloud-init may take it for the same instance",
+        "remove cloud-init's state of the old instance",
+        "user data with its secrets is in every VM, and cloud-init may take a new VM for the old one",
         "cloud-init cmd/clean.py",
         Severity.IDENTITY,
         _cloud_state,

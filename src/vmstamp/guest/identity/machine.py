@@ -218,15 +218,15 @@ STEPS = (
     Step(
         "machine-id",
         "empty the machine id",
-        "VMs with one machine id get one DHCP lease, and one journal and telemetry id",
+        "VMs with the same machine id may get the same DHCP lease, and look like one machine in journals",
         "machine-id(5); guestfs-tools sysprep_operation_machine_id.ml",
         Severity.IDENTITY,
         _machine_id,
     ),
     Step(
         "dbus-machine-id",
-        "make D-Bus's machine id a link to the system's",
-        "systemd copies it into machine-id, so every VM has the old one",
+        "link D-Bus's machine id to the system's",
+        "systemd copies it into /etc/machine-id, so every VM has the old one",
         "systemd-machine-id-setup(1)",
         Severity.IDENTITY,
         _dbus_machine_id,
@@ -250,8 +250,8 @@ STEPS = (
     ),
     Step(
         "storage-host-ids",
-        "remove the ids by which storage knows the machine",
-        "two VMs that a storage server takes for one destroy each other's data",
+        "remove the names by which iSCSI and NVMe storage knows the machine",
+        "storage that takes two VMs for one machine lets them destroy each other's data",
         "iscsi-iname(8), nvme-gen-hostnqn(1), multipath.conf(5)",
         Severity.IDENTITY,
         joined(
@@ -264,8 +264,8 @@ STEPS = (
     ),
     Step(
         "random-seed",
-        "remove saved randomness and the key of local credentials",
-        "VMs start with the same randomness, or unseal each other's credentials",
+        "remove the saved random seed and the key of local credentials",
+        "every VM starts with the same randomness, and can decrypt the others' credentials",
         "systemd-random-seed.service(8); mkosi/__init__.py",
         Severity.TRACE,
         places(*((path, "randomness that every copy would share") for path in RANDOM_SEEDS)),
@@ -281,7 +281,7 @@ STEPS = (
     Step(
         "dhcp-leases",
         "remove DHCP leases and client ids",
-        "a VM asks for the old machine's address, or two ask with one id",
+        "a VM asks for the old machine's address, or two VMs ask with the same id",
         "WALinuxAgent common/dhcp.py; guestfs-tools sysprep_operation_dhcp_client_state.ml",
         Severity.TRACE,
         joined(places(*LEASES), _leases),
@@ -298,7 +298,7 @@ STEPS = (
     Step(
         "net-hwaddr",
         "remove MAC addresses from network configuration",
-        "the configuration is for an adapter that a new VM has not",
+        "they are the old machine's network adapter's; a new VM has another",
         "azure-docs migrate/prepare-for-agentless-migration.md; guestfs-tools sysprep net_hwaddr",
         Severity.TRACE,
         joined(
@@ -320,7 +320,7 @@ STEPS = (
     Step(
         "storage-devices",
         "remove lists of the old machine's disks",
-        "LVM and multipath leave out disks that are not listed: the VM may not find its root",
+        "LVM and multipath skip disks that are not listed, so a VM may not find its root",
         "guestfs-tools sysprep_operation_lvm_system_devices.ml, sysprep_operation_blkid_tab.ml",
         Severity.TRACE,
         joined(

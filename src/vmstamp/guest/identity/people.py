@@ -355,8 +355,8 @@ CREDENTIALS = (
 STEPS = (
     Step(
         "users-pre-existing",
-        "remove the users that provisioning made, with home, rights and spools",
-        "whoever made the image can log in to every VM of it, or its user is taken over by the new one",
+        "remove the users that provisioning made, with their homes, rights and mail",
+        "whoever made the image can log in to every VM of it; a new user of that name gets the old files",
         "WALinuxAgent pa/deprovision/default.py del_user; azure-docs marketplace certification",
         Severity.IDENTITY,
         _people,
@@ -364,7 +364,7 @@ STEPS = (
     Step(
         "sudoers-leftover",
         "remove sudo rights that provisioning gave, and people's rights without a password",
-        "the old user's name has root's rights in every VM",
+        "whoever gets the old user's name has root's rights in every VM",
         "WALinuxAgent common/osutil/default.py conf_sudoer; cloud-init distros/__init__.py",
         Severity.IDENTITY,
         _sudoers,
@@ -379,7 +379,7 @@ STEPS = (
     ),
     Step(
         "authorized-keys",
-        "remove the keys that log in, wherever sshd looks for them",
+        "remove the SSH keys that may log in, wherever sshd looks for them",
         "the old keys log in to every VM",
         "microsoft/lisa azure_image_standard.py verify_no_pre_exist_users; sshd_config(5)",
         Severity.IDENTITY,
@@ -403,8 +403,8 @@ STEPS = (
     ),
     Step(
         "shadow-empty-password",
-        "lock users that need no password",
-        "anybody logs in as that user in every VM",
+        "lock users who can log in without a password",
+        "anybody can log in as that user in every VM",
         "shadow(5)",
         Severity.IDENTITY,
         _empty_passwords,
@@ -419,7 +419,7 @@ STEPS = (
     ),
     Step(
         "orphan-home",
-        "remove the keys in homes that no user owns",
+        "remove the SSH keys in homes that belong to no user",
         "a new user of that name gets the home, and the old keys log in",
         "useradd(8)",
         Severity.IDENTITY,
@@ -435,8 +435,8 @@ STEPS = (
     ),
     Step(
         "known-hosts",
-        "remove the hosts that users connected to",
-        "it tells whom the old machine talked to",
+        "remove the lists of hosts that users connected to",
+        "they tell which hosts the old machine talked to",
         "guestfs-tools sysprep_operation_ssh_userdir.ml",
         Severity.TRACE,
         in_homes(
@@ -446,8 +446,8 @@ STEPS = (
     ),
     Step(
         "passwd-backups",
-        "remove the backups of the account databases",
-        "they hold removed users with their passwords",
+        "remove the backups of passwd, shadow and group",
+        "they still hold removed users with their password hashes",
         "guestfs-tools sysprep_operation_passwd_backups.ml",
         Severity.TRACE,
         places(
@@ -481,7 +481,7 @@ STEPS = (
     Step(
         "mail-spool",
         "remove mail",
-        "it tells of the old machine",
+        "it was meant for the users of the old machine",
         "guestfs-tools sysprep_operation_mail_spool.ml",
         Severity.TRACE,
         places(("/var/mail/*", "mail"), ("/var/spool/mail/*", "mail"), ("/var/spool/mqueue/*", "mail"),

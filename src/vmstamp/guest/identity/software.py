@@ -73,8 +73,8 @@ def _certificates(guest: Guest) -> Iterator[Found]:
 STEPS = (
     Step(
         "subscription-ids",
-        "remove subscriptions' ids and keys",
-        "every VM is the same subscribed machine",
+        "remove the ids and keys of Red Hat, SUSE and Ubuntu subscriptions",
+        "every VM counts as the same subscribed machine",
         "guestfs-tools sysprep_operation_rh_subscription_manager.ml, rhn_systemid.ml, yum_uuid.ml",
         Severity.IDENTITY,
         places(
@@ -120,7 +120,7 @@ STEPS = (
     ),
     Step(
         "config-mgmt-identity",
-        "remove the keys by which configuration management knows the machine",
+        "remove the keys by which Puppet, Salt, Chef and CFEngine know the machine",
         "every VM is the same node, with the same secrets",
         "guestfs-tools sysprep_operation_puppet_data_log.ml; Salt and Chef documents",
         Severity.IDENTITY,
@@ -148,7 +148,7 @@ STEPS = (
     ),
     Step(
         "edr-arc-identity",
-        "remove the ids by which security, management and mesh services know the machine",
+        "remove the ids by which security, management and VPN services know the machine",
         "every VM is the same machine to the service; Azure Arc must not run in an Azure VM at all",
         "the services' documents on golden images",
         Severity.IDENTITY,
@@ -156,8 +156,8 @@ STEPS = (
     ),
     Step(
         "service-ids",
-        "remove ids that count installations",
-        "every VM is counted as one",
+        "remove ids by which installations are counted",
+        "all VMs are counted as one",
         "guestfs-tools sysprep_operation_smolt_uuid.ml",
         Severity.TRACE,
         places(
@@ -172,8 +172,8 @@ STEPS = (
     ),
     Step(
         "installer-secrets",
-        "remove what the installer was told",
-        "root's and the first user's password hashes are in every VM",
+        "remove the installer's answers and logs",
+        "root's and the first user's password hashes are among them",
         "azure-compute-docs linux/redhat-create-upload-vhd.md; Anaconda and Subiquity documents",
         Severity.TRACE,
         joined(

@@ -124,7 +124,7 @@ STEPS = (
     ),
     Step(
         "pkg-cache",
-        "remove packages and lists that were downloaded",
+        "remove downloaded packages and lists of packages",
         "they make the image larger; what is in them is old",
         "guestfs-tools sysprep_operation_package_manager_cache.ml",
         Severity.TRACE,
@@ -148,8 +148,8 @@ STEPS = (
     ),
     Step(
         "rpm-db",
-        "remove the RPM database's environment files",
-        "they are for the old machine's memory layout; rpm makes them anew",
+        "remove temporary files of the RPM database",
+        "they describe the old machine's memory; rpm makes them anew",
         "guestfs-tools sysprep_operation_rpm_db.ml",
         Severity.TRACE,
         places(("/var/lib/rpm/__db.*", "a Berkeley DB environment")),
@@ -167,7 +167,7 @@ STEPS = (
     ),
     Step(
         "service-data",
-        "remove what services make anew at their start",
+        "remove what services make anew when they start",
         "keys and time stamps of the old machine",
         "guestfs-tools sysprep_operation_dovecot_data.ml, cron_spool.ml",
         Severity.TRACE,
@@ -182,7 +182,7 @@ STEPS = (
     Step(
         "pending-fs-ops",
         "cancel what is to be done at the next boot",
-        "every VM does it, and that time counts against its provisioning",
+        "every VM does it first, and that takes time from its provisioning",
         "systemd.offline-updates(7), systemd-fsck@.service(8)",
         Severity.TRACE,
         _pending,
