@@ -27,12 +27,13 @@ from typing import Any
 
 from vmstamp.disk.base import Disk
 from vmstamp.guest.files.fs import Files, Survey, no_operating_system, survey
-from vmstamp.guest.identity import agents, machine, never, people, software, traces, windows
+from vmstamp.guest.identity import agents, belongings, machine, never, people, software, traces, windows
 from vmstamp.guest.identity.step import Guest, Severity, Step, plain
 from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows
 
 STEPS: tuple[Step, ...] = (
     *people.STEPS,
+    *belongings.STEPS,
     *agents.STEPS,
     *machine.STEPS,
     *software.STEPS,
