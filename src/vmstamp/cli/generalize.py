@@ -80,7 +80,8 @@ echo "%s"
 STEPS = (
     "in the guest, over SSH: waagent -deprovision+user -force",
     "in the guest: cloud-init clean --logs --seed, its network file, SSH host keys",
-    "in the guest: the user that provisioning made, machine-id, random seeds, histories, leases, logs",
+    "in the guest: the user that provisioning made, machine-id, random seeds, histories, leases, logs, "
+    "temporary files",
     "deallocate the VM",
     "tell ARM that it is generalized (it can never start again)",
     "read the OS disk and say what of the machine's identity is left",
