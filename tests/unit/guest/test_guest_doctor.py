@@ -83,8 +83,8 @@ def test_what_cannot_be_read_is_never_called_generalized(
 
 def test_a_dirty_file_system_is_asked_of_with_identity_and_fails_then(guests: Any) -> None:
     facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
-    for mode, expected in ((None, WARNING), ("generalized", FAIL)):
-        found = diagnose_facts(replace(facts, target=Target(mode=mode)), select(["generalized"]))
+    for target, expected in ((Target(), WARNING), (Target(mode="generalized"), FAIL)):
+        found = diagnose_facts(replace(facts, target=target), select(["generalized"]))
         assert [(one.id, one.status) for one in found.findings if one.status in BAD] == [
             ("fs-dirty", expected)
         ]
