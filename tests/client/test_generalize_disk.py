@@ -13,8 +13,11 @@ import pytest
 
 import vmstamp.disk
 from tests.guests import make_disk, make_hive, make_windows
+from tests.unit.guest.hives import build_hive
+from vmstamp.guest.edits import Write
 from vmstamp.guest.files.fs import open_root
 from vmstamp.guest.identity import read_identity
+from vmstamp.guest.workshop.rework import rework
 from vmstamp.run import Completed, run
 
 pytestmark = pytest.mark.skipif(
@@ -132,6 +135,19 @@ def test_nothing_is_overwritten_or_planned_wrongly(used: Path, tmp_path: Path) -
     assert b"either" in generalize(used, "--in-place", "-o", tmp_path / "x.vhd", status=2).stderr
 
 
+def test_a_disk_elsewhere_is_refused_with_how_to_bring_it_here(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:10000/account/vhds/web.vhd?sig=secret"
+    refused = generalize(url, "--plan", status=2).stderr
+    assert b"vmstamp download" in refused and b"secret" not in refused
+    refused = generalize("disk:web", status=2).stderr
+    assert b"vmstamp copy disk:web" in refused and b"vmstamp vm generalize" in refused
+
+
+def test_a_user_that_is_not_there_is_told(used: Path) -> None:
+    assert "there is no user evve" in generalize(used, "--plan", "--user", "evve", status=1).text
+    assert document(used, "--plan", "--user", "evve", status=1)["absent_users"] == ["evve"]
+
+
 def test_the_steps_are_listed_with_the_reason_of_what_is_not_done() -> None:
     listed = {step["id"]: step for step in document("--list")}
     assert listed["fs-uuids"]["default"] == "never" and "initramfs" in listed["fs-uuids"]["why"]
@@ -155,3 +171,27 @@ def test_windows_is_left_to_sysprep_but_takes_an_answer_file(tmp_path: Path) -> 
     assert [left["id"] for left in done["leftovers"]] == ["win-imagestate"]
     with vmstamp.disk.open(tmp_path / "answered.raw") as disk:
         assert open_root(disk).find_text("/Windows/Panther/unattend.xml") == answer.read_text()
+
+
+def test_the_traces_of_a_windows_that_sysprep_generalized_go_by_any_spelling(tmp_path: Path) -> None:
+    state = r"Microsoft\Windows\CurrentVersion\Setup\State"
+    software = build_hive({state: {"ImageState": "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"}})
+    hives = {"SYSTEM": make_hive(tmp_path / "hive"), "SOFTWARE": software}
+    windows = make_windows(tmp_path / "windows.raw", hives)
+    queue = "/Windows/Panther/actionqueue/specialize.uaq"
+    left = (
+        "/Windows/Panther/SetupAct.log",
+        "/Windows/Panther/unattend/UNATTEND.xml",
+        "/Windows/Temp/x/y.tmp",
+    )
+    with vmstamp.disk.open(windows) as disk:
+        rework(disk, [Write(path, b"x") for path in (*left, queue)], tmp_path / "used.raw")
+    assert generalize(tmp_path / "used.raw", "--plan").text.count(" trace\n") == 3
+    done = document(tmp_path / "used.raw", "-o", tmp_path / "model.raw")
+    assert [task["id"] for task in done["tasks"]] == ["win-answer-files", "win-panther-logs", "win-temp"]
+    assert done["generalized"] and done["leftovers"] == []
+    with vmstamp.disk.open(tmp_path / "model.raw") as disk:
+        files = open_root(disk)
+        assert not any(files.exists(path) for path in left)
+        assert files.exists(queue) and files.is_directory("/Windows/Temp")
+    assert "nothing is to be done" in generalize(tmp_path / "model.raw").text

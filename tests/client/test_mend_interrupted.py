@@ -1,4 +1,4 @@
-"""doctor --fix and generalize, stopped by Ctrl-C or a full disk: the source as it was, nothing beside it."""
+"""doctor --fix and generalize, stopped by Ctrl-C, SIGKILL or a full disk: the source stays, and only it."""
 
 from __future__ import annotations
 
@@ -87,6 +87,25 @@ def test_ctrl_c_in_the_middle_leaves_the_source_and_nothing_else(
     wait_for(lambda: kernels(mark) == [])
     assert "error: interrupted" in output.read_text()
     assert "Traceback" not in output.read_text()
+    assert os.listdir(tmp_path) == ["disk.vhdx"]  # noqa: PTH208
+    assert digest(source) == before
+
+
+@pytest.mark.parametrize("words", ROADS[2:])
+def test_sigkill_in_the_middle_leaves_the_source_and_nothing_else(
+    used: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Nobody is left to clean up: the working copy has no name, and the guest's kernel ends by itself."""
+    source = Path(shutil.copy(used, tmp_path / "disk.vhdx"))
+    before = digest(source)
+    mark = f"VMSTAMP_TEST_MARK={tmp_path.name}-{os.getpid()}"
+    process = spawn(
+        [VMSTAMP, *words], output=tmp_path.with_suffix(".log"), cwd=tmp_path, env=dict([mark.split("=")])
+    )
+    wait_for(lambda: len(kernels(mark)) > 1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    wait_for(lambda: kernels(mark) == [])
     assert os.listdir(tmp_path) == ["disk.vhdx"]  # noqa: PTH208
     assert digest(source) == before
 

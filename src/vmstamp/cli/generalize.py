@@ -47,11 +47,14 @@ if command -v cloud-init >/dev/null; then
     rm -rf /var/lib/cloud/seed
     rm -f /etc/ssh/ssh_host_*key* /etc/sudoers.d/90-cloud-init-users
     rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init
+    rm -f /etc/ssh/sshd_config.d/50-cloud-init.conf
+    rm -f /etc/NetworkManager/system-connections/cloud-init-*.nmconnection
 fi
 if id "$user" >/dev/null 2>&1; then
     userdel -f -r "$user" 2>/dev/null
     ! id "$user" >/dev/null 2>&1 || exit 5
 fi
+rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subgid-
 : > /etc/machine-id && chmod 0444 /etc/machine-id || exit 6
 if [ -e /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then
     ln -sf /etc/machine-id /var/lib/dbus/machine-id
@@ -60,10 +63,11 @@ fi
 systemctl stop systemd-random-seed.service systemd-update-utmp.service
 journalctl --relinquish-var
 rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /boot/efi/loader/random-seed
-rm -f /root/.bash_history /root/.python_history /root/.lesshst /root/.viminfo /root/.wget-hsts
+rm -f /root/.*history /root/.lesshst /root/.viminfo /root/.wget-hsts
 rm -rf /root/.ssh/authorized_keys /root/.ssh/known_hosts
 rm -rf /var/log/journal/* /var/log/azure /var/log/waagent.log /var/log/cloud-init*.log
 rm -f /var/lib/dhcp/*.leases /var/lib/NetworkManager/*.lease
+find /tmp /var/tmp -xdev -type f -delete
 find /var/log -type f \\( -name '*.gz' -o -name '*.1' -o -name '*.old' \\) -delete
 for name in wtmp btmp lastlog auth.log syslog messages; do
     log=/var/log/$name
@@ -76,7 +80,8 @@ echo "%s"
 STEPS = (
     "in the guest, over SSH: waagent -deprovision+user -force",
     "in the guest: cloud-init clean --logs --seed, its network file, SSH host keys",
-    "in the guest: the user that provisioning made, machine-id, random seeds, histories, leases, logs",
+    "in the guest: the user that provisioning made, machine-id, random seeds, histories, leases, logs, "
+    "temporary files",
     "deallocate the VM",
     "tell ARM that it is generalized (it can never start again)",
     "read the OS disk and say what of the machine's identity is left",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import GuestError
 from vmstamp.guest.files.fs import Survey
-from vmstamp.guest.generalize import Plan, look, plan, plan_windows
+from vmstamp.guest.generalize import Plan, Task, look, plan, plan_windows
 from vmstamp.guest.identity import Identity, Leftover, Severity, read_identity
-from vmstamp.guest.identity.step import Choice, Default, Step
+from vmstamp.guest.identity.step import Choice, Default, Guest, Step, plain
 from vmstamp.guest.windows.system import is_windows
 
 STEM_END = ".generalized"
 ANSWER_LIMIT = 1024 * 1024  # bytes of an answer file
+PLACES = 3  # places of a step that are listed for people; --json has all
 SHOWN = 20  # leftovers of a kind that are listed for people; --json has all
 
 
@@ -79,6 +81,29 @@ class Generalized:
         }
 
 
+def refuse_elsewhere(file: Path) -> None:
+    """GuestError, with what to do, for a blob's URL or `disk:NAME`; no part of a URL is told, for its SAS."""
+    text = str(file)
+    if text.lower().startswith(("http:/", "https:/")):
+        raise GuestError(
+            "a page blob is not generalized where it is",
+            hint="bring it here: vmstamp download 'URL' FILE; after that: vmstamp generalize FILE",
+        )
+    if text.startswith("disk:") and not file.exists():
+        raise GuestError(
+            f"{shown(text)}: a managed disk is not generalized where it is",
+            hint=f"of a running VM: vmstamp vm generalize VM; else: vmstamp copy {shown(text)} copy.vhd, and "
+            "vmstamp download copy.vhd FILE",
+        )
+
+
+def absent_users(found: Survey, choice: Choice) -> list[str]:
+    """Users who are to be removed and are not on the disk: gone already, or mistyped."""
+    assert found.files is not None
+    there = {user.name for user in Guest(found.files).users}
+    return sorted(choice.users - there)
+
+
 def read_answer_file(path: Path) -> bytes:
     """GuestError when it is too long to be one."""
     with path.open("rb") as file:
@@ -93,7 +118,7 @@ def make_plan(held: Disk, choice: Choice, answer_file: bytes | None) -> tuple[Su
     found = look(held)
     assert found.files is not None
     if is_windows(found.files):
-        return found, plan_windows(found, answer_file)
+        return found, plan_windows(found, answer_file, choice)
     if answer_file is not None:
         raise GuestError(f"{held.path}: an answer file is for Windows, and there is none on it")
     return found, plan(found, choice)
@@ -138,13 +163,19 @@ def carry_out(
 
 
 def plan_lines(planned: Plan) -> list[str]:
-    """The plan for people: a step a line."""
+    """The plan for people: a step a line, and below it where it finds something."""
     if not planned.tasks:
         return ["nothing is to be done"]
-    rows = [
-        (task.step.id, task.step.title, str(len(task.places)), task.step.severity) for task in planned.tasks
-    ]
-    return table(("step", "what it does", "places", "kind"), rows)
+    rows = [(task.step.id, task.step.title, task.step.severity) for task in planned.tasks]
+    head, *lines = table(("step", "what it does", "kind"), rows)
+    found = [[line, *_place_lines(task)] for line, task in zip(lines, planned.tasks, strict=True)]
+    return [head, *chain.from_iterable(found)]
+
+
+def _place_lines(task: Task) -> list[str]:
+    lines = [f"  {shown(plain(place.where))}: {shown(plain(place.detail))}" for place in task.places[:PLACES]]
+    more = len(task.places) - PLACES
+    return [*lines, f"  and {more} more: --json lists them"] if more > 0 else lines
 
 
 def left_lines(left: Identity) -> list[str]:
@@ -167,7 +198,7 @@ def verdict_lines(name: Path, left: Identity, *, planned: bool) -> list[str]:
     verb = "would be" if planned else "is"
     traces = len(left.of(Severity.TRACE))
     if left.generalized:
-        more = f"; {traces} traces are left" if traces else ""
+        more = f"; {traces} {'trace is' if traces == 1 else 'traces are'} left" if traces else ""
         return [f"{name}: {verb} generalized{more}", *left_lines(left)]
     ids = sorted({one.id for one in left.of(Severity.IDENTITY)})
     return [f"{name}: {verb} not generalized, identity is left: {', '.join(ids)}", *left_lines(left)]
@@ -185,6 +216,7 @@ def list_lines(steps: Sequence[Step]) -> list[str]:
         lines += [head]
         for step in steps:
             if step.default is default:
-                lines += [f"  {step.id:22} {step.severity:8}  {step.title}", f"  {'':22} {'':8}  {step.why}"]
+                kind = "" if default is Default.NEVER else step.severity
+                lines += [f"  {step.id:22} {kind:8}  {step.title}", f"  {'':22} {'':8}  {step.why}"]
         lines += [""]
     return lines[:-1]

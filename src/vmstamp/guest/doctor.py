@@ -24,6 +24,7 @@ from vmstamp.guest.system import OperatingSystem
 
 VERSION = 1  # of the JSON document; raised when a key changes its meaning or goes
 WINDOWS = "win-"  # what the ids of the checks of a Windows begin with
+FILE_SYSTEMS_CLEAN = "fs-dirty"
 IDENTITY_GROUP = "generalized"
 BAD = (Status.FAIL, Status.WARNING)
 
@@ -279,13 +280,16 @@ def _near(word: str, checks: Sequence[Check], groups: dict[str, frozenset[str]])
 
 
 def groups_of(checks: Sequence[Check]) -> dict[str, frozenset[str]]:
-    """The ids of each group: by severity, by system, by generation of VM, and those of identity."""
+    """The ids of each group: by severity, by system, by generation of VM, and those of identity.
+
+    Whether identity is left is known of clean file systems only, so that is asked with it.
+    """
 
     def ids(chosen: Iterator[Check]) -> frozenset[str]:
         return frozenset(check.id for check in chosen)
 
     groups = {group_name(severity): ids(c for c in checks if c.severity is severity) for severity in Severity}
-    groups[IDENTITY_GROUP] = ids(c for c in checks if c.identity)
+    groups[IDENTITY_GROUP] = ids(c for c in checks if c.identity or c.id == FILE_SYSTEMS_CLEAN)
     groups["windows"] = ids(c for c in checks if c.id.startswith(WINDOWS))
     groups["linux"] = ids(c for c in checks if not c.id.startswith(WINDOWS))
     for generation in (1, 2):

@@ -15,15 +15,44 @@ from vmstamp.disk.base import Disk
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Edit, Empty, Remove, Run, Write, describe
 from vmstamp.guest.files.fs import Survey, no_operating_system, survey
-from vmstamp.guest.identity import STEPS, Identity, identity_in
-from vmstamp.guest.identity.step import Choice, Default, Found, Guest, Severity, Step, plain
+from vmstamp.guest.identity import STEPS, WINDOWS_STEPS, Identity, identity_in
+from vmstamp.guest.identity.step import TEXT_LIMIT, Choice, Default, Found, Guest, Severity, Step, plain
 from vmstamp.guest.overlay import Overlay
 
 ALIASES = {"users": "users-pre-existing"}
 
+# What other programs call their operations, and the step that does them (and may do more).
+# Source: guestfs-tools `sysprep/`, waagent -deprovision+user, cloud-init clean
+KNOWN_AS = {
+    **dict.fromkeys(("abrt-data", "pacct-log"), "crash-data"),
+    **dict.fromkeys(("bash-history", "zsh-history"), "shell-history"),
+    **dict.fromkeys(("logfiles", "utmp", "journal-dirs", "logs"), "logs-spool"),
+    **dict.fromkeys(("ipa-client", "samba-db-log", "sssd-db-log", "kerberos-data"), "joined-domain"),
+    **dict.fromkeys(("rh-subscription-manager", "rhn-systemid", "yum-uuid"), "subscription-ids"),
+    **dict.fromkeys(("lvm-system-devices", "blkid-tab", "multipath-wwids"), "storage-devices"),
+    **dict.fromkeys(("iscsi-initiator", "nvme-hostnqn"), "storage-host-ids"),
+    **dict.fromkeys(("ssh-userdir", "ssh-keys"), "authorized-keys"),
+    **dict.fromkeys(("user-account", "deluser"), "users-pre-existing"),
+    **dict.fromkeys(("dovecot-data", "anacron"), "service-data"),
+    "azure-state": "wa-stale-state",
+    "dhcp-client-state": "dhcp-leases",
+    "dhcp-server-state": "dhcp-server-leases",
+    "esp-random-seed": "random-seed",
+    "kerberos-hostkeytab": "kerberos-keytab",
+    "net-hostname": "hostname",
+    "package-manager-cache": "pkg-cache",
+    "puppet-data-log": "config-mgmt-identity",
+    "root-password": "root-locked",
+    "seed": "ci-seed-leftover",
+    "smolt-uuid": "service-ids",
+    "ssh-hostkeys": "ssh-host-keys",
+    "udev-persistent-net": "net-hwaddr",
+}
+
 # Where Setup of an image that was applied finds its answer file. Spec: Windows Setup Automation Overview,
 # "Modify an existing image"; implicit answer file search order
 ANSWER_FILE = "/Windows/Panther/unattend.xml"
+ANSWER_STEP = "win-answer-files"
 HIBERNATION_FILE = "/hiberfil.sys"
 PLACE_ANSWER_FILE = Step(
     "answer-file",
@@ -68,14 +97,18 @@ def plan(found: Survey, choice: Choice | None = None) -> Plan:
     assert found.files is not None
     choice = choice or Choice()
     overlay = Overlay(found.files)
-    tasks = []
-    for step in STEPS:
-        if choice.takes(step):
-            task = do(step, overlay, choice)
-            if task.edits:
-                tasks.append(task)
+    return _plan(found, overlay, do_all(STEPS, overlay, choice))
+
+
+def _plan(found: Survey, overlay: Overlay, tasks: Sequence[Task]) -> Plan:
     edits = compact(edit for task in tasks for edit in task.edits)
     return Plan(tuple(tasks), identity_in(replace(found, files=overlay)), edits)
+
+
+def do_all(steps: Iterable[Step], overlay: Overlay, choice: Choice) -> list[Task]:
+    """Do the chosen steps in their order; those that have anything to do."""
+    tasks = (do(step, overlay, choice) for step in steps if choice.takes(step))
+    return [task for task in tasks if task.edits]
 
 
 def do(step: Step, overlay: Overlay, choice: Choice | None = None) -> Task:
@@ -128,8 +161,8 @@ def refuse_dirty(found: Survey, name: str) -> None:
             )
 
 
-def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
-    """The plan for a Windows: nothing, or an answer file placed.
+def plan_windows(found: Survey, answer_file: bytes | None = None, choice: Choice | None = None) -> Plan:
+    """The plan for a Windows: its traces removed when Sysprep has generalized it, and an answer file placed.
 
     Raises GuestError for a Windows that is hibernated, for its files are not to be changed; and for one that
     is not generalized and gets no answer file: Sysprep alone generalizes it, and only from inside.
@@ -141,35 +174,46 @@ def plan_windows(found: Survey, answer_file: bytes | None = None) -> Plan:
             hint="boot it and run: powercfg /h off, then shutdown /s /f /t 0",
         )
     left = identity_in(found)
-    if answer_file is None:
-        if not left.generalized:
-            first = left.of(Severity.IDENTITY)[0]
-            raise GuestError(
-                f"Windows is generalized by Sysprep, which must run inside of it; its state: {first.detail}",
-                hint="boot it and run: sysprep.exe /generalize /oobe /shutdown",
-            )
-        return Plan((), left, ())
-    if b"<unattend" not in answer_file[:65536].replace(b"\0", b""):
+    if answer_file is None and not left.generalized:
+        first = left.of(Severity.IDENTITY)[0]
+        raise GuestError(
+            f"Windows is generalized by Sysprep, which must run inside of it; its state: {first.detail}",
+            hint="boot it and run: sysprep.exe /generalize /oobe /shutdown",
+        )
+    if answer_file is not None and b"<unattend" not in answer_file[:65536].replace(b"\0", b""):
         raise GuestError(
             "the answer file has no element <unattend>", hint="Spec: Windows Setup, answer files"
         )
-    write = Write(ANSWER_FILE, answer_file)
-    return Plan((Task(PLACE_ANSWER_FILE, (Found(ANSWER_FILE, "an answer file"),), (write,)),), left, (write,))
+    overlay = Overlay(found.files)
+    placed = answer_file is not None and found.files.read_part(ANSWER_FILE, 0, TEXT_LIMIT) == answer_file
+    steps = WINDOWS_STEPS if left.generalized else ()
+    tasks = do_all(
+        (step for step in steps if not (placed and step.id == ANSWER_STEP)), overlay, choice or Choice()
+    )
+    if answer_file is not None and not placed:
+        write = Write(ANSWER_FILE, answer_file)
+        overlay.apply((write,))
+        tasks.append(Task(PLACE_ANSWER_FILE, (Found(ANSWER_FILE, "an answer file"),), (write,)))
+    return _plan(found, overlay, tasks)
 
 
 def check_ids(ids: Iterable[str]) -> frozenset[str]:
     """The ids with aliases resolved; GuestError for one that no step has, or that is never done."""
-    known = {step.id: step for step in STEPS}
+    known = {step.id: step for step in (*STEPS, *WINDOWS_STEPS)}
     chosen = frozenset(ALIASES.get(one, one) for one in ids)
     for one in sorted(chosen):
         if one not in known:
-            raise GuestError(f"there is no step {one}", hint="vmstamp generalize --list tells them all")
+            other = KNOWN_AS.get(one)
+            hint = f"the step {other} does it; " if other else ""
+            raise GuestError(
+                f"there is no step {one}", hint=f"{hint}vmstamp generalize --list tells them all"
+            )
         if known[one].default is Default.NEVER:
             raise GuestError(f"the step {one} is never done: {known[one].why}")
     return chosen
 
 
-def steps_to_json(steps: Sequence[Step] = STEPS) -> list[dict[str, Any]]:
+def steps_to_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Keys: id, title, default, severity, why, source."""
     return [
         {

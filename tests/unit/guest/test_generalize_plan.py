@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import Empty, Remove, Run, Truncate, Write
 from vmstamp.guest.facts import Facts
-from vmstamp.guest.generalize import Plan, check_ids, compact, plan, plan_windows, refuse_dirty
-from vmstamp.guest.identity import identity_of
-from vmstamp.guest.identity.step import Choice
+from vmstamp.guest.generalize import KNOWN_AS, Plan, check_ids, compact, plan, plan_windows, refuse_dirty
+from vmstamp.guest.identity import STEPS, WINDOWS_STEPS, identity_of
+from vmstamp.guest.identity.step import Choice, Default
 from vmstamp.guest.overlay import Overlay, lay_over
 
 STATE = r"Microsoft\Windows\CurrentVersion\Setup\State"
@@ -180,6 +180,14 @@ def test_a_step_that_is_not_there_or_never_done_cannot_be_chosen() -> None:
         check_ids(["fs-uuids"])
 
 
+@pytest.mark.parametrize("name", sorted(KNOWN_AS))
+def test_another_programs_name_of_an_operation_leads_to_the_step(name: str) -> None:
+    assert KNOWN_AS[name] in {step.id for step in STEPS if step.default is not Default.NEVER}
+    with pytest.raises(GuestError, match=f"no step {name}") as caught:
+        check_ids([name])
+    assert caught.value.hint.startswith(f"the step {KNOWN_AS[name]} does it")
+
+
 def test_a_dirty_file_system_is_refused_with_what_to_do(guests: Any) -> None:
     facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
     with pytest.raises(GuestError, match=r"a\.vhd: partition 2: its journal needs recovery") as caught:
@@ -212,6 +220,57 @@ def test_a_windows_in_use_is_refused_with_its_state(windows: Any) -> None:
     assert [left.id for left in planned.left.leftovers] == ["win-imagestate"]
     with pytest.raises(GuestError, match="no element <unattend>"):
         plan_windows(survey, b"<html/>")
+
+
+PANTHER = "/Windows/Panther"
+WINDOWS_TRACES = [
+    ("win-answer-files", f"{PANTHER}/Unattend/unattend.xml"),
+    ("win-answer-files", "/Windows/System32/Sysprep/Unattend.xml"),
+    ("win-panther-logs", f"{PANTHER}/setupact.log"),
+    ("win-panther-logs", f"{PANTHER}/UnattendGC/diagwrn.xml"),
+    ("win-panther-logs", "/Windows/System32/Sysprep/Panther/setuperr.log"),
+    ("win-temp", "/Windows/Temp/x.tmp"),
+    ("win-error-reports", "/ProgramData/Microsoft/Windows/WER/ReportQueue/x/Report.wer"),
+    ("win-error-reports", "/Windows/MEMORY.DMP"),
+    ("win-error-reports", "/Windows/Minidump/1.dmp"),
+    ("win-update-cache", "/Windows/SoftwareDistribution/Download/x/y.cab"),
+    ("win-event-logs", "/Windows/System32/winevt/Logs/System.evtx"),
+]
+
+
+@pytest.mark.parametrize(("step", "path"), WINDOWS_TRACES)
+def test_what_sysprep_leaves_goes_from_a_generalized_windows(windows: Any, step: str, path: str) -> None:
+    queue = f"{PANTHER}/actionqueue/specialize.uaq"
+    facts = windows.facts({path: b"x", queue: b"x"})
+    planned = plan_windows(facts.survey, choice=Choice(also=frozenset({step})))
+    assert [task.step.id for task in planned.tasks] == [step]
+    assert planned.left.leftovers == ()
+    made = after(facts, planned)
+    assert not made.guest.exists(path) and made.guest.exists(queue)
+    assert plan_windows(made.survey).tasks == ()
+    kept = plan_windows(facts.survey, choice=Choice(keep=frozenset({step})))
+    assert [left.id for left in kept.left.leftovers] == [step] and kept.left.generalized
+
+
+def test_every_step_for_windows_has_a_case() -> None:
+    assert {step for step, _ in WINDOWS_TRACES} == {step.id for step in WINDOWS_STEPS}
+    assert check_ids(["win-temp"]) == {"win-temp"}
+
+
+def test_the_traces_of_a_windows_in_use_are_sysprep_s(windows: Any) -> None:
+    traces = {path: b"x" for _, path in WINDOWS_TRACES}
+    survey = windows.facts(traces, software={STATE: {"ImageState": "IMAGE_STATE_COMPLETE"}}).survey
+    assert [task.step.id for task in plan_windows(survey, b"<unattend/>").tasks] == ["answer-file"]
+
+
+def test_an_answer_file_is_placed_once_and_the_ones_before_it_go(windows: Any) -> None:
+    facts = windows.facts({f"{PANTHER}/Unattend/Unattend.xml": b"<unattend>old"})
+    planned = plan_windows(facts.survey, b"<unattend/>")
+    made = after(facts, planned)
+    assert made.guest.find_text(f"{PANTHER}/unattend.xml") == "<unattend/>"
+    assert not made.guest.exists(f"{PANTHER}/Unattend/Unattend.xml")
+    assert [left.where for left in planned.left.leftovers] == [f"{PANTHER}/unattend.xml"]
+    assert plan_windows(made.survey, b"<unattend/>").tasks == ()
 
 
 def test_a_hibernated_windows_is_refused(windows: Any) -> None:

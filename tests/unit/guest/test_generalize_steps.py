@@ -12,7 +12,8 @@ from vmstamp.guest.checks.leftovers import CHECKS, JUDGED_ELSEWHERE
 from vmstamp.guest.edits import Remove, Run, Write
 from vmstamp.guest.finding import Status, judge
 from vmstamp.guest.generalize import do, plan
-from vmstamp.guest.identity import STEPS, Severity, identity_of
+from vmstamp.guest.identity import STEPS, WINDOWS_STEPS, Severity, identity_of
+from vmstamp.guest.identity.people import agent_made
 from vmstamp.guest.identity.step import Choice, Default, Guest
 from vmstamp.guest.overlay import Overlay
 
@@ -21,6 +22,22 @@ ROOT = "root:x:0:0:root:/root:/bin/bash\n"
 ADMIN = f"{ROOT}azureuser:x:1000:1000::/home/azureuser:/bin/bash\n"
 KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n"
 ID = "0123456789abcdef0123456789abcdef\n"
+
+INSTALLER_SCRIPT = """#!/usr/bin/env python3
+for cfg_file in ["/etc/cloud/cloud-init.disabled", "/etc/cloud/cloud.cfg.d/99-installer.cfg",
+                 '/etc/cloud/ds-identify.cfg', "/etc/passwd"]:
+    os.remove(cfg_file)
+"""
+CLOUD_CFG, MERGED = "/etc/cloud/cloud.cfg", "/var/lib/cloud/instances/i/cloud-config.txt"
+# As Ubuntu's installer writes it: the users are in user data that are themselves text.
+INSTALLER_DATA = f"""datasource:
+  None:
+    metadata:
+      instance-id: 1f0be9fb-4495-40c2-8db4-0930589a213a
+    userdata_raw: "#cloud-config\\nusers:\\n- name: bob\\n  passwd: {SECRET}\\n"
+datasource_list:
+- None
+"""
 
 # (step, files beside the clean guest's): exactly that step finds something there.
 CASES: list[tuple[str, dict[str, str]]] = [
@@ -69,12 +86,31 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("mail-spool", {"/var/mail/root": "From cron"}),
     ("cron-spool", {"/var/spool/cron/crontabs/root": "* * * * * x\n"}),
     ("pam-data", {"/var/lib/faillock/root": "x"}),
+    ("cron-spool", {"/var/spool/cron/root": "* * * * * x\n"}),
+    ("locked-hashes", {"/etc/shadow": f"root:!$6${SECRET}:1::::::\n"}),
+    ("locked-hashes", {"/etc/shadow": f"root:*:1::::::\nbackup:!!$y${SECRET}:1::::::\n"}),
+    *(("shell-history", {f"/root/{name}": "x"})
+      for name in (".zhistory", ".irb-history", ".octave_hist", ".Rhistory", ".local/state/python_history",
+                   ".local/share/nvim/shada/main.shada", ".local/share/nano/search_history")),
     ("wa-stale-state", {"/var/lib/waagent/provisioned": "i-1"}),
     ("wa-stale-state", {"/var/lib/waagent/ovf-env.xml": f"<UserPassword>{SECRET}</UserPassword>"}),
     ("wa-stale-state", {"/var/lib/waagent/0123.prv": SECRET}),
     ("ci-instance-leftover", {"/var/lib/cloud/instances/i-1/user-data.txt": SECRET}),
     ("ci-instance-leftover", {"/var/lib/cloud/instance": "-> instances/gone"}),
+    ("ci-instance-leftover", {"/var/lib/cloud/handlers/part-handler-001.py": SECRET}),
     ("ci-seed-leftover", {"/var/lib/cloud/seed/azure/ovf-env.xml": SECRET}),
+    ("ci-seed-leftover", {"/var/lib/cloud/seed/meta-data": SECRET}),
+    ("ci-seed-leftover", {"/etc/cloud/cloud.cfg.d/99-installer.cfg": INSTALLER_DATA}),
+    (
+        "ci-installer",
+        {"/etc/cloud/clean.d/99-installer": INSTALLER_SCRIPT, "/etc/cloud/ds-identify.cfg": "policy: x\n"},
+    ),
+    (
+        "ci-installer",
+        {"/etc/cloud/clean.d/99-installer": INSTALLER_SCRIPT, "/etc/cloud/cloud-init.disabled": "x"},
+    ),
+    ("ci-scripts", {"/var/lib/cloud/scripts/per-boot/10-join.sh": f"join {SECRET}\n"}),
+    ("ci-scripts", {"/var/lib/cloud/scripts/vendor/x": "#!/bin/sh\n"}),
     (
         "ci-seed-leftover",
         {"/etc/cloud/cloud.cfg.d/99-installer.cfg": "datasource_list: [Azure]\nusers:\n  - name: bob\n"},
@@ -84,10 +120,17 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("agent-credentials", {"/var/log/cloud-init-output.log.1.gz": "x"}),
     ("agent-credentials", {"/var/log/waagent.log": "x"}),
     ("agent-credentials", {"/var/log/azure/Microsoft.X/x.log": "x"}),
+    ("agent-credentials", {"/etc/cloud/cloud.cfg.d/05.cfg": "def_log_file: /srv/x\n", "/srv/x": "x"}),
+    (
+        "agent-credentials",
+        {"/etc/cloud/cloud.cfg.d/05.cfg": "output: {all: '| tee -a /srv/out.txt'}\n", "/srv/out.txt": "x"},
+    ),
+    ("wa-units", {"/usr/lib/systemd/system/azure-vmextensions-Microsoft.X.slice": "[Slice]\n"}),
     ("wa-units", {"/etc/systemd/system/waagent-network-setup.service": "[Service]\n"}),
     ("wa-units", {"/usr/lib/systemd/system/walinuxagent.service.d/12-CPUQuota.conf": "[Service]\n"}),
     ("ci-network", {"/etc/netplan/50-cloud-init.yaml": "network: {}"}),
     ("ci-network", {"/etc/network/interfaces.d/50-cloud-init": "auto eth0"}),
+    ("ci-network", {"/etc/NetworkManager/conf.d/99-cloud-init.conf": "[main]\n"}),
     ("ci-network", {"/etc/ssh/sshd_config.d/50-cloud-init.conf": "PasswordAuthentication yes"}),
     (
         "resource-disk-fstab",
@@ -105,21 +148,31 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("random-seed", {"/boot/efi/loader/random-seed": "x"}),
     ("hostname", {"/etc/hostname": "web1\n"}),
     ("hostname", {"/etc/sysconfig/network": "NETWORKING=yes\nHOSTNAME=web1\n"}),
+    ("hostname", {"/etc/sysconfig/network/dhcp": 'DHCLIENT_HOSTNAME_OPTION="web1"\n'}),
+    ("hostname", {"/etc/dhcp/dhclient.conf": 'send host-name "web1";\n'}),
+    ("dhcp-leases", {"/var/lib/dhcpcd/dhcpcd-eth0.info": "x"}),
+    ("dhcp-leases", {"/var/lib/wicked/state-eth0.xml": "x"}),
+    ("dhcp-leases", {"/var/db/dhclient.leases.eth0": "x"}),
     ("dhcp-leases", {"/var/lib/dhcp/dhclient.eth0.leases": "lease {}"}),
     ("dhcp-leases", {"/var/lib/NetworkManager/secret_key": "x"}),
     ("dhcp-leases", {"/var/lib/dhcpcd/duid": "x"}),
     ("dhcp-server-leases", {"/var/lib/misc/dnsmasq.leases": "x"}),
+    ("dhcp-server-leases", {"/var/lib/dhcp/dhcpd.leases": "x"}),
     ("net-hwaddr", {"/etc/sysconfig/network-scripts/ifcfg-eth0": "DEVICE=eth0\nHWADDR=00:0d:3a:1:2:3\n"}),
     ("net-hwaddr", {"/etc/udev/rules.d/70-persistent-net.rules": "SUBSYSTEM"}),
     ("resolv-conf", {"/etc/resolv.conf": "# Generated by NetworkManager\nnameserver 10.0.0.1\n"}),
+    ("resolv-conf", {"/etc/resolvconf/resolv.conf.d/original": "nameserver 10.0.0.1\n"}),
     ("storage-devices", {"/etc/lvm/devices/system.devices": "IDTYPE=sys_wwid"}),
     ("storage-devices", {"/etc/multipath/wwids": "# wwids\n/3600/\n"}),
     ("subscription-ids", {"/etc/pki/consumer/cert.pem": SECRET}),
     ("subscription-ids", {"/var/lib/ubuntu-advantage/private/machine-token.json": SECRET}),
+    ("subscription-ids", {"/etc/sysconfig/rhn/osad-auth.conf": SECRET}),
     ("kerberos-keytab", {"/etc/krb5.keytab": SECRET}),
     ("joined-domain", {"/var/lib/samba/private/secrets.tdb": SECRET}),
     ("config-mgmt-identity", {"/etc/puppetlabs/puppet/ssl/private_keys/a.pem": SECRET}),
     ("config-mgmt-identity", {"/etc/salt/pki/minion/minion.pem": SECRET}),
+    ("config-mgmt-identity", {"/var/lib/puppet/state/state.yaml": SECRET}),
+    ("config-mgmt-identity", {"/var/cache/salt/minion/grains.cache.p": SECRET}),
     ("edr-arc-identity", {"/var/lib/tailscale/tailscaled.state": SECRET}),
     ("edr-arc-identity", {"/var/opt/azcmagent/certs/myCert": SECRET}),
     ("service-ids", {"/etc/docker/key.json": SECRET}),
@@ -134,6 +187,7 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("logs-spool", {"/var/log/apt/history.log.1.gz": "x"}),
     ("logs-spool", {"/var/log/wtmp": "x"}),
     ("crash-data", {"/var/lib/systemd/coredump/core.x": SECRET}),
+    ("crash-data", {"/var/log/dump/vmcore": SECRET}),
     ("pkg-cache", {"/var/cache/apt/archives/x_1_amd64.deb": "x"}),
     ("pkg-cache", {"/var/lib/apt/lists/deb.example_dists_x_Release": "x"}),
     ("rpm-db", {"/var/lib/rpm/__db.001": "x"}),
@@ -143,6 +197,8 @@ CASES: list[tuple[str, dict[str, str]]] = [
     ("pending-fs-ops", {"/forcefsck": ""}),
     ("pending-fs-ops", {"/system-update": "-> var/lib/system-update"}),
     ("backup-files", {"/etc/app.conf.bak": SECRET}),
+    ("backup-files", {"/root/.app.conf.bak": SECRET}),
+    ("backup-files", {"/var/lib/app/notes~": SECRET}),
 ]  # fmt: skip
 
 
@@ -204,6 +260,14 @@ def test_the_checks_pass_on_a_clean_guest_and_are_no_question_for_an_empty_disk(
         {"/var/log/README": "no log", "/var/log/syslog": "", "/tmp/": "", "/var/log/journal/": ""},
         {"/etc/multipath/wwids": "# none\n"},
         {"/var/cache/apt/archives/lock": "", "/var/lib/apt/lists/partial/": ""},
+        {"/etc/sysconfig/network/dhcp": 'DHCLIENT_HOSTNAME_OPTION="AUTO"\n'},
+        {"/etc/.resolv.conf.systemd-resolved.bak": "x", "/var/lib/dpkg/info/x.bak": "x"},
+        {"/tmp/.X11-unix/": "", "/var/tmp/cloud-init/": ""},
+        {"/etc/dhcp/dhclient.conf": 'send host-name = gethostname();\nsend host-name "<hostname>";\n'},
+        {"/etc/cloud/clean.d/99-installer": INSTALLER_SCRIPT},
+        {"/etc/cloud/cloud.cfg.d/05.cfg": "def_log_file: /var/log/cloud-init.log\ndatasource:\n  Azure:\n"},
+        {"/var/lib/dhcpcd/": "", "/var/lib/wicked/": "", "/var/lib/cloud/handlers/": ""},
+        {"/etc/shadow": "root:*LOCK*:14600::::::\nbackup:!*:1::::::\nbin:!!:1::::::\n"},
     ],
 )  # fmt: skip
 def test_what_a_package_ships_is_no_leftover(guests: Any, changes: dict[str, str]) -> None:
@@ -301,6 +365,55 @@ def test_one_step_alone_can_be_asked_for(guests: Any) -> None:
 
 def test_the_document_has_every_step_with_its_words() -> None:
     text = (Path(__file__).parents[3] / "docs" / "generalize.md").read_text()
-    for step in STEPS:
+    for step in (*STEPS, *WINDOWS_STEPS):
         assert f"| `{step.id}` |" in text
         assert step.title in text and step.why in text
+
+
+def test_what_the_installers_own_script_removes_goes_and_nothing_outside_of_cloud_init(guests: Any) -> None:
+    files = guests.files(
+        {
+            "/etc/cloud/clean.d/99-installer": INSTALLER_SCRIPT,
+            "/etc/cloud/cloud-init.disabled": "x",
+            "/etc/cloud/ds-identify.cfg": "policy: enabled\n",
+            "/etc/cloud/cloud.cfg.d/99-installer.cfg": INSTALLER_DATA,
+        }
+    )
+    overlay = Overlay(files)
+    for step in STEPS:
+        if step.default is Default.ON:
+            do(step, overlay)
+    for path in ("cloud-init.disabled", "ds-identify.cfg", "cloud.cfg.d/99-installer.cfg"):
+        assert not overlay.exists(f"/etc/cloud/{path}"), path
+    assert overlay.exists("/etc/passwd")
+    assert identity_of(overlay).leftovers == ()
+
+
+def test_suse_sends_the_current_name_again_and_dhclient_none(guests: Any) -> None:
+    suse, dhclient = "/etc/sysconfig/network/dhcp", "/etc/dhcp/dhclient.conf"
+    files = guests.files(
+        {
+            suse: "# x\nDHCLIENT_HOSTNAME_OPTION='web1'\nDHCLIENT_SLEEP=0\n",
+            dhclient: 'timeout 60;\nsend host-name "web1";\nsend host-name = gethostname();\n',
+        }
+    )
+    assert _edits(files, "hostname") == (
+        Write(suse, b'# x\nDHCLIENT_HOSTNAME_OPTION="AUTO"\nDHCLIENT_SLEEP=0\n'),
+        Write(dhclient, b"timeout 60;\nsend host-name = gethostname();\n"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "made"),
+    [
+        (CLOUD_CFG, "system_info:\n  default_user:\n    lock: true\n    name: bob\n", {"bob"}),
+        (CLOUD_CFG, "system_info:\n  default_user:\n    # a\n    name: 'b'\n  x:\n    name: y\n", {"b"}),
+        (MERGED, "users:\n- default\n- name: eve\n  sudo: null\n", {"eve", "default"}),
+        (MERGED, "users:\n  - eve\nx:\n  - name: no\n", {"eve"}),
+        (MERGED, "groups:\n  - name: no\n", set()),
+    ],
+)  # fmt: skip
+def test_the_users_that_provisioning_made_are_told_by_its_data(
+    guests: Any, path: str, text: str, made: set[str]
+) -> None:
+    assert agent_made(Guest(guests.files({path: text}))) - {"vagrant", "packer"} == made

@@ -11,6 +11,7 @@ import pytest
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.doctor import (
+    BAD,
     diagnose_facts,
     groups_of,
     plan_mends,
@@ -78,6 +79,16 @@ def test_what_cannot_be_read_is_never_called_generalized(
         a_check(run=unreadable, identity=identity), replace(guests.facts({}), target=Target(mode=mode))
     )
     assert (finding.status, finding.found) == (expected, "could not be checked: damaged")
+
+
+def test_a_dirty_file_system_is_asked_of_with_identity_and_fails_then(guests: Any) -> None:
+    facts = guests.with_root(guests.facts({}), dirty="its journal needs recovery")
+    for target, expected in ((Target(), WARNING), (Target(mode="generalized"), FAIL)):
+        found = diagnose_facts(replace(facts, target=target), select(["generalized"]))
+        assert [(one.id, one.status) for one in found.findings if one.status in BAD] == [
+            ("fs-dirty", expected)
+        ]
+    assert not found.fit
 
 
 @pytest.mark.parametrize(

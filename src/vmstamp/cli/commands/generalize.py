@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from vmstamp.cli.commands.disk_look import FILE
 from vmstamp.cli.commands.disk_make import overwrite_option, refuse_dash
 from vmstamp.cli.options import FAILED, answering, examples, follow_option, json_option
-from vmstamp.cli.render import Console
+from vmstamp.cli.render import Console, shown
 
 if TYPE_CHECKING:
     from vmstamp.guest.identity.step import Choice
@@ -93,7 +94,7 @@ def generalize(
     Exit status 0 generalized (with --plan: would be), 1 identity is left, 2 it cannot be done (and usage).
     """
     from vmstamp.guest.generalize import steps_to_json
-    from vmstamp.guest.identity import STEPS
+    from vmstamp.guest.identity import STEPS, WINDOWS_STEPS
     from vmstamp.guest.identity.step import Choice
 
     if listing:
@@ -101,7 +102,8 @@ def generalize(
 
         if file is not None:
             raise click.UsageError("--list looks at no disk")
-        console.result(steps_to_json(), list_lines(STEPS))
+        steps = (*STEPS, *WINDOWS_STEPS)
+        console.result(steps_to_json(steps), list_lines(steps))
         return
     if file is None:
         raise click.UsageError("which disk is to be generalized? give a file, or --list")
@@ -129,22 +131,26 @@ def _run(
     from vmstamp.cli import generalize_disk as flow
     from vmstamp.cli.sources import open_source
 
-    with answering(), open_source(file, console, follow=follow) as held:
+    with answering(), ExitStack() as opened:
+        flow.refuse_elsewhere(file)
+        held = opened.enter_context(open_source(file, console, follow=follow))
         output, in_place, overwrite = where
         place = None
         if not planning:
             place = flow.choose_place(file, held, output, in_place=in_place, overwrite=overwrite)
         answer = flow.read_answer_file(answer_file) if answer_file else None
         found, planned = flow.make_plan(held, choice, answer)
+        absent = flow.absent_users(found, choice)
         if not console.as_json:
-            console.result(None, [*flow.plan_lines(planned), ""])
+            notes = [f"there is no user {shown(name)} on it" for name in absent]
+            console.result(None, [*notes, *flow.plan_lines(planned), ""])
         if place is None:
             done = flow.Generalized(file, planned, None, planned.left)
         else:
             done = flow.carry_out(held, file, found, planned, place, console, zero_free=zero_free)
     would = planning and bool(planned.edits)
     console.result(
-        {**done.to_json(), "plan": planning},
+        {**done.to_json(), "plan": planning, "absent_users": absent},
         flow.verdict_lines(done.output or file, done.left, planned=would),
     )
     return 0 if done.left.generalized else FAILED

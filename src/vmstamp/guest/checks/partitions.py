@@ -97,9 +97,10 @@ def _root_file_system(facts: Facts) -> Verdict:
 
 
 def _clean(facts: Facts) -> Verdict:
+    """Of a disk that is to be generalized a dirty file system fails: what is left on it cannot be known."""
     for content in facts.survey.contents:
         if content.file_system is not None and content.file_system.dirty:
-            return warned(
+            return (failed if facts.target.without_identity else warned)(
                 f"{content.file_system.dirty}; what is read here may be older than what the guest would see",
                 content.where,
             )

@@ -21,24 +21,27 @@ Sources: WALinuxAgent `pa/deprovision/default.py`, cloud-init `cmd/clean.py`, gu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vmstamp.disk.base import Disk
 from vmstamp.guest.files.fs import Files, Survey, no_operating_system, survey
-from vmstamp.guest.identity import agents, machine, never, people, software, traces
+from vmstamp.guest.identity import agents, belongings, machine, never, people, software, traces, windows
 from vmstamp.guest.identity.step import Guest, Severity, Step, plain
 from vmstamp.guest.windows.system import SYSTEM_HIVE, image_state, is_windows
 
 STEPS: tuple[Step, ...] = (
     *people.STEPS,
+    *belongings.STEPS,
     *agents.STEPS,
     *machine.STEPS,
     *software.STEPS,
     *traces.STEPS,
     *never.STEPS,
 )
+
+WINDOWS_STEPS: tuple[Step, ...] = windows.STEPS  # of a Windows that Sysprep generalized; of others none
 
 WINDOWS_STATE = "win-imagestate"
 # Where the steps look; a file system there that cannot be read leaves the answer open.
@@ -90,7 +93,7 @@ def read_identity(disk: Disk) -> Identity:
 def identity_in(found: Survey) -> Identity:
     """The same of a disk that was looked at and has an operating system.
 
-    Of Windows only setup's ImageState is known: all else is Sysprep's.
+    Of the identity of Windows only setup's ImageState is known: all else is Sysprep's.
     """
     assert found.files is not None
     if is_windows(found.files):
@@ -105,6 +108,8 @@ def _windows(files: Files) -> Iterator[Leftover]:
         yield Leftover(WINDOWS_STATE, Severity.IDENTITY, SYSTEM_HIVE, detail)
     elif not state.generalized:
         yield Leftover(WINDOWS_STATE, Severity.IDENTITY, state.where, f"{state.name[:64]}: {state.sentence}")
+    else:
+        yield from _leftovers(WINDOWS_STEPS, Guest(files))
 
 
 def doubts_of(found: Survey) -> Iterator[Leftover]:
@@ -121,18 +126,18 @@ def doubts_of(found: Survey) -> Iterator[Leftover]:
 
 def identity_of(files: Files) -> Identity:
     """What the steps find in files that are open already."""
-    guest = Guest(files)
-    return Identity(
-        tuple(
-            Leftover(step.id, step.severity, plain(found.where), plain(found.detail))
-            for step in STEPS
-            for found in step.find(guest)
-        )
-    )
+    return Identity(tuple(_leftovers(STEPS, Guest(files))))
+
+
+def _leftovers(steps: Iterable[Step], guest: Guest) -> Iterator[Leftover]:
+    for step in steps:
+        for found in step.find(guest):
+            yield Leftover(step.id, step.severity, plain(found.where), plain(found.detail))
 
 
 __all__ = [
     "STEPS",
+    "WINDOWS_STEPS",
     "Identity",
     "Leftover",
     "Severity",

@@ -20,6 +20,7 @@ from vmstamp.guest.identity.step import (
     places,
     removing,
 )
+from vmstamp.guest.provisioning import agents
 
 AGENT_DIRECTORY = "/var/lib/waagent"
 CLOUD_DIRECTORY = "/var/lib/cloud"
@@ -32,32 +33,63 @@ INSTALLER_CONFIGURATION = (
     "99-installer.cfg", "90-installer-network.cfg", "50-curtin-networking.cfg",
     "curtin-preserve-sources.cfg", "subiquity-disable-cloudinit-networking.cfg",
 )  # fmt: skip
+# Ubuntu's installer writes this script, which has the list of what `cloud-init clean` is to remove with it.
+INSTALLER_SCRIPT = "/etc/cloud/clean.d/99-installer"
+INSTALLER_LISTED = re.compile(r"""["'](/etc/cloud/[\w.-]+(?:/[\w.-]+)?)["']""", re.ASCII)
+# A datasource whose user data stands in the configuration itself.
+OWN_USER_DATA = re.compile(r"^datasource[ \t]*:.*\n(?:[ \t#-].*\n|\n)*?[ \t]+userdata_raw[ \t]*:", re.M)
 # Top-level keys of cloud-config that make users or give secrets.
 SECRET_KEYS = re.compile(
     r"^(users|password|chpasswd|ssh_authorized_keys|ssh_keys|user-data|userdata)\s*:(.*(?:\n[ \t-].*)*)", re.M
 )
 
 
+# `def_log_file: PATH`, and `output: {all: '| tee -a PATH'}` with its variants.
+CONFIGURED_LOG = re.compile(
+    r"^(?:def_log_file[ \t]*:|output[ \t]*:.*(?:tee -a|>))[ \t]*(/[\w./-]+)", re.M | re.A
+)
+AGENT_LOG = re.compile(r"/var/log/cloud-init.*\.log")
+
+
 def _cloud_state(guest: Guest) -> Iterator[Found]:
-    files = guest.files
-    for name in ("instance", "instances", "data", "sem", "handlers"):
+    """All that `cloud-init clean` removes, but for seeds and scripts, which are steps of their own."""
+    for name in guest.files.list(CLOUD_DIRECTORY):
         path = f"{CLOUD_DIRECTORY}/{name}"
-        if files.find(path, follow=False) and (name == "instance" or files.list(path)):
+        if name not in ("seed", "scripts") and guest.holds(path):
             yield Found(path, "cloud-init's state of an instance", removing(path))
 
 
 def _seeds(guest: Guest) -> Iterator[Found]:
     for name in guest.files.list(f"{CLOUD_DIRECTORY}/seed"):
         path = f"{CLOUD_DIRECTORY}/seed/{name}"
-        if guest.files.list(path):
+        if guest.holds(path):
             yield Found(path, "a seed, which wins over the provisioning DVD", removing(path))
 
 
 def _installer_configuration(guest: Guest) -> Iterator[Found]:
-    """An installer's file that makes users or chooses another source of data."""
+    """An installer's file that makes users or has user data of its own."""
     for path in guest.glob("/etc/cloud/cloud.cfg.d/*.cfg"):
         if path.rsplit("/", 1)[-1] in INSTALLER_CONFIGURATION and _secrets(guest.text(path)):
             yield Found(path, "an installer's users and passwords for cloud-init", removing(path))
+
+
+def _installer_rest(guest: Guest) -> Iterator[Found]:
+    """What the installer's own script would remove with `cloud-init clean`, but for the files with users."""
+    for path in dict.fromkeys(INSTALLER_LISTED.findall(guest.text(INSTALLER_SCRIPT))):
+        if guest.files.find(path, follow=False) is not None and not _secrets(guest.text(path)):
+            off = path == agents.CLOUD_INIT_DISABLED
+            detail = (
+                "the installer switched cloud-init off" if off else "an installer's settings for cloud-init"
+            )
+            yield Found(path, detail, removing(path))
+
+
+def _configured_logs(guest: Guest) -> Iterator[Found]:
+    """Logs that cloud-init was told to write elsewhere. Source: cloud-init util.py get_config_logfiles"""
+    for path in ("/etc/cloud/cloud.cfg", *guest.glob("/etc/cloud/cloud.cfg.d/*.cfg")):
+        for log in CONFIGURED_LOG.findall(guest.text(path)):
+            if not AGENT_LOG.match(log) and guest.holds(log) and guest.files.is_file(log):
+                yield Found(log, "logs of cloud-init", removing(log))
 
 
 def _users_configuration(guest: Guest) -> Iterator[Found]:
@@ -74,6 +106,8 @@ def _secrets(text: str) -> list[str]:
         words = re.sub(r"#.*", "", value).replace("[", " ").replace("]", " ").replace("-", " ").split()
         if words and not (key == "users" and words == ["default"]):
             found.append(key)
+    if OWN_USER_DATA.search(text):
+        found.append("userdata_raw")
     return found
 
 
@@ -105,6 +139,8 @@ def _cloud_network(guest: Guest) -> Iterator[Found]:
         "/etc/network/interfaces.d/50-cloud-init*",
         "/etc/systemd/network/10-cloud-init-*",
         "/etc/NetworkManager/system-connections/cloud-init-*.nmconnection",
+        "/etc/NetworkManager/conf.d/99-cloud-init.conf",
+        "/etc/NetworkManager/conf.d/30-cloud-init-ip6-addr-gen-mode.conf",
     ):
         for path in guest.glob(pattern):
             yield Found(path, detail, removing(path))
@@ -120,33 +156,50 @@ def _resource_disk(guest: Guest) -> Iterator[Found]:
     count = sum(CLOUD_FSTAB in line for line in guest.text(FSTAB).split("\n") if not line.startswith("#"))
     if count and guest.has_cloud_init:
         mend = dropping(FSTAB, lambda line: CLOUD_FSTAB in line and not line.startswith("#"))
-        yield Found(FSTAB, f"{count} lines that cloud-init wrote for the old machine's disks", mend)
+        lines = "a line" if count == 1 else f"{count} lines"
+        yield Found(FSTAB, f"{lines} that cloud-init wrote for the old machine's disks", mend)
 
 
 STEPS = (
     Step(
         "wa-stale-state",
         "empty WALinuxAgent's state",
-        "the agent believes that it has provisioned already and makes no user; its keys are in every VM",
+        "the agent believes that it has provisioned this machine and makes no user; its keys are in every VM",
         "WALinuxAgent pa/provision/default.py, pa/deprovision/default.py",
         Severity.IDENTITY,
         _agent_state,
     ),
     Step(
         "ci-instance-leftover",
-        "remove cloud-init's state of the instance",
-        "user data with its secrets is in every VM, and cloud-init may take it for the same instance",
+        "remove cloud-init's state of the old instance",
+        "user data with its secrets is in every VM, and cloud-init may take a new VM for the old one",
         "cloud-init cmd/clean.py",
         Severity.IDENTITY,
         _cloud_state,
     ),
     Step(
         "ci-seed-leftover",
-        "remove cloud-init's seeds, and an installer's users",
+        "remove cloud-init's seeds, and the users that an installer told it to make",
         "a seed wins over the provisioning DVD: the VM gets the old user and name",
         "cloud-init DataSourceAzure.py crawl_metadata, cmd/clean.py --seed",
         Severity.IDENTITY,
         joined(_seeds, _installer_configuration),
+    ),
+    Step(
+        "ci-installer",
+        "remove what Ubuntu's installer left for cloud-init",
+        "cloud-init stays switched off, or looks for the installer's data and not for Azure's",
+        "subiquity's /etc/cloud/clean.d/99-installer",
+        Severity.TRACE,
+        _installer_rest,
+    ),
+    Step(
+        "ci-scripts",
+        "remove scripts that cloud-init would run",
+        "what the old machine was told to run at each boot runs in every VM",
+        "cloud-init cmd/clean.py",
+        Severity.TRACE,
+        contents((f"{CLOUD_DIRECTORY}/scripts/*", "scripts that cloud-init runs")),
     ),
     Step(
         "ci-users-config",
@@ -169,6 +222,7 @@ STEPS = (
                 ("/var/log/waagent*.log*", "logs of WALinuxAgent"),
             ),
             contents(("/var/log/azure", "logs of WALinuxAgent and its extensions")),
+            _configured_logs,
         ),
     ),
     Step(
@@ -185,6 +239,7 @@ STEPS = (
                 for name in (
                     "waagent-network-setup.service",
                     "azure-walinuxagent-logcollector.slice",
+                    "azure-vmextensions-*.slice",
                     "waagent.service.d/1[1-4]-*.conf",
                     "walinuxagent.service.d/1[1-4]-*.conf",
                 )

@@ -25,7 +25,7 @@ STEPS = (
     _never(
         "boot-loader-machine-id",
         "rename boot entries and kernel directories that carry the machine id",
-        "kernel-install looks for them under these names; they tell two VMs apart in nothing",
+        "kernel-install looks for them under these names, and they do no harm in a VM",
         "kernel-install(8)",
     ),
     _never(
@@ -37,7 +37,7 @@ STEPS = (
     _never(
         "lvm-uuids",
         "give LVM's volumes new UUIDs",
-        "as for file systems; volumes are found by their names",
+        "as for file systems; volumes are found by name",
         "guestfs-tools sysprep_operation_lvm_uuids.ml",
     ),
     _never(
@@ -49,7 +49,7 @@ STEPS = (
     _never(
         "clean-scripts",
         "run the scripts in /etc/cloud/clean.d",
-        "they are written for a guest that runs; what the known ones remove, other steps do",
+        "they are written for a running guest; what Ubuntu's removes goes with ci-installer",
         "cloud-init cmd/clean.py",
     ),
     _never(
@@ -61,8 +61,21 @@ STEPS = (
     _never(
         "falcon-agent-id",
         "remove CrowdStrike's agent id",
-        "it lies in one file with the customer's id; run in the guest: falconctl -d -f --aid",
+        "it is in one file with the customer's id; run in the guest: falconctl -d -f --aid",
         "CrowdStrike Falcon Sensor for Linux",
+    ),
+    _never(
+        "net-nmconn",
+        "remove all of NetworkManager's connections",
+        "some may be meant for every VM; MAC addresses go with net-hwaddr, passwords with network-secrets, "
+        "and doctor --fix mends fixed addresses",
+        "guestfs-tools sysprep_operation_net_nmconn.ml",
+    ),
+    _never(
+        "script",
+        "run a script of yours in the guest",
+        "its changes could not be told before; run it in the guest, or in the recipe that builds the disk",
+        "guestfs-tools sysprep_operation_script.ml",
     ),
     _never(
         "autorelabel",

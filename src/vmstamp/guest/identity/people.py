@@ -1,7 +1,7 @@
-"""Steps about people: users, their rights, their keys, what they typed, what they carry.
+"""Steps about who can log in: users with all that is theirs, their rights, keys and passwords.
 
 Sources: WALinuxAgent `pa/deprovision/default.py` (deprovision+user), userdel(8), guestfs-tools
-`sysprep_operation_{user_account,ssh_userdir,bash_history,passwd_backups,mail_spool,cron_spool}.ml`.
+`sysprep_operation_{user_account,ssh_userdir}.ml`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 
 from vmstamp.guest.edits import Edit
 from vmstamp.guest.files.fs import Files
-from vmstamp.guest.files.volume import Kind
 from vmstamp.guest.identity.accounts import (
     LOCKED,
     User,
@@ -23,7 +22,6 @@ from vmstamp.guest.identity.accounts import (
     without_user,
 )
 from vmstamp.guest.identity.step import (
-    Default,
     Found,
     Guest,
     Mend,
@@ -31,9 +29,6 @@ from vmstamp.guest.identity.step import (
     Step,
     changing,
     dropping,
-    in_homes,
-    joined,
-    places,
     real_path,
     removing,
     together,
@@ -47,14 +42,8 @@ OVF = ("/var/lib/waagent/ovf-env.xml", "/var/lib/cloud/seed/azure/ovf-env.xml")
 REFUSING_STUB = "Please login as the user"
 SSHD_CONFIGURATION = "/etc/ssh/sshd_config"
 DEFAULT_KEYS = (".ssh/authorized_keys", ".ssh/authorized_keys2")  # sshd_config(5), AuthorizedKeysFile
-PRIVATE_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )?PRIVATE KEY-----")
 
-HISTORIES = (
-    ".*_history", ".*_history-*", ".history", ".lesshst", ".viminfo", ".wget-hsts", ".node_repl_history",
-    ".local/share/fish/fish_history", ".config/fish/fish_history", ".local/share/nano/search_history",
-    ".local/share/powershell/PSReadLine/*", ".local/state/lesshst", ".ipython/profile_*/history.sqlite",
-    ".zsh_sessions", ".bash_sessions", ".mongosh/*", ".sqlite_history",
-)  # fmt: skip
+_NAME = r"""["']?([A-Za-z_][\w.-]{0,63})["']?"""  # useradd(8), in YAML
 
 
 def agent_made(guest: Guest) -> frozenset[str]:
@@ -66,8 +55,28 @@ def agent_made(guest: Guest) -> frozenset[str]:
         if path.rsplit("/", 1)[-1] in AGENT_SUDOERS:
             names.update(_granted(guest.text(path)))
     for path in ("/etc/cloud/cloud.cfg", *guest.glob("/etc/cloud/cloud.cfg.d/*.cfg")):
-        names.update(re.findall(r"^\s+default_user:\s*\n\s+name:\s*(\S{1,64})", guest.text(path), re.M))
+        names.update(_default_user(guest.text(path)))
+    for path in guest.glob("/var/lib/cloud/instances/*/cloud-config.txt"):
+        text = guest.text(path)
+        names.update([*_default_user(text), *_listed_users(text)])
     return frozenset(names)
+
+
+def _default_user(text: str) -> list[str]:
+    """`name` of system_info's default_user in a cloud-config, wherever among its keys it stands."""
+    blocks = re.findall(
+        r"^([ \t]+)default_user:[ \t]*\n((?:\1[ \t]+.*\n?|[ \t]*\n|[ \t]*#.*\n)*)", text, re.M
+    )
+    return [name for _, block in blocks for name in re.findall(rf"^[ \t]+name:[ \t]*{_NAME}", block, re.M)]
+
+
+def _listed_users(text: str) -> list[str]:
+    """The users that user data had made: items of the list `users`, by name or as mappings."""
+    names = []
+    for block in re.findall(r"^users:[ \t]*\n((?:[ \t-].*\n?|#.*\n|\n)*)", text, re.M):
+        names += re.findall(rf"^[ \t]*(?:-[ \t]+)?name:[ \t]*{_NAME}", block, re.M)
+        names += re.findall(rf"^[ \t]*-[ \t]+{_NAME}[ \t]*$", block, re.M)
+    return names
 
 
 def _people(guest: Guest) -> Iterator[Found]:
@@ -198,7 +207,8 @@ def _authorized_keys(guest: Guest) -> Iterator[Found]:
     for path, user, keys in _keys(guest):
         usable = [key for key in keys if REFUSING_STUB not in key]
         if usable:
-            yield Found(path, f"{len(usable)} keys that log in as {user}", removing(path))
+            keys_that = "a key that logs in" if len(usable) == 1 else f"{len(usable)} keys that log in"
+            yield Found(path, f"{keys_that} as {user}", removing(path))
 
 
 def _refused_keys(guest: Guest) -> Iterator[Found]:
@@ -275,6 +285,14 @@ def _lets_in_all(line: str) -> bool:
     ]
 
 
+def _locked_hashes(guest: Guest) -> Iterator[Found]:
+    """Of root and of users that no person is; a person goes with its hash, or stays with it."""
+    people = {user.name for user in guest.users if user.is_person}
+    for name, hashed in guest.passwords.items():
+        if re.match(r"[!*]+\$", hashed) and name and name not in people:
+            yield Found("/etc/shadow", f"the hash of {name[:64]}'s locked password", _lock(name))
+
+
 def _lock(name: str) -> Mend:
     return changing("/etc/shadow", lambda text: with_password(text, name, LOCKED))
 
@@ -287,51 +305,11 @@ def _orphan_homes(guest: Guest) -> Iterator[Found]:
             yield Found(path, "a home that no user owns, with keys in it", removing(f"{path}/.ssh"))
 
 
-def _client_keys(guest: Guest) -> Iterator[Found]:
-    """Private keys by what is in them: in homes, and where programs keep theirs in /etc."""
-    patterns = [(home, ".ssh/*", user) for user, home in guest.homes]
-    patterns += [(home, one, user) for user, home in guest.homes for one in ("*.pem", "*.key", ".*.pem")]
-    patterns += [("/etc", f"{one}/*", "a service") for one in ("ssl/private", "pki/tls/private", "ssl")]
-    for top, pattern, owner in patterns:
-        for path in guest.glob(pattern, top):
-            if "snakeoil" not in path and _is_private_key(guest, path):
-                yield Found(path, f"a private key of {owner}", removing(path))
-
-
-def _is_private_key(guest: Guest, path: str) -> bool:
-    node = guest.files.find(path)
-    if node is None or node.kind is not Kind.FILE:
-        return False
-    return PRIVATE_KEY.search(node.read(0, 4096).decode("ascii", "replace")) is not None
-
-
-CREDENTIALS = (
-    (".azure", "the Azure command line's sign-in of {user}"),
-    (".aws/credentials", "AWS credentials of {user}"),
-    (".config/gcloud", "Google Cloud credentials of {user}"),
-    (".kube/config", "Kubernetes credentials of {user}"),
-    (".docker/config.json", "container registry credentials of {user}"),
-    (".config/containers/auth.json", "container registry credentials of {user}"),
-    (".netrc", "passwords of {user}"),
-    (".git-credentials", "git passwords of {user}"),
-    (".config/gh/hosts.yml", "a GitHub token of {user}"),
-    (".npmrc", "npm's settings of {user}, perhaps with a token"),
-    (".pypirc", "a package index's password of {user}"),
-    (".pgpass", "database passwords of {user}"),
-    (".my.cnf", "database settings of {user}, perhaps with a password"),
-    (".config/rclone/rclone.conf", "rclone's passwords of {user}"),
-    (".env", "settings of {user}, perhaps with passwords"),
-    (".vault-token", "a Vault token of {user}"),
-    (".terraform.d/credentials.tfrc.json", "a Terraform token of {user}"),
-    (".gnupg/private-keys-v1.d", "GnuPG keys of {user}"),
-    (".cifscredentials", "a file share's password of {user}"),
-)
-
 STEPS = (
     Step(
         "users-pre-existing",
-        "remove the users that provisioning made, with home, rights and spools",
-        "whoever made the image can log in to every VM of it, or its user is taken over by the new one",
+        "remove the users that provisioning made, with their homes, rights and mail",
+        "whoever made the image can log in to every VM of it; a new user of that name gets the old files",
         "WALinuxAgent pa/deprovision/default.py del_user; azure-docs marketplace certification",
         Severity.IDENTITY,
         _people,
@@ -339,7 +317,7 @@ STEPS = (
     Step(
         "sudoers-leftover",
         "remove sudo rights that provisioning gave, and people's rights without a password",
-        "the old user's name has root's rights in every VM",
+        "whoever gets the old user's name has root's rights in every VM",
         "WALinuxAgent common/osutil/default.py conf_sudoer; cloud-init distros/__init__.py",
         Severity.IDENTITY,
         _sudoers,
@@ -354,7 +332,7 @@ STEPS = (
     ),
     Step(
         "authorized-keys",
-        "remove the keys that log in, wherever sshd looks for them",
+        "remove the SSH keys that may log in, wherever sshd looks for them",
         "the old keys log in to every VM",
         "microsoft/lisa azure_image_standard.py verify_no_pre_exist_users; sshd_config(5)",
         Severity.IDENTITY,
@@ -378,99 +356,26 @@ STEPS = (
     ),
     Step(
         "shadow-empty-password",
-        "lock users that need no password",
-        "anybody logs in as that user in every VM",
+        "lock users who can log in without a password",
+        "anybody can log in as that user in every VM",
         "shadow(5)",
         Severity.IDENTITY,
         _empty_passwords,
     ),
     Step(
+        "locked-hashes",
+        "remove the hashes of locked passwords",
+        "a locked password logs in nobody, but whoever reads the image can guess it from its hash",
+        "WALinuxAgent common/osutil/default.py del_root_password; shadow(5)",
+        Severity.TRACE,
+        _locked_hashes,
+    ),
+    Step(
         "orphan-home",
-        "remove the keys in homes that no user owns",
+        "remove the SSH keys in homes that belong to no user",
         "a new user of that name gets the home, and the old keys log in",
         "useradd(8)",
         Severity.IDENTITY,
         _orphan_homes,
     ),
-    Step(
-        "shell-history",
-        "remove what users typed in shells, databases and editors",
-        "passwords that were typed are in every VM",
-        "microsoft/lisa azure_image_standard.py verify_bash_history_is_empty; guestfs-tools bash_history",
-        Severity.TRACE,
-        in_homes(*((pattern, "what {user} typed") for pattern in HISTORIES)),
-    ),
-    Step(
-        "known-hosts",
-        "remove the hosts that users connected to",
-        "it tells whom the old machine talked to",
-        "guestfs-tools sysprep_operation_ssh_userdir.ml",
-        Severity.TRACE,
-        in_homes(
-            (".ssh/known_hosts*", "hosts that {user} connected to"),
-            (".ssh/agent.*", "an agent's socket of {user}"),
-        ),
-    ),
-    Step(
-        "passwd-backups",
-        "remove the backups of the account databases",
-        "they hold removed users with their passwords",
-        "guestfs-tools sysprep_operation_passwd_backups.ml",
-        Severity.TRACE,
-        places(
-            *((f"/etc/{one}-", "a backup of an account database") for one in
-              ("passwd", "shadow", "group", "gshadow", "subuid", "subgid")),
-            *((f"/var/backups/{one}.bak", "a backup of an account database") for one in
-              ("passwd", "shadow", "group", "gshadow")),
-        ),
-    ),
-    Step(
-        "private-keys",
-        "remove private keys in homes and in /etc",
-        "every VM has the same keys; whether they are meant to be there only the owner knows",
-        "PEM and OpenSSH key headers",
-        Severity.TRACE,
-        _client_keys,
-        Default.OFF,
-    ),
-    Step(
-        "cloud-credentials",
-        "remove sign-ins, tokens and passwords of command lines",
-        "every VM, and whoever reads the image, acts in the owner's name",
-        "azure-docs marketplace certification; the programs' own documents",
-        Severity.TRACE,
-        joined(
-            in_homes(*CREDENTIALS),
-            places(("/etc/kubernetes/*.conf", "Kubernetes credentials of the node")),
-        ),
-        Default.OFF,
-    ),
-    Step(
-        "mail-spool",
-        "remove mail",
-        "it tells of the old machine",
-        "guestfs-tools sysprep_operation_mail_spool.ml",
-        Severity.TRACE,
-        places(("/var/mail/*", "mail"), ("/var/spool/mail/*", "mail"), ("/var/spool/mqueue/*", "mail"),
-               ("/var/spool/clientmqueue/*", "mail")),
-    ),
-    Step(
-        "cron-spool",
-        "remove users' cron and at jobs",
-        "jobs of the old machine run in every VM; whether they are meant to only the owner knows",
-        "guestfs-tools sysprep_operation_cron_spool.ml",
-        Severity.TRACE,
-        places(*((f"/var/spool/{one}/[!.]*", "a job") for one in
-                 ("cron/crontabs", "cron/tabs", "cron/atjobs", "at"))),
-        Default.OFF,
-    ),
-    Step(
-        "pam-data",
-        "remove counts of failed logins",
-        "a new user of the same name starts locked out",
-        "guestfs-tools sysprep_operation_pam_data.ml",
-        Severity.TRACE,
-        places(("/var/lib/faillock/*", "failed logins"), ("/var/log/tallylog", "failed logins"),
-               ("/var/lib/sudo/ts/*", "sudo's time stamps"), ("/var/db/sudo/ts/*", "sudo's time stamps")),
-    ),
-)  # fmt: skip
+)

@@ -25,6 +25,11 @@ from vmstamp.guest.identity.step import (
 
 SECRET_CONNECTION = re.compile(r"^\s*(?:psk|password|secret|private-key|secrets?[\w-]*)\s*=\s*\S", re.M)
 
+# Of Puppet's directory; what it calls facts.d and lib may be the owner's.
+PUPPET_DATA = (
+    "bucket", "clientbucket", "client_data", "client_yaml", "reports", "state", "yaml",
+)  # fmt: skip
+
 # One directory or file with what identifies the machine to a service, removed as its maker tells for images.
 SERVICE_IDS = (
     ("/etc/opt/microsoft/mdatp/mdatp_onboard.json", "Defender's onboarding of the machine"),
@@ -68,8 +73,8 @@ def _certificates(guest: Guest) -> Iterator[Found]:
 STEPS = (
     Step(
         "subscription-ids",
-        "remove subscriptions' ids and keys",
-        "every VM is the same subscribed machine",
+        "remove the ids and keys of Red Hat, SUSE and Ubuntu subscriptions",
+        "every VM counts as the same subscribed machine",
         "guestfs-tools sysprep_operation_rh_subscription_manager.ml, rhn_systemid.ml, yum_uuid.ml",
         Severity.IDENTITY,
         places(
@@ -77,6 +82,7 @@ STEPS = (
             ("/etc/pki/entitlement/*.pem", "Red Hat's entitlement of the machine"),
             ("/var/lib/rhsm/cache/*", "Red Hat's subscription of the machine"),
             ("/etc/sysconfig/rhn/systemid", "the machine's id at Red Hat, Oracle or Spacewalk"),
+            ("/etc/sysconfig/rhn/osad-auth.conf", "the machine's sign-in at Red Hat or Spacewalk"),
             ("/etc/insights-client/machine-id", "the machine's id at Red Hat"),
             ("/etc/zypp/credentials.d/*", "SUSE's credentials of the machine"),
             ("/etc/SUSEConnect", "SUSE's registration of the machine"),
@@ -104,7 +110,9 @@ STEPS = (
             ("/var/lib/sss/db/*.ldb", "users of a domain"),
             ("/var/lib/sss/secrets/*", "secrets of a domain"),
             ("/var/lib/ipa-client/sysrestore/*", "the machine was joined to an IPA domain"),
+            ("/var/lib/ipa-client/pki/*", "an IPA domain's certificates"),
             ("/etc/ipa/default.conf", "the machine's IPA domain"),
+            ("/etc/ipa/ca.crt", "an IPA domain's certificate"),
             ("/var/lib/krb5kdc/principal*", "a realm's database"),
             ("/var/kerberos/krb5kdc/principal*", "a realm's database"),
         ),
@@ -112,7 +120,7 @@ STEPS = (
     ),
     Step(
         "config-mgmt-identity",
-        "remove the keys by which configuration management knows the machine",
+        "remove the keys by which Puppet, Salt, Chef and CFEngine know the machine",
         "every VM is the same node, with the same secrets",
         "guestfs-tools sysprep_operation_puppet_data_log.ml; Salt and Chef documents",
         Severity.IDENTITY,
@@ -122,18 +130,25 @@ STEPS = (
                 ("/etc/puppetlabs/puppet/ssl", "Puppet's keys of the machine"),
                 ("/etc/puppet/ssl", "Puppet's keys of the machine"),
                 ("/var/lib/cfengine*/ppkeys", "CFEngine's keys of the machine"),
+                *((f"/var/lib/puppet/{one}", "Puppet's data of the machine") for one in PUPPET_DATA),
+                *(
+                    (f"/opt/puppetlabs/puppet/cache/{one}", "Puppet's data of the machine")
+                    for one in PUPPET_DATA
+                ),
             ),
             places(
                 ("/etc/salt/pki/minion/*", "Salt's keys of the machine"),
                 ("/etc/salt/minion_id", "Salt's name of the machine"),
+                ("/var/cache/salt/minion/*", "Salt's data of the machine"),
                 ("/etc/chef/client.pem", "Chef's key of the machine"),
                 ("/etc/cinc/client.pem", "Cinc's key of the machine"),
+                ("/var/chef/cache/*", "Chef's data of the machine"),
             ),
         ),
     ),
     Step(
         "edr-arc-identity",
-        "remove the ids by which security, management and mesh services know the machine",
+        "remove the ids by which security, management and VPN services know the machine",
         "every VM is the same machine to the service; Azure Arc must not run in an Azure VM at all",
         "the services' documents on golden images",
         Severity.IDENTITY,
@@ -141,8 +156,8 @@ STEPS = (
     ),
     Step(
         "service-ids",
-        "remove ids that count installations",
-        "every VM is counted as one",
+        "remove ids by which installations are counted",
+        "all VMs are counted as one",
         "guestfs-tools sysprep_operation_smolt_uuid.ml",
         Severity.TRACE,
         places(
@@ -157,8 +172,8 @@ STEPS = (
     ),
     Step(
         "installer-secrets",
-        "remove what the installer was told",
-        "root's and the first user's password hashes are in every VM",
+        "remove the installer's answers and logs",
+        "root's and the first user's password hashes are among them",
         "azure-compute-docs linux/redhat-create-upload-vhd.md; Anaconda and Subiquity documents",
         Severity.TRACE,
         joined(

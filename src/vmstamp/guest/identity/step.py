@@ -145,10 +145,10 @@ class Guest:
             return bool(self.files.list(path))
         return node.size > 0 or node.kind is not Kind.FILE
 
-    def walk(self, top: str) -> Iterator[tuple[str, int]]:
+    def walk(self, top: str, leave: tuple[str, ...] = ()) -> Iterator[tuple[str, int]]:
         """(path, size) of the regular files below a directory, not through links; MAX_FOUND at most.
 
-        GuestError when directories lie deeper than any guest's.
+        The directories `leave` are not looked into. GuestError when directories lie deeper than any guest's.
         """
         waiting, count = [top], 0
         while waiting:
@@ -167,7 +167,7 @@ class Guest:
                 if node is None:
                     continue
                 if node.kind is Kind.DIRECTORY:
-                    waiting.append(path)
+                    waiting += [path] if path not in leave else []
                 elif node.kind is Kind.FILE:
                     yield path, node.size
 

@@ -19,6 +19,7 @@ from vmstamp.guest.identity.step import (
     Severity,
     Step,
     contents,
+    emptying,
     in_homes,
     joined,
     places,
@@ -29,7 +30,7 @@ LOG_DIRECTORY = "/var/log"
 ROTATED = re.compile(r"(?:\.gz|\.xz|\.bz2|\.zst|\.old|\.\d+|-\d{8}(?:-\d+)?)$")
 DATABASES = ("lastlog2.db", "wtmp.db", "README")
 # Other steps' logs; a README is no log.
-NOT_LOGS = ("azure", "journal", "installer", "anaconda", "tallylog", "README")
+NOT_LOGS = ("azure", "dump", "journal", "installer", "anaconda", "tallylog", "README")
 AGENT_LOGS = re.compile(r"^(?:cloud-init|waagent).*\.log")
 
 
@@ -47,7 +48,7 @@ def _logs(guest: Guest) -> Iterator[Found]:
             )
         if files:
             edits = [Remove(one) if _goes(one) else Truncate(one) for one, _ in files]
-            detail = f"{len(files)} logs" if guest.files.is_directory(path) else "a log"
+            detail = f"{len(files)} logs" if len(files) > 1 else "a log"
             yield Found(path, f"{detail} of the old machine", lambda _, edits=edits: edits)  # type: ignore[misc]
 
 
@@ -56,15 +57,31 @@ def _goes(path: str) -> bool:
 
 
 def _backups(guest: Guest) -> Iterator[Found]:
-    for top in ("/etc", "/root", "/srv", "/var/backups"):
-        for path, _ in guest.walk(top):
+    for top in BACKUP_PLACES:
+        for path, _ in guest.walk(top, leave=PACKAGED):
             name = path.rsplit("/", 1)[-1]
-            backup = name.endswith((".bak", "~", ".dpkg-old", ".rpmsave")) and not name.startswith(".")
-            if (backup or name.startswith(".#")) and path not in _ACCOUNT_BACKUPS:
+            if (name.endswith(BACKUP_ENDS) or name.startswith(".#")) and path not in NO_BACKUPS:
                 yield Found(path, "a backup of a file", removing(path))
 
 
-_ACCOUNT_BACKUPS = tuple(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow"))
+def _temporary(guest: Guest) -> Iterator[Found]:
+    """Directories with files in them: systemd makes some that are empty at each boot."""
+    for path in ("/tmp", "/var/tmp"):
+        if next(guest.walk(path), None) is not None:
+            yield Found(path, "temporary files", emptying(path))
+
+
+BACKUP_PLACES = ("/etc", "/root", "/srv", "/tmp", "/var")
+# What package managers and container engines keep there is theirs, and may be many files.
+PACKAGED = (
+    "/var/cache", "/var/lib/dpkg", "/var/lib/rpm", "/var/lib/pacman", "/var/lib/snapd", "/var/lib/docker",
+    "/var/lib/containers", "/var/lib/containerd",
+)  # fmt: skip
+BACKUP_ENDS = (".bak", "~", ".dpkg-old", ".rpmsave")
+NO_BACKUPS = (
+    *(f"/var/backups/{one}.bak" for one in ("passwd", "shadow", "group", "gshadow")),  # passwd-backups
+    "/etc/.resolv.conf.systemd-resolved.bak",  # Debian's package puts it back when it is removed
+)
 
 
 def _pending(guest: Guest) -> Iterator[Found]:
@@ -98,6 +115,7 @@ STEPS = (
         contents(
             ("/var/spool/abrt", "crashes"),
             ("/var/crash", "crashes"),
+            ("/var/log/dump", "crashes"),
             ("/var/lib/systemd/coredump", "crashes"),
             ("/var/lib/systemd/pstore", "crashes"),
             ("/var/lib/apport/coredump", "crashes"),
@@ -106,7 +124,7 @@ STEPS = (
     ),
     Step(
         "pkg-cache",
-        "remove packages and lists that were downloaded",
+        "remove downloaded packages and lists of packages",
         "they make the image larger; what is in them is old",
         "guestfs-tools sysprep_operation_package_manager_cache.ml",
         Severity.TRACE,
@@ -124,13 +142,14 @@ STEPS = (
                 ("/var/cache/zypper", "packages and lists"),
                 ("/var/cache/PackageKit", "packages and lists"),
                 ("/var/cache/tdnf", "packages and lists"),
+                ("/var/cache/pacman/pkg", "packages"),
             ),
         ),
     ),
     Step(
         "rpm-db",
-        "remove the RPM database's environment files",
-        "they are for the old machine's memory layout; rpm makes them anew",
+        "remove temporary files of the RPM database",
+        "they describe the old machine's memory; rpm makes them anew",
         "guestfs-tools sysprep_operation_rpm_db.ml",
         Severity.TRACE,
         places(("/var/lib/rpm/__db.*", "a Berkeley DB environment")),
@@ -142,13 +161,13 @@ STEPS = (
         "guestfs-tools sysprep_operation_tmp_files.ml",
         Severity.TRACE,
         joined(
-            contents(("/tmp", "temporary files"), ("/var/tmp", "temporary files")),
+            _temporary,
             in_homes((".cache", "caches of {user}"), (".ansible/tmp", "temporary files of {user}")),
         ),
     ),
     Step(
         "service-data",
-        "remove what services make anew at their start",
+        "remove what services make anew when they start",
         "keys and time stamps of the old machine",
         "guestfs-tools sysprep_operation_dovecot_data.ml, cron_spool.ml",
         Severity.TRACE,
@@ -163,14 +182,14 @@ STEPS = (
     Step(
         "pending-fs-ops",
         "cancel what is to be done at the next boot",
-        "every VM does it, and that time counts against its provisioning",
+        "every VM does it first, and that takes time from its provisioning",
         "systemd.offline-updates(7), systemd-fsck@.service(8)",
         Severity.TRACE,
         _pending,
     ),
     Step(
         "backup-files",
-        "remove backups of files in /etc, /root and /srv",
+        "remove backups of files in /etc, /root, /srv and /var",
         "they hold old settings and passwords; some may be wanted",
         "guestfs-tools sysprep_operation_backup_files.ml",
         Severity.TRACE,
