@@ -223,7 +223,7 @@ def test_what_a_location_has_of_extensions_is_listed(arm: Any) -> None:
     one = images.get("westeurope", "microsoft.azure.extensions", "customscript", version.name)
     assert (one.name, one.properties.operating_system) == ("2.1.10", "Linux")
     publishers = arm.compute.virtual_machine_images.list_publishers("westeurope")
-    assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions"]
+    assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions", "Microsoft.OSTCExtensions"]
     with pytest.raises(ResourceNotFoundError):
         images.list_versions("westeurope", "Microsoft.Azure.Extensions", "Nothing")
 

@@ -28,11 +28,11 @@ from vmstamp.arm.faults import (
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
-from vmstamp.fabric.extensions import CUSTOM_SCRIPT, Handler, HandlerStatus, find_handler
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, VM_ACCESS, Handler, HandlerStatus, find_handler
 
 NAME: Final = "Microsoft.Compute/virtualMachines/extensions"
 # Handlers that clients may ask for by name; run commands have an action of their own.
-OFFERED: Final = (CUSTOM_SCRIPT,)
+OFFERED: Final = (CUSTOM_SCRIPT, VM_ACCESS)
 
 SHAPE: Final = {
     "location": str,
