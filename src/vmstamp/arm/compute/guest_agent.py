@@ -107,6 +107,17 @@ class GuestAgents:
         agent = self.host.agent(vm.properties["vmId"]) or AgentStatus()
         return find_status(agent.status, handler, extension)
 
+    def wait(self, vm: Resource, task: Task, test: Callable[[], bool], cancelled: Callable[[], bool]) -> None:
+        """Wait for something else before a task. AzureError when the VM ends, or it takes too long."""
+        started = time.monotonic()
+        while not test():
+            if cancelled():
+                raise Preempted("waiting for another extension was preempted")
+            self._check_running(vm)
+            if time.monotonic() - started > self._patience.extension:
+                raise timed_out(task, None)
+            time.sleep(STEP)
+
     def _looks(
         self, vm: Resource, task: Task, cancelled: Callable[[], bool]
     ) -> Iterator[tuple[AgentStatus, HandlerStatus | None]]:
