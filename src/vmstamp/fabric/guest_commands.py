@@ -79,6 +79,7 @@ class Commands(Handler):
         meanwhile = "success" if public.get("asyncExecution") else "transitioning"
         self.tell(meanwhile)
         status = self.run(script, public, protected, meanwhile)
+        self.running.unlink()
         self.view.update(self.outputs())
         if status:
             self.view["exitCode"] = status
