@@ -46,7 +46,7 @@ class Installed:
             given["ConfigExtensionName"] = self.name
         run([self.directory / "handler", command], env=given, timeout=PATIENCE)
 
-    def status(self, sequence: int) -> dict[str, Any]:
+    def status(self, sequence: int) -> dict[str, str]:
         path = self.directory / "status" / f"{self.prefix}{sequence}.status"
         found = json.loads(path.read_text())[0]["status"]
         return {"status": found["status"], "message": found["formattedMessage"]["message"]}
@@ -58,9 +58,16 @@ class Installed:
 
     def wait(self, sequence: int, test: Callable[[str, str], bool]) -> tuple[str, str]:
         """What the handler reports when it passes the test."""
-        wait_until(lambda: test(**self.status(sequence)))
-        found = self.status(sequence)
-        return found["status"], found["message"]
+        told = ("", "")
+
+        def passes() -> bool:
+            nonlocal told
+            found = self.status(sequence)
+            told = found["status"], found["message"]
+            return test(*told)
+
+        wait_until(passes)
+        return told
 
     def seal(self, protected: dict[str, Any]) -> dict[str, Any]:
         """Protected settings, for a certificate that the agent is given."""
