@@ -9,6 +9,8 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from tests.client.arm.parity.row import COMPUTE, ask
+from vmstamp.arm.types import Work
+from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import MANAGED_COMMAND
 
 VM = f"{COMPUTE}/virtualMachines/vm1"
@@ -158,6 +160,18 @@ def test_a_handler_that_the_agent_cannot_run_is_told_of(arm: Any) -> None:
     error = error_of(lambda: put(arm))
     assert "Error message: '[ExtensionError] Failed to download'" in error.message
     assert instance_view(arm).execution_message == "[ExtensionError] Failed to download"
+
+
+def test_a_command_is_not_begun_again_without_its_secrets(arm: Any) -> None:
+    arm.vm()
+    arm.host.answers = [("transitioning", view("Running"))]
+    error = error_of(lambda: put(arm, protectedParameters=[{"name": "a", "value": "b"}]))
+    assert error.code == "VMExtensionProvisioningTimeout"
+    kind = arm.plane.engine.types["microsoft.compute/virtualmachines/runcommands"]
+    [command] = arm.plane.engine.catalog.select(type=kind.key)
+    with pytest.raises(AzureError) as caught:
+        kind.apply(command, Work(resumed=True))
+    assert caught.value.code == "OperationInterrupted" and len(arm.host.handled) == 1
 
 
 def test_run_commands_go_with_their_vm(arm: Any) -> None:

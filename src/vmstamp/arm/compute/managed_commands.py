@@ -3,6 +3,7 @@
     state of a run command (never shown)
     protected  protectedParameters, and the query of source.scriptUri, until the agent has been told
     due        whether the script is to be run: a PUT runs it, a PATCH when it changes more than tags
+    sent       whether there were protected settings, which the agent has been told
     told       what the handler said last: sequence, status, message
 
 With asyncExecution the operation ends when the script has begun; how it goes is asked of the agent whenever
@@ -38,6 +39,7 @@ from vmstamp.arm.faults import (
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import MANAGED_COMMAND, HandlerStatus
 
 NAME: Final = "Microsoft.Compute/virtualMachines/runCommands"
@@ -119,6 +121,7 @@ class ManagedCommands:
             {
                 **(put.existing.state if put.existing else {}),
                 "protected": protected,
+                "sent": False,
                 "due": not put.partial or bool(protected) or _changed(put.existing, properties),
             },
         )
@@ -145,7 +148,15 @@ class ManagedCommands:
         """Have the agent run the script, and wait for its end, or for its beginning with asyncExecution."""
         if not command.state.get("due"):
             return command
-        forgotten = command.with_state(protected=None, told=None)
+        if work.resumed and command.state.get("sent"):
+            raise AzureError(
+                500,
+                "OperationInterrupted",
+                f"The stamp ended while the run command '{command.name}' was under way. Its protected "
+                "parameters are not kept, so it cannot be begun again. Send the request again.",
+            )
+        sent = bool(command.state.get("protected"))
+        forgotten = command.with_state(protected=None, told=None, sent=sent)
         with self._catalog.db.write():
             self._catalog.save(forgotten, touch=False)
         public: Json = {name: command.properties[name] for name in PASSED if name in command.properties}
