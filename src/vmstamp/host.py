@@ -366,14 +366,15 @@ class VmHost:
         sequence: int,
         public: Mapping[str, Any],
         protected: Mapping[str, Any] | None,
+        name: str = "",
     ) -> int:
-        return self._fabric.extend(vm_id, handler, sequence, public, protected)
+        return self._fabric.extend(vm_id, handler, sequence, public, protected, name)
 
-    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
-        return self._fabric.withdraw(vm_id, handler, sequence)
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int, name: str = "") -> int:
+        return self._fabric.withdraw(vm_id, handler, sequence, name)
 
-    def drop(self, vm_id: str, handler: Handler) -> None:
-        self._fabric.drop(vm_id, handler)
+    def drop(self, vm_id: str, handler: Handler, name: str = "") -> None:
+        self._fabric.drop(vm_id, handler, name)
 
     def serial_log(self, vm_id: str) -> Path:
         return self._home.machine(vm_id) / "serial.log"

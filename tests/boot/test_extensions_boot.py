@@ -70,6 +70,8 @@ def test_az_runs_commands_and_extensions_in_a_guest(tmp_path: Path) -> None:
         assert "[stdout]\n0\n" in told["message"], "nothing of the handler is left"
 
         data_disks_come_and_go(stamp)
+        commands_stay_as_resources(stamp)
+        accounts_are_set(stamp)
 
 
 def data_disks_come_and_go(stamp: Stamp) -> None:
@@ -84,3 +86,70 @@ def data_disks_come_and_go(stamp: Stamp) -> None:
     assert stamp.vmstamp(f"vm run-command web --script '{DISK_OF_LUN}; disk 5'") == ""
     az(stamp, f"vm disk attach {which} --lun 9")
     assert stamp.vmstamp(f"vm run-command web --script '{DISK_OF_LUN}; head -n 1 $(disk 9)'") == "hot\n"
+
+
+def commands_stay_as_resources(stamp: Stamp) -> None:
+    """Managed run commands: what the handler in the guest tells is their instance view."""
+    which = "-g vmstamp --vm-name web --location local"
+    show = "vm run-command show -g vmstamp --vm-name web --instance-view"
+
+    def view_of(name: str) -> Any:
+        return az(stamp, f"{show} --name {name}")["instanceView"]
+
+    (stamp.directory / "greet.sh").write_text(
+        "echo $greeting ${secret%-word} of $(id -un); echo oh >&2; exit 3\n"
+    )
+    secret = "--parameters greeting=hello --protected-parameters secret=a-secret-word"
+    made = az(stamp, f"vm run-command create {which} --name greet --script @greet.sh {secret}")
+    assert (made["provisioningState"], made.get("protectedParameters")) == ("Succeeded", None)
+    view = view_of("greet")
+    assert (view["executionState"], view["exitCode"]) == ("Failed", 3)
+    assert (view["output"], view["error"]) == ("hello a-secret of root\n", "oh\n")
+    assert view["executionMessage"].endswith("command terminated with exit status=3")
+
+    (stamp.directory / "long.sh").write_text("#!/bin/sh\necho begun by $(id -un)\nexec sleep 4000\n")
+    long = "--script @long.sh --run-as-user azureuser --timeout-in-seconds 3600 --async-execution true"
+    az(stamp, f"vm run-command create {which} --name long {long}")
+    assert view_of("long")["executionState"] == "Running"
+    az(stamp, f"vm run-command create {which} --name brief --script 'sleep 4001' --timeout-in-seconds 2")
+    assert (view_of("brief")["executionState"], view_of("brief")["exitCode"]) == ("Failed", -1)
+    sleeping = "vm run-command web --script 'ps -eo user:12,args'"
+    assert [line.split()[0] for line in stamp.vmstamp(sleeping).splitlines() if "sleep 400" in line] == [
+        "azureuser"
+    ]
+    names = [one["name"] for one in az(stamp, "vm run-command list -g vmstamp --vm-name web")]
+    assert names == ["brief", "greet", "long"]
+    az(stamp, "vm run-command delete -g vmstamp --vm-name web --name long --yes")
+    left = [one["name"] for one in az(stamp, "vm run-command list -g vmstamp --vm-name web")]
+    assert left == ["brief", "greet"]
+    traces = "ps -eo args | grep '[s]leep 400'; grep -rl a-secret-word /var/lib/waagent /var/log"
+    told = stamp.vmstamp(f'vm run-command web --script "{traces} | grep -v /download/; true"')
+    assert told == "", "a run command that is deleted is ended, and secrets stay in outputs alone"
+
+
+def accounts_are_set(stamp: Stamp) -> None:
+    """VMAccess: an account with a key and a password, sshd put right, the account removed."""
+    which = "-g vmstamp -n web"
+    stamp.shell("ssh-keygen -q -t rsa -N '' -f ann")
+    az(stamp, f"vm user update {which} --username ann --ssh-key-value ann.pub")
+    own = "id -un; sudo -n id -un; cut -d' ' -f1 .ssh/authorized_keys; stat -c %a .ssh .ssh/authorized_keys"
+    told = stamp.vmstamp(f'vm run-command web --script "su - ann -c \\"{own}\\""')
+    assert told.split() == ["ann", "root", "ssh-rsa", "700", "600"]
+
+    az(stamp, f"vm user update {which} --username ann --password 'Another-Secret-4711'")
+    sshd = "sshd -T 2>&1 | grep -i ^passwordauthentication; getent shadow ann | cut -c1-6; ls /etc/ssh"
+    sshd += "; echo nonsense >> /etc/ssh/sshd_config"
+    told = stamp.vmstamp(f"vm run-command web --script '{sshd}'")
+    assert "passwordauthentication yes" in told and "ann:$" in told and "sshd_config_20" in told
+    az(stamp, f"vm user reset-ssh {which}")
+    told = stamp.vmstamp("vm run-command web --script 'sshd -t && systemctl is-active ssh'")
+    assert told == "active\n"
+
+    az(stamp, f"vm user delete {which} --username ann")
+    gone = "getent passwd ann; ls -d /home/ann; grep ann /etc/sudoers.d/waagent"
+    assert stamp.vmstamp(f"vm run-command web --script '{gone} 2>/dev/null; true'") == ""
+    error = az(stamp, f"vm user delete {which} --username daemon", status=1)
+    assert "daemon is a system user. Will not delete account." in error
+    assert [one["name"] for one in az(stamp, "vm extension list -g vmstamp --vm-name web")] == [
+        "enablevmaccess"
+    ]

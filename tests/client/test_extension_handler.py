@@ -6,76 +6,19 @@ import base64
 import functools
 import gzip
 import http.server
-import io
-import json
 import threading
-import time
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    pkcs12,
-)
 
-from vmstamp.fabric.certificates import Tenant
-from vmstamp.fabric.extensions import CUSTOM_SCRIPT, RUN_COMMAND, Handler, build_package
-from vmstamp.run import run
-
-PATIENCE = 20.0  # seconds for a script
+from tests.client.guest_agent import Installed, install
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, RUN_COMMAND
 
 
 def pack(script: bytes) -> str:
     return base64.b64encode(script).decode()
-
-
-@dataclass
-class Installed:
-    """A handler as the agent unpacks it, in a directory of the test."""
-
-    directory: Path
-    data: Path
-
-    def call(self, command: str, sequence: int, **settings: Any) -> None:
-        """What the agent does: the settings written, the command run to its end."""
-        text = json.dumps({"runtimeSettings": [{"handlerSettings": settings}]})
-        (self.directory / "config" / f"{sequence}.settings").write_text(text)
-        number = {"ConfigSequenceNumber": str(sequence)}
-        run([self.directory / "handler", command], env=number, timeout=PATIENCE)
-
-    def status(self, sequence: int) -> dict[str, Any]:
-        found = json.loads((self.directory / "status" / f"{sequence}.status").read_text())[0]["status"]
-        return {"status": found["status"], "message": found["formattedMessage"]["message"]}
-
-    def enable(self, sequence: int = 0, **settings: Any) -> tuple[str, str]:
-        """What the handler reports when it has ended."""
-        self.call("enable", sequence, **settings)
-        deadline = time.monotonic() + PATIENCE
-        while self.status(sequence)["status"] == "transitioning":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        found = self.status(sequence)
-        return found["status"], found["message"]
-
-
-def install(tmp_path: Path, handler: Handler) -> Installed:
-    directory, data = tmp_path / "waagent" / f"{handler.name}-{handler.version}", tmp_path / "data"
-    with zipfile.ZipFile(io.BytesIO(build_package(replace(handler, data=str(data))))) as package:
-        package.extractall(directory)
-    for name in ("config", "status", "log"):
-        (directory / name).mkdir()
-    for file in directory.iterdir():
-        file.chmod(0o700)  # as the agent does
-    folders = {f"{name}Folder": str(directory / name) for name in ("config", "status", "log")}
-    environment = [{"name": handler.name, "version": 1.0, "handlerEnvironment": folders}]
-    (directory / "HandlerEnvironment.json").write_text(json.dumps(environment))
-    return Installed(directory, data)
 
 
 @pytest.fixture
@@ -102,6 +45,7 @@ def test_a_command_is_run_once_for_its_number(custom_script: Installed, tmp_path
     for older in (3, 2):
         custom_script.call("enable", older, publicSettings=public)
     assert (tmp_path / "runs").read_text() == "run\n"
+    assert "echo run" not in (custom_script.directory / "config" / "3.settings").read_text()
     custom_script.enable(4, publicSettings=public)
     assert (tmp_path / "runs").read_text() == "run\nrun\n"
 
@@ -138,18 +82,8 @@ def test_a_script_may_be_packed_and_have_lines_of_dos(custom_script: Installed, 
 
 
 def test_protected_settings_are_decrypted_and_leave_no_trace(custom_script: Installed) -> None:
-    tenant = Tenant("test")
-    key, certificate, _ = pkcs12.load_key_and_certificates(tenant.pfx, None)
-    assert key is not None and certificate is not None
-    agent = custom_script.directory.parent
-    (agent / f"{tenant.thumbprint}.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (agent / f"{tenant.thumbprint}.prv").write_bytes(private)
-    sealed = tenant.seal(json.dumps({"commandToExecute": "echo a-secret-word | tr a-z A-Z"}).encode())
-    settings: dict[str, Any] = {
-        "protectedSettings": sealed,
-        "protectedSettingsCertThumbprint": tenant.thumbprint,
-    }
+    settings = custom_script.seal({"commandToExecute": "echo a-secret-word | tr a-z A-Z"})
+    sealed = settings["protectedSettings"]
     assert "[stdout]\nA-SECRET-WORD\n" in custom_script.enable(publicSettings={}, **settings)[1]
     kept = [path for path in custom_script.directory.parent.parent.rglob("*") if path.is_file()]
     for path in kept:

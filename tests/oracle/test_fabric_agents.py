@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from vmstamp.errors import ProgramError, VmstampError
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, MANAGED_COMMAND
 from vmstamp.fabric.fabric import Fabric
 from vmstamp.fabric.instance import DiskFacts, Instance, Nic, PublicKey
 from vmstamp.fabric.ovf_env import build_ovf_env
@@ -188,7 +189,7 @@ def test_waagent_provisions_and_reports_through_our_doors(by_waagent: dict[str, 
     assert goal_state["offered"] == ["1.0.0.0"]
     assert goal_state["status_type"] == "BlockBlob"
     assert "?" in goal_state["status_blob"]
-    assert goal_state["extensions"] == 0
+    assert goal_state["extensions"] == []
     assert goal_state["created"][:4] == str(doors.timeline.events()[0].at.year)
     [thumbprint] = goal_state["thumbprints"]
     assert by_waagent["key_pairs"] == [f"{thumbprint}.crt", f"{thumbprint}.prv"]
@@ -211,6 +212,26 @@ def test_waagent_provisions_and_reports_through_our_doors(by_waagent: dict[str, 
     assert agent.heartbeat is not None
     stages = {event.stage for event in doors.timeline.events()}
     assert stages == {Stage.WIRESERVER, Stage.GOAL_STATE, Stage.IMDS, Stage.AGENT, Stage.READY}
+
+
+def test_waagent_reads_extensions_of_both_kinds(agents: Path, doors: Doors, tmp_path: Path) -> None:
+    fabric, vm = doors.fabric, INSTANCE.vm_id
+    fabric.extend(vm, MANAGED_COMMAND, 4, {"source": {"script": "true"}}, name="one")
+    fabric.extend(vm, CUSTOM_SCRIPT, 7, {"commandToExecute": "echo '<&>'"})
+    fabric.extend(vm, MANAGED_COMMAND, 5, {"source": {"script": "false"}}, name="two")
+    fabric.withdraw(vm, MANAGED_COMMAND, 6, "one")
+    found = drive(
+        "waagent_driver",
+        agents,
+        ports=doors.ports,
+        directory=str(tmp_path),
+        ovf=build_ovf_env(INSTANCE).decode(),
+    )
+    script, commands = found["goal_state"]["extensions"]
+    settings = [CUSTOM_SCRIPT.name, 7, "enabled", {"commandToExecute": "echo '<&>'"}]
+    assert script == [CUSTOM_SCRIPT.name, CUSTOM_SCRIPT.version, "enabled", False, [settings]]
+    two, one = ["two", 5, "enabled", {"source": {"script": "false"}}], ["one", 6, "disabled", {}]
+    assert commands == [MANAGED_COMMAND.name, MANAGED_COMMAND.version, "enabled", True, [two, one]]
 
 
 def test_waagent_can_say_that_it_failed(agents: Path, doors: Doors, tmp_path: Path) -> None:

@@ -69,7 +69,9 @@ def test_a_vm_lives_by_az(shell: Shell) -> None:
 
     shell.az(f"vm start {group} -n web")
     assert power(shell, "web") == "PowerState/running"
-    for words in ("redeploy", "reapply", "simulate-eviction"):
+    shell.az(f"vm reapply {group} -n web")
+    assert power(shell, "web") == "PowerState/running"
+    for words in ("simulate-eviction", "assess-patches"):
         assert "is not supported by this stamp" in said(shell, f"vm {words} {group} -n web"), words
     shell.az(f"vm stop {group} -n web --skip-shutdown")
     shell.az(f"vm deallocate {group} -n web")

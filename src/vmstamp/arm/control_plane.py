@@ -25,6 +25,7 @@ from vmstamp.arm.compute.guest_agent import PATIENCE, GuestAgents, Patience
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.image_references import ImageReferences
 from vmstamp.arm.compute.images import Images
+from vmstamp.arm.compute.managed_commands import ManagedCommands
 from vmstamp.arm.compute.platform_images import PlatformImages
 from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.snapshots import Snapshots
@@ -150,6 +151,7 @@ def build(
                 catalog, profiles, life, captures, Conversions(catalog, vhds, life), RunCommands(agents)
             ).type(),
             Extensions(catalog, agents).type(),
+            ManagedCommands(catalog, agents).type(),
         ]
 
     def calls(engine: Engine) -> list[Call]:

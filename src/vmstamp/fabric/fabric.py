@@ -145,27 +145,37 @@ class Fabric:
         sequence: int,
         public: Mapping[str, Any],
         protected: Mapping[str, Any] | None = None,
+        name: str = "",
     ) -> int:
         """Have the VM's agent run a handler with new settings; the goal state's incarnation that says so.
+
+        `name` is the extension's, of a handler of several.
 
         Protected settings are sealed for the guest and not kept otherwise. Raises StampError for a VM that is
         not known, ProgramMissing and ProgramError of openssl.
         """
         guest = self._get(vm_id)
         if not protected:
-            return guest.extend(Plugin(handler, sequence, public))
+            return guest.extend(Plugin(handler, sequence, public, name=name))
         sealed = guest.tenant.seal(json.dumps(protected).encode())
-        return guest.extend(Plugin(handler, sequence, public, sealed, guest.tenant.thumbprint))
+        return guest.extend(Plugin(handler, sequence, public, sealed, guest.tenant.thumbprint, name=name))
 
-    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
-        """Have the VM's agent uninstall a handler; the incarnation of the goal state that says so."""
-        return self._get(vm_id).extend(Plugin(handler, sequence, {}, state="uninstall"))
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int, name: str = "") -> int:
+        """Have the VM's agent uninstall a handler, or disable one of its extensions.
 
-    def drop(self, vm_id: str, handler: Handler) -> None:
-        """Leave a handler out of the VM's next goal states, and forget its settings. No error for any VM."""
+        The incarnation of the goal state that says so.
+        """
+        state = "disabled" if handler.several else "uninstall"
+        return self._get(vm_id).extend(Plugin(handler, sequence, {}, state=state, name=name))
+
+    def drop(self, vm_id: str, handler: Handler, name: str = "") -> None:
+        """Leave a handler, or one of its extensions, out of the VM's next goal states; forget its settings.
+
+        No error for any VM.
+        """
         guest = self._find(vm_id)
         if guest is not None:
-            guest.forget(handler)
+            guest.forget(handler, name)
 
     def close(self) -> None:
         """Stop serving everything. Idempotent."""

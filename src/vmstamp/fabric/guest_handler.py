@@ -1,19 +1,28 @@
 """The program of an extension handler: runs inside a guest, under the guest's own Python (3.6 and later).
 
 Called by WALinuxAgent as `handler COMMAND` in the handler's directory, which HandlerEnvironment.json
-describes. `enable` takes `config/SEQUENCE.settings`, runs the script in a process of its own, since the agent
+describes. `enable` takes `config/SEQUENCE.settings`, does its work in a process of its own, since the agent
 gives a command five minutes, and writes `status/SEQUENCE.status`. A sequence number is done once per machine.
+Where a handler has several extensions, the agent says which by ConfigExtensionName, and NAME. stands before
+SEQUENCE.
 
-Source: the settings and texts of Azure/custom-script-extension-linux; `handler.json` beside this file says
-which handler this is and whether the script's exit status counts.
+    Handler        what all have in common
+    ScriptHandler  CustomScript and the run command that is invoked: `handler.json` beside the program says
+                   whether the script's exit status counts
+
+`guest_commands` has the managed run commands, `guest_access` VMAccess.
+
+Source: the settings and texts of Azure/custom-script-extension-linux.
 """
 
 import base64
+import contextlib
 import gzip
 import json
 import os
 import shlex
 import shutil
+import signal
 import sys
 import time
 import urllib.parse
@@ -26,6 +35,7 @@ LONGEST_SCRIPT = 256 * 1024  # characters of the setting `script`
 DOWNLOAD_TIMEOUT = 60  # seconds without a byte
 PUBLIC = ("commandToExecute", "script", "fileUris", "skipDos2Unix", "timestamp")
 PROTECTED = ("commandToExecute", "script", "fileUris")
+LOOK = 0.1  # seconds between two looks whether a program ended
 
 
 class Failed(Exception):
@@ -37,7 +47,7 @@ def read_json(path: Path) -> Any:
 
 
 class Handler:
-    """One call of the program."""
+    """One call of the program. A kind of handler says what its `work` is."""
 
     def __init__(self, directory: Path) -> None:
         environment = read_json(directory / "HandlerEnvironment.json")
@@ -45,15 +55,16 @@ class Handler:
         self.config, self.status, self.log = (
             Path(folders[name]) for name in ("configFolder", "statusFolder", "logFolder")
         )
-        kind = read_json(directory / "handler.json")
-        self.data = Path(kind["data"])
+        self.kind = read_json(directory / "handler.json")
+        self.data = Path(self.kind["data"])
         self.agent = directory.parent  # /var/lib/waagent; the tenant certificates lie there
-        self.exit_status_counts = bool(kind["exitStatusCounts"])
-        self.sequence = find_sequence(self.config)
+        self.name = os.environ.get("ConfigExtensionName", "")  # noqa: SIM112 - so spelled by the agent
+        self.prefix = f"{self.name}." if self.name else ""
+        self.sequence = find_sequence(self.config, self.prefix)
 
     def report(self, status: str, message: str) -> None:
         """Write the status file, whole or not at all."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = clock()
         report = {
             "operation": "Enable",
             "configurationAppliedTime": now,
@@ -63,14 +74,14 @@ class Handler:
         }
         document = [{"version": 1.0, "timestampUTC": now, "status": report}]
         self.status.mkdir(parents=True, exist_ok=True)
-        beside = self.status / f"{self.sequence}.new"
+        beside = self.status / f"{self.prefix}{self.sequence}.new"
         beside.write_text(json.dumps(document), encoding="utf-8")
-        beside.replace(self.status / f"{self.sequence}.status")
+        beside.replace(self.status / f"{self.prefix}{self.sequence}.status")
 
     def take(self) -> bool:
         """Note that the sequence number is taken; False when it was already, on this machine."""
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        record, machine = self.data / "mrseq", machine_id()
+        record, machine = self.data / f"{self.prefix}mrseq", machine_id()
         known, _, last = record.read_text().strip().partition(" ") if record.exists() else ("", "", "")
         if known == machine and last.isdigit() and int(last) >= self.sequence:
             return False
@@ -79,41 +90,55 @@ class Handler:
 
     def enable(self) -> None:
         if not self.take():
+            self.forget_settings()
             return
-        self.report("transitioning", "Enable in progress")
+        self.begin()
         if os.fork():
             return  # the agent need not wait
         os.setsid()
         self.log.mkdir(parents=True, exist_ok=True)
         redirect(self.log / "handler.log")
         try:
-            status, output = self.run(self.settings())
+            self.work()
         except Failed as error:
-            self.report("error", f"Enable failed: {error}")
+            self.fail(str(error))
         except Exception as error:
-            self.report("error", f"Enable failed: {type(error).__name__}: {error}")
+            self.fail(f"{type(error).__name__}: {error}")
             raise
-        else:
-            if status and self.exit_status_counts:
-                failed = f"failed to execute command: command terminated with exit status={status}"
-                self.report("error", f"Enable failed: {failed}{output}")
-            else:
-                self.report("success", f"Enable succeeded: {output}")
+
+    def begin(self) -> None:
+        """Tell that the work begins."""
+        self.report("transitioning", "Enable in progress")
+
+    def work(self) -> None:
+        """Do what the settings say, and report how it ended."""
+        raise NotImplementedError
+
+    def fail(self, reason: str) -> None:
+        """Report that the work ended early."""
+        self.report("error", f"Enable failed: {reason}")
 
     def settings(self) -> Any:
-        """Public and protected settings in one; the files that held them are emptied of them."""
-        path = self.config / f"{self.sequence}.settings"
-        given = read_json(path)["runtimeSettings"][0]["handlerSettings"]
+        """Public and protected settings; the file that held them is emptied of them."""
+        given = read_json(self.settings_file())["runtimeSettings"][0]["handlerSettings"]
         public = given.get("publicSettings") or {}
         protected = self.decrypt(given) if given.get("protectedSettings") else {}
-        path.write_text(json.dumps({"runtimeSettings": [{"handlerSettings": {"publicSettings": {}}}]}))
-        return merge(public, protected)
+        self.forget_settings()
+        return public, protected
+
+    def settings_file(self) -> Path:
+        return self.config / f"{self.prefix}{self.sequence}.settings"
+
+    def forget_settings(self) -> None:
+        """Empty the file, which the agent writes anew at each goal state, of settings."""
+        empty: Any = {"runtimeSettings": [{"handlerSettings": {"publicSettings": {}}}]}
+        self.settings_file().write_text(json.dumps(empty))
 
     def decrypt(self, given: Any) -> Any:
         """The protected settings. They are CMS EnvelopedData to the certificate named by its thumbprint."""
         thumbprint = str(given.get("protectedSettingsCertThumbprint", "")).upper()
         recipient, key = (self.agent / (thumbprint + suffix) for suffix in (".crt", ".prv"))
-        envelope = self.data / "protected.der"
+        envelope = self.data / f"{self.prefix}protected.der"
         envelope.write_bytes(base64.b64decode(given["protectedSettings"]))
         words = ["openssl", "cms", "-decrypt", "-inform", "DER", "-in", str(envelope)]
         words += ["-recip", str(recipient), "-inkey", str(key)]
@@ -127,7 +152,23 @@ class Handler:
         except ValueError as error:
             raise Failed("failed to get configuration: protected settings cannot be decrypted") from error
 
-    def run(self, settings: Any) -> Any:
+    def disable(self) -> None:
+        """End one extension of several; those that are alone are uninstalled."""
+
+    def uninstall(self) -> None:
+        shutil.rmtree(str(self.data), ignore_errors=True)
+
+
+class ScriptHandler(Handler):
+    """Runs commandToExecute or script once, and reports the end of its outputs."""
+
+    def work(self) -> None:
+        status, output = self.run_script(merge(*self.settings()))
+        if status and self.kind["exitStatusCounts"]:
+            raise Failed(f"failed to execute command: command terminated with exit status={status}{output}")
+        self.report("success", f"Enable succeeded: {output}")
+
+    def run_script(self, settings: Any) -> Any:
         """Run what the settings ask for: its exit status, and its output as it is reported."""
         directory = self.data / "download" / str(self.sequence)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,21 +179,23 @@ class Handler:
                 reason = f"failed to download file[{number}]: {error}"
                 raise Failed(f"processing file downloads failed: {reason}") from error
         command = settings.get("commandToExecute") or write_script(settings, directory)
-        status = execute(["/bin/sh", "-c", command], directory)
+        status = wait_for(execute(["/bin/sh", "-c", command], directory))
         outputs = [tail(directory / name) for name in ("stdout", "stderr")]
         return status, "\n[stdout]\n{}\n[stderr]\n{}".format(*outputs)
 
-    def uninstall(self) -> None:
-        shutil.rmtree(str(self.data), ignore_errors=True)
+
+def clock() -> str:
+    """The time, as status files have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def find_sequence(config: Path) -> int:
+def find_sequence(config: Path, prefix: str) -> int:
     """The sequence number that the agent gave, else that of the newest settings."""
     given = os.environ.get("ConfigSequenceNumber", "")  # noqa: SIM112 - so spelled by the agent
     if given.isdigit():
         return int(given)
-    found = [int(path.stem) for path in config.glob("*.settings") if path.stem.isdigit()]
-    return max(found) if found else 0
+    numbers = [path.name[len(prefix) : -len(".settings")] for path in config.glob(f"{prefix}*.settings")]
+    return max([int(number) for number in numbers if number.isdigit()], default=0)
 
 
 def machine_id() -> str:
@@ -192,8 +235,8 @@ def merge(public: Any, protected: Any) -> Any:
     return merged
 
 
-def download(url: str, directory: Path, unix_lines: bool) -> None:
-    """Fetch a file into the directory, under the last word of its path."""
+def download(url: str, directory: Path, unix_lines: bool) -> Path:
+    """Fetch a file into the directory, under the last word of its path; where it lies."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path.rsplit("/", 1)[-1])
     if not name or name in (".", "..") or "/" in name:
         raise Failed("cannot extract file name from URL")
@@ -203,6 +246,7 @@ def download(url: str, directory: Path, unix_lines: bool) -> None:
     path.chmod(0o500)
     if unix_lines:
         to_unix(path)
+    return path
 
 
 def to_unix(path: Path) -> None:
@@ -238,19 +282,52 @@ def write_script(settings: Any, directory: Path) -> str:
     return str(path)
 
 
-def execute(words: Any, directory: Path) -> int:
-    """Run a program in the directory, its output in the files stdout and stderr there; its exit status."""
+def execute(words: Any, directory: Path, become: Any = None) -> int:
+    """Start a program, its output in the files stdout and stderr of the directory; its process id.
+
+    It leads a session of its own. `become` is called in it before the program, to be somebody else.
+    """
     child = os.fork()
     if child == 0:
         try:
+            os.setsid()
             os.chdir(str(directory))
             for number, name in ((1, "stdout"), (2, "stderr")):
                 os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+            if become is not None:
+                become()
             os.execv(words[0], words)
         finally:
             os._exit(127)
-    _, status = os.waitpid(child, 0)
+    return child
+
+
+def wait_for(child: int) -> int:
+    """The exit status of a program that was started."""
+    return exit_status(os.waitpid(child, 0)[1])
+
+
+def look_at(child: int, seconds: float) -> Any:
+    """The exit status of a program, None when it has not ended after the time."""
+    end = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return exit_status(status)
+        if time.monotonic() >= end:
+            return None
+        time.sleep(LOOK)
+
+
+def exit_status(status: int) -> int:
+    """As a shell tells it: 128 and the number of the signal."""
     return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def end_session(leader: int) -> None:
+    """Kill a program and what it started, unless it left its session."""
+    with contextlib.suppress(OSError):  # it may have ended by itself
+        os.killpg(leader, signal.SIGKILL)
 
 
 def tail(path: Path) -> str:
@@ -260,13 +337,17 @@ def tail(path: Path) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def main() -> None:
-    handler = Handler(Path(__file__).resolve().parent)
-    if sys.argv[1] == "enable":
-        handler.enable()
-    elif sys.argv[1] == "uninstall":
-        handler.uninstall()
+def call(handler: Handler, command: str) -> None:
+    """Do what the agent asks for; there is nothing to install or to update."""
+    commands = {"enable": handler.enable, "disable": handler.disable, "uninstall": handler.uninstall}
+    if command in commands:
+        commands[command]()
 
 
-if __name__ == "__main__":
-    main()
+def main(kind: Any) -> None:
+    """`PROGRAM COMMAND`, PROGRAM being the handler's directory."""
+    call(kind(Path(sys.argv[0]).resolve()), sys.argv[1])
+
+
+def run() -> None:
+    main(ScriptHandler)

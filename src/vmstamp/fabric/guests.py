@@ -58,17 +58,20 @@ class Guest:
             return self._goal_state.incarnation
 
     def extend(self, plugin: Plugin) -> int:
-        """Make a new goal state with this plugin, in place of its handler's last; its incarnation."""
-        self.forget(plugin.handler)
+        """Make a new goal state with this plugin, in place of its last settings; its incarnation."""
+        self.forget(plugin.handler, plugin.name)
         with self._lock:
             plugins = (*self._goal_state.plugins, plugin)
             self._goal_state = replace(self._goal_state, plugins=plugins)
         return self.advance()
 
-    def forget(self, handler: Handler) -> None:
-        """Leave a handler out of the goal states to come; what the agent runs of it goes on."""
+    def forget(self, handler: Handler, name: str = "") -> None:
+        """Leave a handler, or one of its extensions, out of the goal states to come.
+
+        What runs of it in the guest goes on.
+        """
         with self._lock:
-            plugins = tuple(p for p in self._goal_state.plugins if p.handler != handler)
+            plugins = tuple(p for p in self._goal_state.plugins if (p.handler, p.name) != (handler, name))
             self._goal_state = replace(self._goal_state, plugins=plugins)
 
     def mark(self, stage: Stage, detail: str) -> None:

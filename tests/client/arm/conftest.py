@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import threading
 import time
@@ -250,6 +251,19 @@ def db(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
+COMMAND_DONE = json.dumps(
+    {
+        "executionState": "Succeeded",
+        "executionMessage": "Execution completed",
+        "output": "hello",
+        "error": "",
+        "exitCode": 0,
+        "startTime": "2024-01-01T00:00:00Z",
+        "endTime": "2024-01-01T00:00:01Z",
+    }
+)
+
+
 class Killed(BaseException):
     """Ends an operation's thread as kill -9 ends the server: nothing more is written."""
 
@@ -279,7 +293,7 @@ class FakeHost:
         self.handled: list[tuple[Handler, int, dict[str, Any], dict[str, Any] | None]] = []
         self.answers: list[tuple[str, str]] = []
         self._goal = 1
-        self._handlers: dict[str, dict[str, Any]] = {}
+        self._handlers: dict[tuple[str, str], dict[str, Any]] = {}
         self.dies = ("", "")  # before or after which method the server is killed, once
         self.may_fold = threading.Event()
         self.may_fold.set()
@@ -396,10 +410,12 @@ class FakeHost:
         sequence: int,
         public: Mapping[str, Any],
         protected: Mapping[str, Any] | None,
+        name: str = "",
     ) -> int:
         """The agent tells the next of `answers` (status, message), or success; `not ready`: no install."""
         self.handled.append((handler, sequence, dict(public), dict(protected) if protected else None))
-        status, message = self.answers.pop(0) if self.answers else ("success", "Enable succeeded: ")
+        done = COMMAND_DONE if handler.several else "Enable succeeded: "
+        status, message = self.answers.pop(0) if self.answers else ("success", done)
         told: dict[str, Any] = {"handlerName": handler.name, "handlerVersion": handler.version}
         if status == "not ready":
             formatted = {"lang": "en-US", "message": message}
@@ -409,16 +425,23 @@ class FakeHost:
             settings = {"status": {"status": status, "code": 0, "formattedMessage": formatted}}
             told |= {"status": "Ready", "code": 0}
             told["runtimeSettingsStatus"] = {"settingsStatus": settings, "sequenceNumber": sequence}
-        self._handlers[handler.name] = told
+            if name:
+                told["runtimeSettingsStatus"]["extensionName"] = name
+        self._handlers[handler.name, name] = told
         self._goal += 1
         return self._goal
 
-    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
-        self._handlers.pop(handler.name, None)
+    def tell(self, handler: Handler, name: str, status: str, message: str) -> None:
+        """The agent tells on of what it runs."""
+        told = self._handlers[handler.name, name]["runtimeSettingsStatus"]["settingsStatus"]["status"]
+        told |= {"status": status, "formattedMessage": {"lang": "en-US", "message": message}}
+
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int, name: str = "") -> int:
+        self._handlers.pop((handler.name, name), None)
         self._goal += 1
         return self._goal
 
-    def drop(self, vm_id: str, handler: Handler) -> None:
+    def drop(self, vm_id: str, handler: Handler, name: str = "") -> None:
         pass
 
     def screenshot(self, vm_id: str) -> bytes | None:

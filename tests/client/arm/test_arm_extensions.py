@@ -10,6 +10,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from tests.client.arm.parity.row import COMPUTE, ask
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT
 
 VM = f"{COMPUTE}/virtualMachines/vm1"
 
@@ -223,9 +224,59 @@ def test_what_a_location_has_of_extensions_is_listed(arm: Any) -> None:
     one = images.get("westeurope", "microsoft.azure.extensions", "customscript", version.name)
     assert (one.name, one.properties.operating_system) == ("2.1.10", "Linux")
     publishers = arm.compute.virtual_machine_images.list_publishers("westeurope")
-    assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions"]
+    assert [p.name for p in publishers] == ["Microsoft.Azure.Extensions", "Microsoft.OSTCExtensions"]
     with pytest.raises(ResourceNotFoundError):
         images.list_versions("westeurope", "Microsoft.Azure.Extensions", "Nothing")
+
+
+def access(**properties: Any) -> dict[str, Any]:
+    kind = {"publisher": "Microsoft.OSTCExtensions", "type": "VMAccessForLinux", "typeHandlerVersion": "1.5"}
+    return body(**kind, settings={}, **properties)
+
+
+def test_accounts_are_set_by_a_handler_of_their_own(arm: Any, db: Any) -> None:
+    arm.vm()
+    put(arm)
+    secret = {"username": "ann", "password": "a-secret-word"}
+    extensions = arm.compute.virtual_machine_extensions
+    made = extensions.begin_create_or_update("rg", "vm1", "enablevmaccess", access(protectedSettings=secret))
+    assert made.result().properties.protected_settings is None
+    handler, _, public, protected = arm.host.handled[-1]
+    assert (handler.name, public, protected) == ("Microsoft.OSTCExtensions.VMAccessForLinux", {}, secret)
+    assert [one.name for one in extensions.list("rg", "vm1").value] == ["enablevmaccess", "script"]
+    with db.read() as connection:
+        kept = [list(row) for row in connection.execute("SELECT document, state FROM resource")]
+    assert "a-secret-word" not in json.dumps(kept)
+
+
+@pytest.mark.parametrize("ends", ["success", "error"])
+def test_an_extension_waits_for_those_that_come_first(arm: Any, ends: str) -> None:
+    arm.vm()
+    arm.host.answers = [("transitioning", "Plugin enabled")]
+    assert ask(arm, "PUT", f"{VM}/extensions/script", body()).status_code == 201
+    second = access(provisionAfterExtensions=["script"])
+    reply = ask(arm, "PUT", f"{VM}/extensions/accounts", second)
+    assert reply.status_code == 201
+    assert len(arm.host.handled) == 1, "it is not begun while the first is under way"
+    arm.host.tell(CUSTOM_SCRIPT, "", ends, "told")
+    arm.plane.engine.operations.wait()
+    done = ask(arm, "GET", reply.headers["Azure-AsyncOperation"]).json()
+    assert len(arm.host.handled) == (2 if ends == "success" else 1)
+    assert done["status"] == ("Succeeded" if ends == "success" else "Failed")
+    if ends == "error":
+        assert "Dependent Extension script did not succeed." in done["error"]["message"]
+
+
+def test_what_comes_first_must_be_there(arm: Any) -> None:
+    arm.vm()
+    error = error_of(lambda: put(arm, provisionAfterExtensions=["accounts"]))
+    assert (error.code, error.target) == ("InvalidParameter", "provisionAfterExtensions")
+    put(arm)
+    extensions = arm.compute.virtual_machine_extensions
+    after = access(provisionAfterExtensions=["script"])
+    extensions.begin_create_or_update("rg", "vm1", "accounts", after).result()
+    error = error_of(lambda: put(arm, provisionAfterExtensions=["accounts"]))
+    assert error.target == "provisionAfterExtensions", "two that wait for each other"
 
 
 # Beside other operations

@@ -435,10 +435,42 @@ def test_serial_log_is_a_blob_to_be_read(arm: Any) -> None:
     assert error.target == "sasUriExpirationTimeInMinutes"
 
 
+def test_a_redeployed_vm_is_another_process(arm: Any) -> None:
+    arm.vm()
+    machines = arm.compute.virtual_machines
+    vm_id = machines.get("rg", "vm1").vm_id
+    machines.begin_redeploy("rg", "vm1").result()
+    assert len(arm.host.plans[vm_id]) == 2 and arm.power("vm1") == "PowerState/running"
+    assert not arm.host.plans[vm_id][1].provision
+    machines.begin_power_off("rg", "vm1").result()
+    error = error_of(lambda: machines.begin_redeploy("rg", "vm1"))
+    assert error.message == "The operation requires the VM to be running (or set to run)."
+
+
+def test_reapply_mends_a_vm_that_failed(arm: Any) -> None:
+    arm.host.outcome = Outcome(False, "OSProvisioningTimedOut", "too long")
+    with pytest.raises(HttpResponseError):
+        arm.vm()
+    machines = arm.compute.virtual_machines
+    assert machines.get("rg", "vm1").provisioning_state == "Failed"
+    error = error_of(lambda: machines.begin_reapply("rg", "vm1").result())
+    assert error.code == "OSProvisioningTimedOut"
+    arm.host.outcome = Outcome(True)
+    machines.begin_reapply("rg", "vm1").result()
+    vm = machines.get("rg", "vm1", expand="instanceView")
+    assert vm.provisioning_state == "Succeeded" and arm.power("vm1") == "PowerState/running"
+    starts = len(arm.host.plans[vm.vm_id])
+    machines.begin_reapply("rg", "vm1").result()
+    assert len(arm.host.plans[vm.vm_id]) == starts, "a sound VM runs on"
+
+
 def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:
     arm.vm()
-    error = error_of(lambda: arm.compute.virtual_machines.begin_redeploy("rg", "vm1"))
-    assert error.code == "NotSupportedByStamp" and "'redeploy'" in error.message
+    machines = arm.compute.virtual_machines
+    error = error_of(lambda: machines.begin_assess_patches("rg", "vm1"))
+    assert error.code == "NotSupportedByStamp" and "'assessPatches'" in error.message
+    error = error_of(lambda: machines.simulate_eviction("rg", "vm1"))
+    assert error.code == "NotSupportedByStamp" and "'simulateEviction'" in error.message
     error = error_of(lambda: list(arm.compute.dedicated_host_groups.list_by_subscription()))
     assert error.code == "InvalidResourceType" and "'hostGroups'" in error.message
     error = error_of(lambda: arm.compute.virtual_machines.instance_view("rg", "nothing"))

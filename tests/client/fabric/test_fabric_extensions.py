@@ -11,7 +11,13 @@ from xml.etree.ElementTree import fromstring
 import pytest
 
 from tests.client.fabric_doors import FIRST, WAAGENT, Doors, Reply, fetch_tenant, make_transport
-from vmstamp.fabric.extensions import CUSTOM_SCRIPT, RUN_COMMAND, find_status, processed_goal_state
+from vmstamp.fabric.extensions import (
+    CUSTOM_SCRIPT,
+    MANAGED_COMMAND,
+    RUN_COMMAND,
+    find_status,
+    processed_goal_state,
+)
 from vmstamp.fabric.fabric import Fabric
 from vmstamp.fabric.instance import Instance
 from vmstamp.run import run
@@ -84,6 +90,24 @@ def test_plugins_are_in_the_next_goal_state(fabric: Fabric, doors: Doors, timeli
     assert (plugin.get("name"), plugin.get("state")) == (CUSTOM_SCRIPT.name, "uninstall")
 
 
+def test_extensions_of_one_handler_have_settings_of_their_own(
+    fabric: Fabric, doors: Doors, timeline: Timeline
+) -> None:
+    for number, name in enumerate(("one", "two", "one")):
+        fabric.extend(FIRST, MANAGED_COMMAND, number, {"number": number}, name=name)
+    fabric.withdraw(FIRST, MANAGED_COMMAND, 3, "two")
+    config = fromstring(extensions_of(doors).body)
+    [plugin] = config.findall("Plugins/Plugin")
+    assert (plugin.get("name"), plugin.get("state")) == (MANAGED_COMMAND.name, "enabled")
+    given = config.findall("PluginSettings/Plugin/ExtensionRuntimeSettings")
+    told = [(one.get("name"), one.get("seqNo"), one.get("state")) for one in given]
+    assert told == [("one", "2", "enabled"), ("two", "3", "disabled")]
+    assert config.findall("PluginSettings/Plugin/RuntimeSettings") == []
+    fabric.drop(FIRST, MANAGED_COMMAND, "two")
+    given = fromstring(extensions_of(doors).body).findall("PluginSettings/Plugin/ExtensionRuntimeSettings")
+    assert [one.get("name") for one in given] == ["one"]
+
+
 def test_protected_settings_are_for_the_tenant_certificate_alone(
     fabric: Fabric, doors: Doors, timeline: Timeline, tmp_path: Path
 ) -> None:
@@ -134,3 +158,25 @@ def test_what_an_agent_tells_of_a_handler_is_read() -> None:
     wrong: dict[str, Any] = {"aggregateStatus": []}
     for broken in (None, empty, wrong, listed):
         assert find_status(broken, CUSTOM_SCRIPT) is None and processed_goal_state(broken) is None
+
+
+def test_what_an_agent_tells_of_one_of_several_extensions_is_read() -> None:
+    handler = {"handlerName": MANAGED_COMMAND.name, "status": "Ready", "code": 0}
+    told = [
+        {
+            **handler,
+            "runtimeSettingsStatus": {
+                "settingsStatus": {"status": {"status": "success", "formattedMessage": {"message": name}}},
+                "sequenceNumber": number,
+                "extensionName": name,
+            },
+        }
+        for number, name in enumerate(("one", "two"))
+    ]
+    document = {"aggregateStatus": {"handlerAggregateStatus": told}}
+    found = find_status(document, MANAGED_COMMAND, "two")
+    assert found is not None and (found.sequence, found.report, found.extension) == (1, "two", "two")
+    assert find_status(document, MANAGED_COMMAND, "three") is None
+    failed = {**handler, "status": "NotReady", "code": 1002, "message": "no package"}
+    alone = find_status({"aggregateStatus": {"handlerAggregateStatus": [failed]}}, MANAGED_COMMAND, "three")
+    assert alone is not None and (alone.sequence, alone.message) == (None, "no package")

@@ -36,6 +36,13 @@ def read_ovf():
     }
 
 
+def read_extension(extension):
+    """A handler and its settings: name, sequence number, state, public settings."""
+    settings = [[s.name, s.sequenceNumber, s.state, s.publicSettings] for s in extension.settings]
+    several = getattr(extension, "supports_multi_config", False)
+    return [extension.name, extension.version, extension.state, several, settings]
+
+
 def read_goal_state(protocol):
     goal_state = protocol.client.get_goal_state()
     if hasattr(goal_state, "extensions_goal_state"):  # since 2.8
@@ -61,7 +68,7 @@ def read_goal_state(protocol):
         "status_blob": extensions.status_upload_blob,
         "status_type": extensions.status_upload_blob_type,
         "created": extensions.created_on_timestamp,
-        "extensions": len(extensions.extensions),
+        "extensions": [read_extension(extension) for extension in extensions.extensions],
     }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from vmstamp.arm.compute.disks import NAME as DISKS
 from vmstamp.arm.compute.extension_images import extension_image_calls
+from vmstamp.arm.compute.run_command import DOCUMENTS
 from vmstamp.arm.compute.sizes import SIZES, Size, vm_sizes
 from vmstamp.arm.compute.virtual_machines import NAME as MACHINES
 from vmstamp.arm.engine import Engine
-from vmstamp.arm.faults import unsupported
+from vmstamp.arm.faults import not_found, unsupported
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Call, Reply, Request
 from vmstamp.errors import AzureError
@@ -31,6 +32,18 @@ def compute_calls(engine: Engine) -> list[Call]:
         found = [vm for vm in engine.catalog.select(type=MACHINES) if vm.location == location]
         return Reply(200, {"value": [engine.show(vm) for vm in found]})
 
+    def commands(request: Request, words: tuple[str, ...]) -> Reply:
+        check(words[0])
+        brief = [{k: v for k, v in one.items() if k not in ("script", "parameters")} for one in DOCUMENTS]
+        return Reply(200, {"value": brief})
+
+    def command(request: Request, words: tuple[str, ...]) -> Reply:
+        check(words[0])
+        for one in DOCUMENTS:
+            if one["id"].lower() == words[1].lower():
+                return Reply(200, one)
+        raise not_found()
+
     def skus(request: Request, words: tuple[str, ...]) -> Reply:
         text = request.query.get("$filter", "")
         locations = engine.locations.names()
@@ -44,6 +57,8 @@ def compute_calls(engine: Engine) -> list[Call]:
     return [
         Call("GET", "Microsoft.Compute", ("locations", "{}", "vmSizes"), sizes),
         Call("GET", "Microsoft.Compute", ("locations", "{}", "virtualMachines"), machines),
+        Call("GET", "Microsoft.Compute", ("locations", "{}", "runCommands"), commands),
+        Call("GET", "Microsoft.Compute", ("locations", "{}", "runCommands", "{}"), command),
         Call("GET", "Microsoft.Compute", ("skus",), skus),
         *extension_image_calls(engine.settings.subscription, check),
     ]

@@ -20,6 +20,7 @@ from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import (
     change_not_allowed,
     conflict,
+    invalid_parameter,
     missing_parameter,
     not_allowed,
     parent_not_found,
@@ -28,11 +29,12 @@ from vmstamp.arm.faults import (
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
-from vmstamp.fabric.extensions import CUSTOM_SCRIPT, Handler, HandlerStatus, find_handler
+from vmstamp.fabric.extensions import CUSTOM_SCRIPT, VM_ACCESS, Handler, HandlerStatus, find_handler
+from vmstamp.resource_id import ResourceId
 
 NAME: Final = "Microsoft.Compute/virtualMachines/extensions"
 # Handlers that clients may ask for by name; run commands have an action of their own.
-OFFERED: Final = (CUSTOM_SCRIPT,)
+OFFERED: Final = (CUSTOM_SCRIPT, VM_ACCESS)
 
 SHAPE: Final = {
     "location": str,
@@ -47,6 +49,7 @@ SHAPE: Final = {
         "settings": KEEP,
         "protectedSettings": KEEP,
         "suppressFailures": bool,
+        "provisionAfterExtensions": [str],
         # What Azure fills in:
         "provisioningState": READ_ONLY,
         "instanceView": READ_ONLY,
@@ -92,6 +95,7 @@ class Extensions:
         self._check_vm(vm)
         handler = get_handler(properties, put.location)
         self._check_alone(put, handler)
+        self._check_order(put, properties.get("provisionAfterExtensions", []))
         protected = properties.pop("protectedSettings", None)
         for name, settings in (("settings", properties.get("settings")), ("protectedSettings", protected)):
             if settings is not None and not isinstance(settings, dict):
@@ -122,6 +126,37 @@ class Extensions:
                     f"'{put.id.name}' with handler '{handler.name}' already added or specified in input.",
                 )
 
+    def _check_order(self, put: Put, names: list[str]) -> None:
+        """Raises AzureError when an extension that is to come first is not there, or waits for this one."""
+        others = {one.name.lower(): one for one in self._catalog.select(type=NAME, scope=str(put.id.parent))}
+        left, seen = [name.lower() for name in names], set[str]()
+        for name in left:
+            if name == put.id.name.lower() or name not in others:
+                raise invalid_parameter(
+                    f"The extension '{put.id.name}' cannot be provisioned after the extension '{name}', "
+                    "which the virtual machine does not have or which waits for it.",
+                    "provisionAfterExtensions",
+                )
+            if name not in seen:
+                seen.add(name)
+                later = others[name].properties.get("provisionAfterExtensions", [])
+                left += [one.lower() for one in later if one.lower() in others]
+
+    def _await_others(self, extension: Resource, task: Task, work: Work) -> None:
+        """Wait until the extensions that come first are provisioned. Raises AzureError when one failed."""
+        for name in extension.properties.get("provisionAfterExtensions", []):
+            id = extension.id.parent.child("extensions", name)
+
+            def ended(id: ResourceId = id) -> bool:
+                other = self._catalog.find(id)
+                return other is None or other.provisioning_state in ("Succeeded", "Failed")
+
+            self._agents.wait(self._vm(extension), task, ended, work.cancelled)
+            other = self._catalog.find(id)
+            if other is None or other.provisioning_state == "Failed":
+                reason = f"Dependent Extension {name} did not succeed. Status was error"
+                raise reported_failure(task, f"Skipped: {reason}")
+
     def apply(self, extension: Resource, work: Work) -> Resource:
         """Have the agent run the handler, unless it ran with the same settings."""
         settled = _settled(extension)
@@ -132,6 +167,7 @@ class Extensions:
         with self._catalog.db.write():
             self._catalog.save(forgotten, touch=False)
         task = Task(extension.name, _handler(extension), extension.properties.get("settings", {}), protected)
+        self._await_others(extension, task, work)
         told = self._agents.run(self._vm(extension), task, work.cancelled)
         kept = forgotten.with_state(told=self._record(told))
         if told.status == "error":

@@ -39,12 +39,21 @@ class Patience:
 
 @dataclass(frozen=True)
 class Task:
-    """Settings for a handler. `name` is what errors call it: the extension's name, or the handler's type."""
+    """Settings for a handler. `name` is what errors call it: the extension's name, or the handler's type.
+
+    `seconds` is how long it may take at least, where its settings say so.
+    """
 
     name: str
     handler: Handler
     public: Json = field(repr=False)
     protected: Json | None = field(default=None, repr=False)
+    seconds: float = 0.0
+
+    @property
+    def extension(self) -> str:
+        """What the agent calls it beside the handler's name, of a handler of several extensions."""
+        return self.name if self.handler.several else ""
 
 
 PATIENCE: Final = Patience()
@@ -63,7 +72,7 @@ class GuestAgents:
         self._check_running(vm)
         sequence = self._next_sequence(vm, task.handler)
         vm_id = vm.properties["vmId"]
-        goal = self.host.extend(vm_id, task.handler, sequence, task.public, task.protected)
+        goal = self.host.extend(vm_id, task.handler, sequence, task.public, task.protected, task.extension)
         for agent, last in self._looks(vm, task, cancelled):
             if last is None:
                 continue
@@ -79,18 +88,35 @@ class GuestAgents:
         raise AssertionError("the looks end by an error only")
 
     def withdraw(self, vm: Resource, task: Task, cancelled: Callable[[], bool]) -> None:
-        """Uninstall a handler, and forget its settings."""
+        """Uninstall a handler, or disable one of its extensions, and forget its settings."""
         self._check_running(vm)
-        vm_id = vm.properties["vmId"]
-        goal = self.host.withdraw(vm_id, task.handler, self._next_sequence(vm, task.handler))
+        vm_id, sequence = vm.properties["vmId"], self._next_sequence(vm, task.handler)
+        goal = self.host.withdraw(vm_id, task.handler, sequence, task.extension)
         for agent, last in self._looks(vm, task, cancelled):
-            if last is None and (processed_goal_state(agent.status) or 0) >= goal:
+            gone = last is None or (task.handler.several and last.sequence is None)
+            if gone and (processed_goal_state(agent.status) or 0) >= goal:
                 break
-        self.forget(vm, task.handler)
+        self.forget(vm, task)
 
-    def forget(self, vm: Resource, handler: Handler) -> None:
-        """Leave a handler out of the goal states to come."""
-        self.host.drop(vm.properties["vmId"], handler)
+    def forget(self, vm: Resource, task: Task) -> None:
+        """Leave a handler, or one of its extensions, out of the goal states to come."""
+        self.host.drop(vm.properties["vmId"], task.handler, task.extension)
+
+    def told(self, vm: Resource, handler: Handler, extension: str) -> HandlerStatus | None:
+        """What the agent tells now of one of several extensions."""
+        agent = self.host.agent(vm.properties["vmId"]) or AgentStatus()
+        return find_status(agent.status, handler, extension)
+
+    def wait(self, vm: Resource, task: Task, test: Callable[[], bool], cancelled: Callable[[], bool]) -> None:
+        """Wait for something else before a task. AzureError when the VM ends, or it takes too long."""
+        started = time.monotonic()
+        while not test():
+            if cancelled():
+                raise Preempted("waiting for another extension was preempted")
+            self._check_running(vm)
+            if time.monotonic() - started > self._patience.extension:
+                raise timed_out(task, None)
+            time.sleep(STEP)
 
     def _looks(
         self, vm: Resource, task: Task, cancelled: Callable[[], bool]
@@ -106,7 +132,7 @@ class GuestAgents:
             now = time.monotonic()
             if agent.heartbeat != heartbeat:
                 heartbeat, heard = agent.heartbeat, now
-            last = find_status(agent.status, task.handler)
+            last = find_status(agent.status, task.handler, task.extension)
             if agent.status is not None:
                 yield agent, last
             if cancelled():
@@ -114,7 +140,7 @@ class GuestAgents:
             self._check_running(vm)
             if now - heard > self._patience.agent:
                 raise silent(vm)
-            if now - started > self._patience.extension:
+            if now - started > max(self._patience.extension, task.seconds):
                 raise timed_out(task, last)
             time.sleep(STEP)
 

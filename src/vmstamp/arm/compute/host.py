@@ -160,19 +160,27 @@ class Host(Protocol):
         sequence: int,
         public: Mapping[str, Any],
         protected: Mapping[str, Any] | None,
+        name: str = "",
     ) -> int:
         """Tell the guest's agent to run an extension handler; the number of the goal state that says so.
 
-        Protected settings are encrypted for the guest and not kept. What comes of it is in `agent`.
+        Protected settings are encrypted for the guest and not kept. `name` is the extension's, of a handler
+        of several. What comes of it is in `agent`.
         """
         ...
 
-    def withdraw(self, vm_id: str, handler: Handler, sequence: int) -> int:
-        """Tell the guest's agent to uninstall a handler; the number of the goal state that says so."""
+    def withdraw(self, vm_id: str, handler: Handler, sequence: int, name: str = "") -> int:
+        """Tell the guest's agent to uninstall a handler, or to disable one of its extensions.
+
+        The number of the goal state that says so.
+        """
         ...
 
-    def drop(self, vm_id: str, handler: Handler) -> None:
-        """Say no more of a handler in goal states to come, and forget its settings."""
+    def drop(self, vm_id: str, handler: Handler, name: str = "") -> None:
+        """Say no more of a handler, or of one of its extensions, in goal states to come.
+
+        Its settings are forgotten.
+        """
         ...
 
     def serial_log(self, vm_id: str) -> Path:

@@ -31,6 +31,19 @@ IN_PROGRESS: Final = (
 )
 COMMAND: Final = "RunShellScript"
 SHAPE: Final = {"commandId": str, "script": [str], "parameters": [{"name": str, "value": str}]}
+# What a location has of commands. REST: Virtual Machine Run Commands - List, Get.
+DOCUMENTS: Final[tuple[Json, ...]] = (
+    {
+        "$schema": "http://schema.management.azure.com/schemas/2016-11-17/runcommands.json",
+        "id": COMMAND,
+        "osType": "Linux",
+        "label": "Executes a Linux shell script",
+        "description": "Custom multiline shell script should be defined in script property. Optional "
+        "parameters can be set in parameters property.",
+        "script": ["echo $1 $2"],
+        "parameters": [{"name": "arg1", "type": "string"}, {"name": "arg2", "type": "string"}],
+    },
+)
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -70,7 +83,7 @@ class RunCommands:
         try:
             told = self._agents.run(vm, task, work.cancelled)
         finally:
-            self._agents.forget(vm, RUN_COMMAND)
+            self._agents.forget(vm, task)
         if told.status == "error":
             raise reported_failure(task, told.report)
         return {

@@ -91,6 +91,8 @@ class VirtualMachines:
             actions=(
                 Action("start", life.start, check=life.check_start),
                 Action("restart", life.restart, check=life.check_restart),
+                Action("redeploy", life.redeploy, check=life.check_restart),
+                Action("reapply", life.reapply),
                 Action("powerOff", life.power_off, check=life.check_power_off),
                 Action("deallocate", life.deallocate, check=life.check_deallocate),
                 Action("generalize", life.generalize, check=life.check_generalize, synchronous=True),

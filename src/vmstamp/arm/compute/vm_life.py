@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -265,6 +266,19 @@ class Life:
     def restart(self, vm: Resource, work: Work) -> None:
         self.host.stop(_vm_id(vm), graceful=True)
         self.start(vm, work)
+
+    def redeploy(self, vm: Resource, work: Work) -> None:
+        """End the VM's process and begin a new one: there is no other node to move to."""
+        self.host.stop(_vm_id(vm), graceful=True)
+        self.start(vm, work)
+
+    def reapply(self, vm: Resource, work: Work) -> None:
+        """Make true once more what the VM says: a failed creation is begun anew."""
+        again = vm.provisioning_state == "Failed" and not vm.state["provisioned"]
+        self.apply(self._keep(vm, again=again), replace(work, first=False))
+        with self._catalog.db.write():
+            if fresh := self._catalog.find(vm.id):
+                self._catalog.save(fresh.with_properties(provisioningState="Succeeded"))
 
     def check_power_off(self, vm: Resource, request: Request) -> Json:
         return {"skipShutdown": request.query.get("skipshutdown", "").lower() == "true"}

@@ -131,7 +131,9 @@ def _disallowed(arm: Any) -> requests.Response:
 
 def _unknown(arm: Any) -> requests.Response:
     arm.vm()
-    return ask(arm, "PUT", EXTENSION, body(publisher="Microsoft.OSTCExtensions", type="VMAccessForLinux"))
+    return ask(
+        arm, "PUT", EXTENSION, body(publisher="Microsoft.Azure.Monitor", type="AzureMonitorLinuxAgent")
+    )
 
 
 def _version(arm: Any) -> requests.Response:
@@ -258,8 +260,8 @@ ROWS: Final = (
         _unknown,
         404,
         "ArtifactNotFound",
-        "The VM extension with publisher 'Microsoft.OSTCExtensions' and type 'VMAccessForLinux' could not be "
-        "found in location 'westeurope'....",
+        "The VM extension with publisher 'Microsoft.Azure.Monitor' and type 'AzureMonitorLinuxAgent' could "
+        "not be found in location 'westeurope'....",
     ),
     Row(
         "an extension of a version that there is not",
