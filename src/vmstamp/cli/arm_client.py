@@ -48,6 +48,7 @@ API_VERSIONS = {
     "microsoft.compute/virtualmachines": "2024-07-01",
     "microsoft.compute/images": "2024-07-01",
     "microsoft.compute/disks": "2024-03-02",
+    "microsoft.compute/snapshots": "2024-03-02",
     "microsoft.compute/galleries": "2024-03-03",
     "microsoft.compute.admin": "2015-12-01-preview",
     "microsoft.network": "2024-05-01",

@@ -10,12 +10,14 @@ from vmstamp import settings
 from vmstamp.cli.options import (
     Group,
     arm_client,
+    chosen,
     examples,
     follow_option,
     generation_option,
     group_option,
     json_option,
     location_option,
+    only_stamp,
     plan_option,
 )
 from vmstamp.cli.render import Console, bytes_text, table
@@ -53,9 +55,11 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     from vmstamp.cli.endpoint import find_endpoint
     from vmstamp.cli.recipes import built_disk
 
+    if publish:
+        only_stamp("image build --publish", "vmstamp image create NAME --source FILE makes an image there")
     home = settings.home()
     wanted = publish if publish is not None else output is None
-    runs = find_endpoint(home) is not None
+    runs = chosen().is_stamp and find_endpoint(home) is not None
     path = built_disk(home, recipe, console, output)
     held = path.stat()
     document = {"recipe": recipe, "path": path, "size": held.st_size, "allocated": held.st_blocks * 512}
