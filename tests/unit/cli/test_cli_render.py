@@ -28,6 +28,29 @@ def test_table_columns_are_as_wide_as_their_widest_cell() -> None:
     assert table(("A", "LONG"), [["longer", "x"], ["y", ""]]) == ["A       LONG", "longer  x", "y"]
 
 
+def test_a_tables_last_column_is_wrapped_where_the_terminal_is_narrow() -> None:
+    rows = [["one", "a word and another and one more at its end"], ["two", ""]]
+    assert table(("NAME", "WHAT"), rows, width=32) == [
+        "NAME  WHAT",
+        "one   a word and another and one",
+        "      more at its end",
+        "two",
+    ]
+
+
+def test_a_table_that_is_too_wide_becomes_blocks() -> None:
+    header, rows = ("NAME", "POWER", ""), [["one", "running", "x"], ["two", "stopped", ""]]
+    assert table(header, rows, width=14) == [
+        "NAME   one",
+        "POWER  running",
+        "       x",
+        "",
+        "NAME   two",
+        "POWER  stopped",
+    ]
+    assert table(header, rows, width=0) == table(header, rows, width=80) != table(header, rows, width=14)
+
+
 def test_json_knows_dates_and_paths() -> None:
     text = to_json({"at": datetime(2026, 1, 2, tzinfo=UTC), "path": Path("/x")})
     assert json.loads(text) == {"at": "2026-01-02T00:00:00+00:00", "path": "/x"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
+from vmstamp.cli.completion import complete_file, complete_image
 from vmstamp.cli.options import (
     Group,
     arm_client,
@@ -80,7 +81,13 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     ),
 )
 @click.argument("name")
-@click.option("--source", required=True, metavar="FILE|URL", help="A disk file, or the URL of a VHD's blob.")
+@click.option(
+    "--source",
+    required=True,
+    metavar="FILE|URL",
+    shell_complete=complete_file,
+    help="A disk file, or the URL of a VHD's blob.",
+)
 @generation_option
 @click.option(
     "--os-state",
@@ -156,7 +163,7 @@ def list_(group: str, console: Console) -> None:
 
 
 @image.command(epilog=examples("vmstamp image show web", "vmstamp image show web --json"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_image)
 @group_option
 @json_option
 def show(name: str, group: str, console: Console) -> None:
@@ -184,7 +191,7 @@ def show(name: str, group: str, console: Console) -> None:
         "vmstamp image delete web", "vmstamp image delete web --vhds", "vmstamp image delete web --plan"
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_image)
 @click.option("--vhds", is_flag=True, help="Delete the VHDs that it was made of as well.")
 @plan_option
 @group_option

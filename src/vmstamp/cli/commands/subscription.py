@@ -39,7 +39,9 @@ def create(name: str, tenant: str, console: Console) -> None:
 
 
 @subscription.command(
-    "list", epilog=examples("vmstamp subscription list", "vmstamp subscription list --cloud azure")
+    "list",
+    short_help="List the subscriptions.",
+    epilog=examples("vmstamp subscription list", "vmstamp subscription list --cloud azure"),
 )
 @place_options
 @json_option

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vmstamp import settings
+from vmstamp.cli.completion import complete_image, complete_vm
 from vmstamp.cli.options import (
     FAILED,
     Group,
@@ -21,9 +21,6 @@ from vmstamp.cli.options import (
     plan_option,
 )
 from vmstamp.cli.render import Console, table
-
-if TYPE_CHECKING:
-    pass
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 key_option = click.option("--identity", "-i", type=FILE, help="Private key; the stamp's own by default.")
@@ -48,7 +45,12 @@ def vm() -> None:
     ),
 )
 @click.argument("name")
-@click.option("--image", required=True, help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.")
+@click.option(
+    "--image",
+    required=True,
+    shell_complete=complete_image,
+    help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.",
+)
 @click.option("--user", default="azureuser", show_default=True, help="User to make.")
 @click.option("--ssh-key", type=FILE, help="Public key to log in with; the stamp's own by default.")
 @click.option("--specialized", is_flag=True, help="The image is specialized: give no provisioning data.")
@@ -138,7 +140,7 @@ def list_(group: str, console: Console) -> None:
     short_help="Show a VM: state, timeline, why it failed.",
     epilog=examples("vmstamp vm show web", "vmstamp vm show web --json"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def show(name: str, group: str, console: Console) -> None:
@@ -155,7 +157,7 @@ def show(name: str, group: str, console: Console) -> None:
 
 
 @vm.command(short_help="Start a stopped VM.", epilog=examples("vmstamp vm start web"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def start(name: str, group: str, console: Console) -> None:
@@ -168,7 +170,7 @@ def start(name: str, group: str, console: Console) -> None:
 
 
 @vm.command(epilog=examples("vmstamp vm stop web"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def stop(name: str, group: str, console: Console) -> None:
@@ -185,7 +187,7 @@ def stop(name: str, group: str, console: Console) -> None:
     short_help="Log in to a VM, or run a command in it.",
     epilog=examples("vmstamp vm ssh web", "vmstamp vm ssh web -- sudo cloud-init status --long"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @key_option
 @user_option
@@ -241,7 +243,7 @@ def ssh(
         "vmstamp --cloud azure vm run-command web --script 'uptime; df -h /'",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.option("--script", required=True, metavar="@FILE|TEXT", help="The script, or @ and its file.")
 @group_option
 @json_option
@@ -261,15 +263,24 @@ def run_command(name: str, script: str, group: str, console: Console) -> None:
         click.echo(told.stderr, err=True, nl=not told.stderr.endswith("\n"))
 
 
-@vm.command(epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40"))
-@click.argument("name")
+@vm.command(
+    epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40", "vmstamp vm log web --follow")
+)
+@click.argument("name", shell_complete=complete_vm)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it writes, until the VM stops.")
 @group_option
 @json_option
-def log(name: str, group: str, console: Console) -> None:
+def log(name: str, follow: bool, group: str, console: Console) -> None:
     """Print the serial console of a VM."""
     from vmstamp.cli import vms
 
+    if follow and console.as_json:
+        raise click.UsageError("--json is one document, which --follow never has")
     with arm_client() as arm:
+        if follow:
+            for part in vms.follow_log(arm, group, name):
+                click.echo(part.replace("\r\n", "\n"), nl=False)
+            return
         text = vms.serial_log(arm, group, name)
     console.result({"name": name, "serial": text}, text.replace("\r\n", "\n"))
 
@@ -278,7 +289,7 @@ def log(name: str, group: str, console: Console) -> None:
     short_help="Remove a VM's identity, so that it can be captured.",
     epilog=examples("vmstamp vm generalize web --plan", "vmstamp vm generalize web"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @plan_option
 @key_option
 @user_option
@@ -325,7 +336,7 @@ def generalize(
         "vmstamp vm capture web web-4 --classic --os-state Specialized",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.argument("image")
 @click.option("--storage-account", default="", help="Account for the VHDs; the VM's own by default.")
 @click.option("--classic", is_flag=True, help="As the classic model: a generalized VM is deleted at the end.")
@@ -367,7 +378,7 @@ def capture(
     short_help="Delete a VM, its disks and what was made with it.",
     epilog=examples("vmstamp vm delete web --plan", "vmstamp vm delete web"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @plan_option
 @group_option
 @json_option
