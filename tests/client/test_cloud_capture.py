@@ -186,6 +186,25 @@ def test_another_images_name_is_refused(cloud: FakeCloud, arm: ArmClient) -> Non
     assert not vhds(arm, group, "other")
 
 
+def test_a_capture_is_planned(cloud: FakeCloud, arm: ArmClient) -> None:
+    group = cloud.door.group
+    new_vm(arm, group, "plan", generalized=True)
+    planned = cloud.door.json("vm", "capture", "plan", "planned", "--classic", "--plan")
+    actions = [step["action"] for step in planned["steps"]]
+    assert actions == ["use", *["grant", "copy", "revoke"] * 2, "make", "delete"]
+    assert planned["costs"] == ["storage by GiB-month"]
+    assert arm.find(arm.resource_id(group, IMAGES, "planned")) is None
+    new_vm(arm, group, "plan-2", generalized=False)
+    assert cloud.door.error("vm", "capture", "plan-2", "planned", "--plan")["code"] == "OperationNotAllowed"
+    special = ("--classic", "--os-state", "specialized", "--storage-account", "elsewhere1", "--plan")
+    planned = cloud.door.json("vm", "capture", "plan-2", "planned", *special)
+    assert [step["what"] for step in planned["steps"]][:2] == [
+        "storage account elsewhere1",
+        "snapshot planned-os",
+    ]
+    assert [step["action"] for step in planned["steps"]][-2:] == ["delete", "make"]
+
+
 def test_a_vm_that_is_not_there_is_azures_not_found(cloud: FakeCloud) -> None:
     assert cloud.door.error("vm", "capture", "none", "x", "--classic")["code"] == "ResourceNotFound"
 

@@ -186,9 +186,14 @@ def disks_of(vm: Document) -> list[tuple[int | None, str]]:
 
 def own_account(arm: ArmClient, group: str, vm: Document) -> Account:
     """The VM's own storage account: that of its image's VHD; the derived one when that is gone."""
+    return account_of_image(arm, vm) or ensure_account(arm, group)
+
+
+def account_of_image(arm: ArmClient, vm: Document) -> Account | None:
+    """The storage account of the VHD that the VM's image was made of."""
     reference = vm["properties"]["storageProfile"].get("imageReference", {}).get("id")
     image = arm.find(str(reference)) if reference else None
     for url in vhds_of(image) if image else ():
         if (account := find_account(arm, parse_blob_url(url).account)) is not None:
             return account
-    return ensure_account(arm, group)
+    return None

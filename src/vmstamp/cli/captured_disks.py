@@ -71,7 +71,7 @@ def still(arm: ArmClient, vm: Document, part: Part) -> Iterator[str]:
     """
     resource = arm.resource_id(part.disk.split("/")[4], SNAPSHOTS, f"{part.image}-{part.role}")
     _delete_left(arm, resource, part)
-    if status_of(vm, "PowerState") in ("stopped", "deallocated"):
+    if is_still(vm):
         yield part.disk
         return
     creation = {"createOption": "Copy", "sourceResourceId": part.disk}
@@ -85,6 +85,11 @@ def still(arm: ArmClient, vm: Document, part: Part) -> Iterator[str]:
         yield resource
     finally:
         arm.delete(resource)
+
+
+def is_still(vm: Document) -> bool:
+    """Whether a VM's disks can be read as they are, for it does not run."""
+    return status_of(vm, "PowerState") in ("stopped", "deallocated")
 
 
 def _delete_left(arm: ArmClient, snapshot: str, part: Part) -> None:

@@ -334,6 +334,7 @@ def generalize(
         "vmstamp vm capture web web-2 --storage-account mine",
         "vmstamp vm capture web web-3 --classic",
         "vmstamp vm capture web web-4 --classic --os-state Specialized",
+        "vmstamp --cloud azure vm capture web web-5 --plan",
     ),
 )
 @click.argument("name", shell_complete=complete_vm)
@@ -347,29 +348,39 @@ def generalize(
     show_default=True,
     help="With --classic: what the VM's system is. A specialized VM may run, and stays.",
 )
+@plan_option
 @group_option
 @json_option
 def capture(
-    name: str, image: str, storage_account: str, classic: bool, os_state: str, group: str, console: Console
+    name: str,
+    image: str,
+    storage_account: str,
+    classic: bool,
+    os_state: str,
+    plan: bool,
+    group: str,
+    console: Console,
 ) -> None:
     """Make IMAGE of a generalized VM: its OS disk and every data disk.
 
-    The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd.
+    The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd. A capture that was ended
+    at any point is continued by the same command.
     """
+    from vmstamp.cli import plans
     from vmstamp.cli.capture import capture as work
 
     if os_state != "generalized" and not classic:
         raise click.UsageError("--os-state needs --classic: Azure's own images are generalized")
-    with arm_client() as arm:
+    state = os_state.capitalize()
+    with arm_client(read_only=plan) as arm:
+        if plan:
+            planned = plans.of_capture(
+                arm, group, name, image, account=storage_account, classic=classic, os_state=state
+            )
+            plans.tell(planned, console)
+            return
         done = work(
-            arm,
-            group,
-            name,
-            image,
-            console,
-            account=storage_account,
-            classic=classic,
-            os_state=os_state.capitalize(),
+            arm, group, name, image, console, account=storage_account, classic=classic, os_state=state
         )
     console.result(done.to_json(), [one.url for one in done.disks])
 
