@@ -56,7 +56,11 @@ class Planned:
             for number, step in enumerate(self.steps, 1)
         ]
         where = f"in {self.cloud}, subscription {self.subscription}" if self.subscription else "at that URL"
-        return [where, *table(("", "ACTION", "WHAT", "COST ON AZURE", ""), rows), "nothing was changed"]
+        return [
+            where,
+            *table(("#", "ACTION", "WHAT", "COST ON AZURE", "DETAIL"), rows),
+            "nothing was changed",
+        ]
 
 
 def tell(planned: Planned, console: Console) -> None:

@@ -151,6 +151,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | Non
     return _blocks(header, rows)
 
 
+def hanging(head: str, text: str, width: int | None = None) -> list[str]:
+    """A head and a text beside it, wrapped at `width` as `table`; below it where there is too little room."""
+    room = terminal_width() if width is None else width
+    if not room or len(head) + len(text) <= room:
+        return [f"{head}{text}"]
+    if room - len(head) >= NARROWEST:
+        first, *rest = textwrap.wrap(text, room - len(head))
+        return [f"{head}{first}", *(f"{'':{len(head)}}{line}" for line in rest)]
+    above = [head.rstrip()] if head.strip() else []
+    return [*above, *(f"    {line}" for line in textwrap.wrap(text, max(room - 4, NARROWEST)))]
+
+
 def terminal_width() -> int:
     """The columns of the terminal that standard output is; 0 when it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmstamp.cli.render import bytes_text, seconds_text, table, to_json
+from vmstamp.cli.render import bytes_text, hanging, seconds_text, table, to_json
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,14 @@ def test_a_table_that_is_too_wide_becomes_blocks() -> None:
         "POWER  stopped",
     ]
     assert table(header, rows, width=0) == table(header, rows, width=80) != table(header, rows, width=14)
+
+
+def test_a_text_hangs_beside_its_head_or_lies_below_it() -> None:
+    text = "a word and another and one more"
+    assert hanging("head  ", text, width=0) == [f"head  {text}"]
+    assert hanging("head  ", text, width=30) == ["head  a word and another and", "      one more"]
+    assert hanging("head  ", text, width=28) == ["head", "    a word and another and", "    one more"]
+    assert hanging("      ", "short", width=28) == ["      short"]
 
 
 def test_json_knows_dates_and_paths() -> None:
