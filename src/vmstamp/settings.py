@@ -1,4 +1,4 @@
-"""Every setting: one table of name, environment variable, flag, default and help.
+"""Every setting: one table of name, environment variable, flag and default; README.md says what they mean.
 
 A value comes from the flag, else from the environment, else from the default. The command line and the
 server read their settings here and nowhere else, so what `vmstamp up` passes on is what the server sees.
@@ -23,7 +23,6 @@ class Setting:
     variable: str
     flag: str
     default: str
-    help: str
 
     def text(self, environ: Mapping[str, str] | None = None) -> str:
         """The value as text: the environment's, else the default."""
@@ -44,65 +43,19 @@ class Setting:
         return number
 
 
-HOME = Setting("home", "VMSTAMP_HOME", "--home", "~/.vmstamp", "directory of the stamp's whole state")
-ARM_PORT = Setting(
-    "arm_port", "VMSTAMP_ARM_PORT", "--arm-port", "8443", "loopback port of ARM (0: any free one)"
-)
-BLOB_PORT = Setting(
-    "blob_port", "VMSTAMP_BLOB_PORT", "--blob-port", "10000", "loopback port of Blob (0: any free one)"
-)
-GROUP = Setting(
-    "group", "VMSTAMP_GROUP", "--resource-group", "vmstamp", "resource group of images, VMs and networks"
-)
-CLOUD = Setting(
-    "cloud",
-    "VMSTAMP_CLOUD",
-    "--cloud",
-    "stamp",
-    "where commands act: stamp, azure, AzureUSGovernment, AzureChinaCloud",
-)
-CLOUD_ENDPOINT = Setting(
-    "cloud_endpoint",
-    "VMSTAMP_CLOUD_ENDPOINT",
-    "",
-    "",
-    "another URL of ARM for --cloud, such as a private one",
-)
-SUBSCRIPTION = Setting(
-    "subscription", "VMSTAMP_SUBSCRIPTION", "--subscription", "", "subscription; the only one there is"
-)
-LOCATION = Setting(
-    "location", "VMSTAMP_LOCATION", "--location", "", "region of what is made; that of the resource group"
-)
-ACCOUNT = Setting(
-    "account",
-    "VMSTAMP_STORAGE_ACCOUNT",
-    "",
-    "",
-    "storage account of uploads; a name derived from the subscription's id",
-)
-READY_TIMEOUT = Setting(
-    "ready_timeout",
-    "VMSTAMP_READY_TIMEOUT",
-    "",
-    "600",
-    "seconds a VM has to report Ready under KVM; three times as long under software emulation",
-)
-EXTENSION_TIMEOUT = Setting(
-    "extension_timeout",
-    "VMSTAMP_EXTENSION_TIMEOUT",
-    "",
-    "5400",
-    "seconds an extension or a run command may take",
-)
-AGENT_TIMEOUT = Setting(
-    "agent_timeout",
-    "VMSTAMP_AGENT_TIMEOUT",
-    "",
-    "300",
-    "seconds a guest's agent may be silent before an extension or a run command is given up",
-)
-WAY_OUT = Setting("way_out", "VMSTAMP_WAY_OUT", "", "1", "1: VMs reach what this computer reaches; 0: not")
+HOME = Setting("home", "VMSTAMP_HOME", "--home", "~/.vmstamp")
+ARM_PORT = Setting("arm_port", "VMSTAMP_ARM_PORT", "--arm-port", "8443")
+BLOB_PORT = Setting("blob_port", "VMSTAMP_BLOB_PORT", "--blob-port", "10000")
+GROUP = Setting("group", "VMSTAMP_GROUP", "--resource-group", "vmstamp")
+CLOUD = Setting("cloud", "VMSTAMP_CLOUD", "--cloud", "stamp")
+CLOUD_ENDPOINT = Setting("cloud_endpoint", "VMSTAMP_CLOUD_ENDPOINT", "", "")
+SUBSCRIPTION = Setting("subscription", "VMSTAMP_SUBSCRIPTION", "--subscription", "")
+LOCATION = Setting("location", "VMSTAMP_LOCATION", "--location", "")
+ACCOUNT = Setting("account", "VMSTAMP_STORAGE_ACCOUNT", "", "")
+READY_TIMEOUT = Setting("ready_timeout", "VMSTAMP_READY_TIMEOUT", "", "600")
+EXTENSION_TIMEOUT = Setting("extension_timeout", "VMSTAMP_EXTENSION_TIMEOUT", "", "5400")
+AGENT_TIMEOUT = Setting("agent_timeout", "VMSTAMP_AGENT_TIMEOUT", "", "300")
+WAY_OUT = Setting("way_out", "VMSTAMP_WAY_OUT", "", "1")
 
 SETTINGS = (
     HOME,

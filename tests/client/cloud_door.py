@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.client.arm.conftest import FakeHost
 from tests.client.blob_service import serving
@@ -151,12 +153,42 @@ def live_stamp(root: Path) -> Iterator[CloudDoor]:
         run([VMSTAMP, "down"], env=own, timeout=320)
 
 
+@dataclass(frozen=True)
+class Fault:
+    """An answer in ARM's place, to the next request of a method whose path ends so; `header` is one more."""
+
+    method: str
+    end: str
+    status: int
+    code: str
+    header: tuple[str, str] = ("Cache-Control", "no-cache")
+
+
+@dataclass
+class Faults:
+    """ARM's door, where each of `coming` is the answer to one request."""
+
+    app: ASGIApp
+    coming: list[Fault] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for fault in self.coming if scope["type"] == "http" else ():
+            if scope["method"] == fault.method and scope["path"].lower().endswith(fault.end.lower()):
+                self.coming.remove(fault)
+                body = {"error": {"code": fault.code, "message": f"{fault.code}, by the tests."}}
+                answer = JSONResponse(body, fault.status, dict([fault.header]))
+                await answer(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 @dataclass
 class FakeCloud:
-    """A door to a control plane whose guests boot at once, and that host."""
+    """A door to a control plane whose guests boot at once, that host, and faults to come."""
 
     door: CloudDoor
     host: FakeHost
+    faults: Faults
 
 
 @contextmanager
@@ -177,9 +209,9 @@ def fake_guests(root: Path) -> Iterator[FakeCloud]:
         settings = Settings(ids.subscription, ids.tenant)
         plane = build(database, blobs.store, host, settings, f"{parts.scheme}://{parts.netloc}")
         tokens = Tokens(ids, files.token_key.read_bytes(), f"{base}/adfs")
-        door = Starlette(routes=[*routes(tokens, base), Mount("/", rest.app(plane, tokens.verify))])
+        faults = Faults(rest.app(plane, tokens.verify))
         config = uvicorn.Config(
-            door,
+            Starlette(routes=[*routes(tokens, base), Mount("/", faults)]),
             log_level="warning",
             lifespan="off",
             ssl_certfile=str(files.server),
@@ -193,7 +225,7 @@ def fake_guests(root: Path) -> Iterator[FakeCloud]:
         try:
             env = {**_signed_in(ids, base), "REQUESTS_CA_BUNDLE": str(files.ca)}
             with own_group(new_door(env, root)) as found:
-                yield FakeCloud(found, host)
+                yield FakeCloud(found, host, faults)
         finally:
             server.should_exit = True
             thread.join(10)

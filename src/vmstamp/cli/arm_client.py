@@ -22,9 +22,11 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     ContentDecodePolicy,
     HeadersPolicy,
+    HTTPPolicy,
     RequestIdPolicy,
     RetryPolicy,
     UserAgentPolicy,
@@ -116,6 +118,17 @@ class ClientCredential:
         self._client.close()
 
 
+class NewTokenPolicy(HTTPPolicy[HttpRequest, HttpResponse]):
+    """Sends a request that was refused for its token once more; the policy behind it takes a new token then.
+
+    A token is renewed before its time is over, but a computer that slept or whose clock was set misses that.
+    """
+
+    def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, HttpResponse]:
+        response = self.next.send(request)
+        return self.next.send(request) if response.http_response.status_code == 401 else response
+
+
 class ArmClient:
     """ARM of one subscription. Use as a context manager; threads may share it (azure-core's pipeline and
     requests' connection pool are safe for that).
@@ -149,7 +162,8 @@ class ArmClient:
             RequestIdPolicy(),
             HeadersPolicy({"Accept": "application/json"}),
             UserAgentPolicy(base_user_agent=f"vmstamp/{__version__}"),
-            RetryPolicy(retry_total=3, retry_backoff_factor=0.3),
+            RetryPolicy(retry_total=5, retry_backoff_factor=0.3),
+            NewTokenPolicy(),
             ARMChallengeAuthenticationPolicy(self._credential, scope or f"{endpoint.arm}/.default"),
             ContentDecodePolicy(),
         ]
@@ -365,7 +379,7 @@ def translate(error: SdkError, endpoint: ArmEndpoint) -> AzureError | StampError
     message = str(getattr(inner, "message", "") or error.message)
     target = getattr(inner, "target", None)
     found = AzureError(error.status_code or 0, code, message, target=str(target) if target else None)
-    found.hint = _hint(code, message)
+    found.hint = _hint(found.status, code, message)
     return found
 
 
@@ -376,13 +390,18 @@ def _first_reason(said: str) -> str:
     return (refused or lines or ["no reason given"])[0]
 
 
-def _hint(code: str, message: str) -> str:
+def _hint(status: int, code: str, message: str) -> str:
     """What to do about an answer of ARM, '' where its text says it."""
+    if status == 401:
+        return HINTS.get(code) or "az login, then the same command again"
+    if status in BUSY:
+        return "wait some minutes, then the same command again: what it made is used"
     if "same region" in message:
         return "vmstamp copy takes the blob to an account of that region; use that copy"
     return HINTS.get(code, "")
 
 
+BUSY = (429, 500, 502, 503, 504)  # after all tries
 HINTS = {
     "AuthorizationFailed": "ask for a role there, such as Contributor; roles take minutes to count",
     "LinkedAuthorizationFailed": "ask for a role on the resource that the message names",

@@ -6,45 +6,35 @@ snapshots then, and stays.
 
 The VHDs lie in the storage account of the VHD that the VM's own image came from, unless another is named,
 in the container `vhds`, as `<image>-os-YYYY-MM-DD.vhd` and `<image>-datadisk-<lun>-YYYY-MM-DD.vhd`.
+
+A capture that was ended at any point, by a kill too, is continued by the same command: VHDs and image say of
+which VM they are (`captured_disks.MARK`, tags), and the VM is deleted only after its image has Succeeded.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from azure.core import MatchConditions
 from azure.core.exceptions import AzureError as SdkError
-from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient, Document
+from vmstamp.cli.captured_disks import CAPTURED_VM, CapturedDisk, Part, abandon, copy_disk, still
 from vmstamp.cli.generalize import require_generalized
-from vmstamp.cli.images import DataVhd, ImageRequest, create_image, refuse_existing, vhds_of
-from vmstamp.cli.managed_disks import disk_access
-from vmstamp.cli.names import CONTAINER, captured_vhd_name
+from vmstamp.cli.images import DataVhd, ImageRequest, create_image, image_id, refuse_existing, vhds_of
+from vmstamp.cli.names import CONTAINER
+from vmstamp.cli.network import remains_of
 from vmstamp.cli.render import Reporter, bytes_text
-from vmstamp.cli.storage import Account, drop, ensure_account, ensure_container, find_account
-from vmstamp.cli.vms import get_vm, instance_view, status_of, vm_id
-from vmstamp.errors import AzureError, TransferError, VmstampError
-from vmstamp.transfer.blobs import explain, parse_blob_url, without_sas
+from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account, open_named
+from vmstamp.cli.vms import get_vm, instance_view, undo, vm_id
+from vmstamp.errors import VmstampError
+from vmstamp.transfer.blobs import explain, parse_blob_url
 
-COPY_TIMEOUT = 3600.0  # seconds
-FIRST_LOOK, LONGEST_LOOK = 0.25, 15.0  # seconds between two looks at a copy that tells no Retry-After
 GENERALIZED = "Generalized"
-SNAPSHOTS = "Microsoft.Compute/snapshots"
-
-
-@dataclass(frozen=True)
-class CapturedDisk:
-    """One copied disk: `lun` None for the OS disk, `size` the VHD's bytes."""
-
-    lun: int | None
-    url: str
-    size: int
+CAPTURED_FROM = "captured-from"  # a tag: the VM's name
+UNDER_WAY = ("Creating", "Updating")
 
 
 @dataclass(frozen=True)
@@ -72,37 +62,111 @@ def capture(
 ) -> Captured:
     """Make the image `image` of a VM. Nothing is left when it fails: no VHD, no open access.
 
-    `classic`: a generalized VM is deleted at the end. Raises AzureError (not generalized, disks in use) and
-    TransferError (the copy).
+    `classic`: a generalized VM is deleted at the end, with its own network. Run again it goes on where it was
+    ended. Raises AzureError (not generalized, disks in use) and TransferError (the copy).
     """
-    vm = get_vm(arm, group, name)
-    if os_state == GENERALIZED:
+    generalized = os_state == GENERALIZED
+    ends = classic and generalized
+    vm = arm.find(vm_id(arm, group, name), **{"$expand": "instanceView"})
+    done = find_captured(arm, group, name, image, vm) if generalized and (vm or ends) else None
+    if done is None:
+        vm = vm or get_vm(arm, group, name)  # which tells that it is not there
+        done = _capture(arm, group, vm, image, report, account, today, os_state)
+        report.say(f"image {image} is there, with {len(done.disks) - 1} data disk(s)")
+    else:
+        report.say(f"image {image} of VM {name} is there from before")
+    if ends:
+        end_vm(arm, group, name, report)
+    return done
+
+
+def _capture(
+    arm: ArmClient,
+    group: str,
+    vm: Document,
+    image: str,
+    report: Reporter,
+    account: str,
+    today: date | None,
+    os_state: str,
+) -> Captured:
+    generalized, identity = os_state == GENERALIZED, str(vm["properties"]["vmId"])
+    if generalized:
         require_generalized(vm)
-    generation = 1 if str(instance_view(vm).get("hyperVGeneration")) == "V1" else 2
-    request = ImageRequest(
-        image, group, generation, os_state, location=str(vm["location"]), tags=(("captured-from", name),)
-    )
+    tags = ((CAPTURED_FROM, str(vm["name"])), (CAPTURED_VM, identity))
+    request = ImageRequest(image, group, generation_of(vm), os_state, location=str(vm["location"]), tags=tags)
     refuse_existing(arm, request)
+    disks = disks_of(vm)
     store = ensure_account(arm, group, account) if account else own_account(arm, group, vm)
     ensure_container(store, CONTAINER)
     day = today or datetime.now(UTC).date()
     copied: list[CapturedDisk] = []
     try:
-        for lun, disk in disks_of(vm):
-            with still(arm, vm, disk, f"{image}-{role_of(lun)}") as source:
-                copied.append(copy_disk(arm, source, store, image, lun, day))
+        for lun, disk in disks:
+            part = Part(identity, image, lun, disk)
+            with still(arm, vm, part) as source:
+                copied.append(copy_disk(arm, source, part, store, day, keep=generalized))
             report.say(f"copied {copied[-1].url.rsplit('/', 1)[1]} ({bytes_text(copied[-1].size)})")
         data = tuple(DataVhd(one.lun, one.url) for one in copied if one.lun is not None)
-        document = create_image(arm, request, copied[0].url, data)
+        return Captured(create_image(arm, request, copied[0].url, data), tuple(copied))
     except BaseException:
         for one in copied:
-            drop(store.open_url(one.url))
+            with store.open_url(one.url) as blob:
+                if abandon(blob):
+                    arm.made.pop(one.url, None)
         raise
-    report.say(f"image {image} is there, with {len(copied) - 1} data disk(s)")
-    if classic and os_state == GENERALIZED:
-        arm.delete(vm_id(arm, group, name))
-        report.say(f"VM {name} is deleted: a generalized VM ends with its capture")
-    return Captured(document, tuple(copied))
+
+
+def generation_of(vm: Document) -> int:
+    """The Hyper-V generation that a VM's instance view tells."""
+    return 1 if str(instance_view(vm).get("hyperVGeneration")) == "V1" else 2
+
+
+def find_captured(arm: ArmClient, group: str, name: str, image: str, vm: Document | None) -> Captured | None:
+    """What an earlier capture of the same generalized VM made: an image that Succeeded; None when it did not.
+
+    `vm` None: it is gone by now. An image that is still being made is waited for, one that Failed is deleted.
+    Raises VmstampError when the image of that name is another's.
+    """
+    resource = image_id(arm, group, image)
+    found = arm.find(resource)
+    if found is None:
+        return None
+    tags = found.get("tags") or {}
+    same = vm is None or tags.get(CAPTURED_VM) == vm["properties"]["vmId"]
+    state = found["properties"]["storageProfile"]["osDisk"].get("osState")
+    if not same or tags.get(CAPTURED_FROM) != name or state != GENERALIZED:
+        refuse_existing(arm, ImageRequest(image, group, 2))
+    while found["properties"].get("provisioningState") in UNDER_WAY:
+        time.sleep(arm.endpoint.interval)
+        found = arm.get(resource)
+    if found["properties"].get("provisioningState") != "Succeeded":
+        arm.delete(resource)
+        return None
+    profile = found["properties"]["storageProfile"]
+    luns = [None, *(int(one["lun"]) for one in profile.get("dataDisks", ()) if one.get("blobUri"))]
+    vhds = zip(luns, vhds_of(found), strict=True)
+    return Captured(found, tuple(CapturedDisk(lun, url, _size_of(arm, url)) for lun, url in vhds))
+
+
+def _size_of(arm: ArmClient, url: str) -> int:
+    """The bytes of a VHD; 0 when it is gone, which an image survives."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        with open_named(arm, url) as blob:
+            return int(blob.get_blob_properties().size)
+    except ResourceNotFoundError:
+        return 0
+    except SdkError as error:
+        raise explain(error, "looking at", url) from error
+
+
+def end_vm(arm: ArmClient, group: str, name: str, report: Reporter) -> None:
+    """Delete a VM whose capture is done, its disks as they are set to, and its own network."""
+    arm.delete(vm_id(arm, group, name))
+    undo(arm, reversed([one for one in remains_of(arm, group, name) if arm.find(one)]), report.say)
+    report.say(f"VM {name} is deleted: a generalized VM ends with its capture")
 
 
 def disks_of(vm: Document) -> list[tuple[int | None, str]]:
@@ -120,91 +184,16 @@ def disks_of(vm: Document) -> list[tuple[int | None, str]]:
     ]
 
 
-def role_of(lun: int | None) -> str:
-    return "os" if lun is None else f"datadisk-{lun}"
-
-
-@contextmanager
-def still(arm: ArmClient, vm: Document, disk: str, name: str) -> Iterator[str]:
-    """The id of what may be read of a disk: itself, or while its VM runs a snapshot, deleted at the end."""
-    if status_of(vm, "PowerState") in ("stopped", "deallocated"):
-        yield disk
-        return
-    group = disk.split("/")[4]
-    snapshot = arm.resource_id(group, SNAPSHOTS, name)
-    creation = {"createOption": "Copy", "sourceResourceId": disk}
-    try:
-        arm.put(snapshot, {"location": vm["location"], "properties": {"creationData": creation}})
-    except AzureError as error:
-        error.hint = error.hint or f"stop the VM first: vmstamp vm stop {vm['name']}"
-        raise
-    try:
-        yield snapshot
-    finally:
-        arm.delete(snapshot)
-
-
 def own_account(arm: ArmClient, group: str, vm: Document) -> Account:
     """The VM's own storage account: that of its image's VHD; the derived one when that is gone."""
+    return account_of_image(arm, vm) or ensure_account(arm, group)
+
+
+def account_of_image(arm: ArmClient, vm: Document) -> Account | None:
+    """The storage account of the VHD that the VM's image was made of."""
     reference = vm["properties"]["storageProfile"].get("imageReference", {}).get("id")
     image = arm.find(str(reference)) if reference else None
     for url in vhds_of(image) if image else ():
         if (account := find_account(arm, parse_blob_url(url).account)) is not None:
             return account
-    return ensure_account(arm, group)
-
-
-def copy_disk(
-    arm: ArmClient, disk: str, store: Account, image: str, lun: int | None, day: date
-) -> CapturedDisk:
-    """Copy one managed disk or snapshot to a new VHD of the account, server-side; blocks until it is done."""
-    role = role_of(lun)
-    try:
-        with store.open() as service:
-            container = service.get_container_client(CONTAINER)
-            taken = {str(blob.name) for blob in container.list_blobs(name_starts_with=f"{image}-{role}-")}
-    except SdkError as error:
-        raise explain(error, "listing", store.endpoint) from error
-    url = store.url(CONTAINER, captured_vhd_name(image, lun, day, taken))
-    with disk_access(arm, disk) as source, store.open_url(url) as blob:
-        try:
-            state = str(
-                blob.start_copy_from_url(source, match_condition=MatchConditions.IfMissing)["copy_status"]
-            )
-        except SdkError as error:
-            raise explain(error, "copying to", url) from error
-        try:
-            size = _finish_copy(blob, state)
-        except SdkError as error:
-            drop(blob)
-            raise explain(error, "copying to", url) from error
-        except BaseException:
-            drop(blob)
-            raise
-    return CapturedDisk(lun, url, size)
-
-
-def _finish_copy(blob: BlobClient, state: str) -> int:
-    """Wait for a copy that was started; the blob's size. TransferError when it does not succeed."""
-    deadline, looks = time.monotonic() + COPY_TIMEOUT, 0
-    told: Mapping[str, str] = {}
-
-    def listen(response: Any) -> None:
-        nonlocal told
-        told = response.http_response.headers
-
-    while state == "pending" and time.monotonic() < deadline:
-        time.sleep(pause(told, looks))
-        state = str(blob.get_blob_properties(raw_response_hook=listen).copy.status)
-        looks += 1
-    found = blob.get_blob_properties()
-    if state != "success":
-        why = found.copy.status_description or "no reason given"
-        raise TransferError(f"{without_sas(blob.url)}: the copy ended as {state}: {why}")
-    return int(found.size)
-
-
-def pause(headers: Mapping[str, str], looks: int) -> float:
-    """Seconds until the next look: what the service's Retry-After asks for, else twice as long each time."""
-    asked = str(headers.get("Retry-After", ""))
-    return float(asked) if asked.isdecimal() else min(FIRST_LOOK * 2.0 ** min(looks, 16), LONGEST_LOOK)
+    return None

@@ -12,7 +12,8 @@ import json
 import os
 import shlex
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from vmstamp.cli.endpoint import Endpoint
@@ -35,6 +36,25 @@ NAMES = (
 SAVED = "VMSTAMP_SAVED_"
 ACTIVE = "VMSTAMP_ENV"  # the home whose variables are set
 _PRIVATE = 0o600
+
+
+@dataclass(frozen=True)
+class Shell:
+    """How a shell is told to set and unset a variable for what it starts."""
+
+    export: Callable[[str, str], str]
+    unset: Callable[[str], str]
+
+
+def _fish_quoted(text: str) -> str:
+    """In fish's single quotes only the backslash and the quote are escaped. Spec: fish, Quotes."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+POSIX = Shell(lambda name, value: f"export {name}={shlex.quote(value)}", lambda name: f"unset {name}")
+FISH = Shell(lambda name, value: f"set -gx {name} {_fish_quoted(value)}", lambda name: f"set -e {name}")
+SHELLS = {"bash": POSIX, "zsh": POSIX, "fish": FISH}
 
 
 def variables(endpoint: Endpoint, home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -60,24 +80,31 @@ def original(environ: Mapping[str, str], name: str) -> str | None:
     return environ.get(SAVED + name) if environ.get(ACTIVE) else environ.get(name)
 
 
-def setting(found: Mapping[str, str], home: Home, environ: Mapping[str, str]) -> Iterator[str]:
-    """Lines of a POSIX shell that set the variables and keep what they were."""
+def setting(
+    found: Mapping[str, str], home: Home, environ: Mapping[str, str], shell: Shell | None = None
+) -> Iterator[str]:
+    """Lines of a shell (POSIX by default) that set the variables and keep what they were."""
+    shell = shell or POSIX
     for name, value in found.items():
         old = original(environ, name)
         if old is not None:
-            yield f"export {SAVED}{name}={shlex.quote(old)}"
-        yield f"export {name}={shlex.quote(value)}"
-    yield f"export {ACTIVE}={shlex.quote(str(home.root))}"
+            yield shell.export(f"{SAVED}{name}", old)
+        yield shell.export(name, value)
+    yield shell.export(ACTIVE, str(home.root))
 
 
-def undoing(environ: Mapping[str, str]) -> Iterator[str]:
-    """Lines of a POSIX shell that give the variables back what they were; none when they are not set."""
+def undoing(environ: Mapping[str, str], shell: Shell | None = None) -> Iterator[str]:
+    """Lines of a shell that give the variables back what they were; none when they are not set."""
+    shell = shell or POSIX
     if not environ.get(ACTIVE):
         return
     for name in NAMES:
         old = environ.get(SAVED + name)
-        yield f"unset {name}" if old is None else f"export {name}={shlex.quote(old)}; unset {SAVED}{name}"
-    yield f"unset {ACTIVE}"
+        if old is None:
+            yield shell.unset(name)
+        else:
+            yield f"{shell.export(name, old)}; {shell.unset(SAVED + name)}"
+    yield shell.unset(ACTIVE)
 
 
 def write_files(

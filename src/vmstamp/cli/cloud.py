@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from vmstamp import settings
-from vmstamp.cli.endpoint import get_endpoint
+from vmstamp.cli.endpoint import Endpoint, get_endpoint
 from vmstamp.errors import CloudError, VmstampError
 
 if TYPE_CHECKING:
-    from vmstamp.cli.arm_client import ArmEndpoint, TokenCredential
+    from vmstamp.cli.arm_client import TokenCredential
 
 STAMP = settings.CLOUD.default
 
@@ -126,7 +126,7 @@ def authority_of(url: str) -> str:
     return next((cloud.authority for cloud in CLOUDS if host.endswith(f".{cloud.storage_suffix}")), "")
 
 
-def stamp_endpoint(chosen: Chosen) -> ArmEndpoint:
+def stamp_endpoint(chosen: Chosen) -> Endpoint:
     """The running stamp, with another subscription or region where one was chosen. Raises StampError."""
     from dataclasses import replace
 

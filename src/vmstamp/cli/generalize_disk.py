@@ -10,7 +10,7 @@ from typing import Any
 
 from vmstamp import disk
 from vmstamp.cli.changed_copy import ELSE, WRITTEN, beside
-from vmstamp.cli.render import Reporter, Tally, shown, table
+from vmstamp.cli.render import Reporter, Tally, hanging, shown, table
 from vmstamp.disk import Disk
 from vmstamp.disk.convert import SUFFIXES
 from vmstamp.errors import GuestError
@@ -217,6 +217,7 @@ def list_lines(steps: Sequence[Step]) -> list[str]:
         for step in steps:
             if step.default is default:
                 kind = "" if default is Default.NEVER else step.severity
-                lines += [f"  {step.id:22} {kind:8}  {step.title}", f"  {'':22} {'':8}  {step.why}"]
+                head = f"  {step.id:22} {kind:8}  "
+                lines += [*hanging(head, step.title), *hanging(" " * len(head), step.why)]
         lines += [""]
     return lines[:-1]

@@ -74,7 +74,7 @@ def create_disk_of(arm: ArmClient, group: str, name: str, source: Disk, report: 
     uploaded and holds the same is what is asked for. Raises AzureError, TransferError, DiskError, and
     VmstampError when there is another disk of that name.
     """
-    there = arm.find(arm.resource_id(group, DISKS, check_name("disk", name)))
+    there = _find_closed(arm, arm.resource_id(group, DISKS, check_name("disk", name)))
     if there and _was_uploaded(there, FixedVhd(source).size):
         total = sum(extent.length for extent in source.extents())
         with (
@@ -142,7 +142,7 @@ def disk_wanted(arm: ArmClient, group: str, name: str, source: Disk) -> Wanted:
 
 
 def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int) -> None:
-    found = arm.find(disk)
+    found = _find_closed(arm, disk)
     if found is None:
         ensure_group(arm, group)
         make(arm, disk_wanted(arm, group, disk.rsplit("/", 1)[1], source))
@@ -159,6 +159,16 @@ def _ensure_disk(arm: ArmClient, group: str, disk: str, source: Disk, size: int)
             f"disk {found['name']} waits for an upload of {expected} bytes, but this one has {size}",
             hint="take another name, or delete that disk first",
         )
-    if properties["diskState"] == "ActiveUpload":
-        with suppress(AzureError):  # an upload that was ended is not whole, and its SAS may be anywhere
-            arm.act(disk, "endGetAccess")
+
+
+def _find_closed(arm: ArmClient, disk: str) -> Document | None:
+    """A managed disk, without the access of an upload that was ended, whose SAS may be anywhere.
+
+    If all had been sent by then, the disk is whole now; else it still waits for its upload.
+    """
+    found = arm.find(disk)
+    if found is None or found["properties"]["diskState"] != "ActiveUpload":
+        return found
+    with suppress(AzureError):  # an upload that is not whole is refused
+        arm.act(disk, "endGetAccess")
+    return arm.find(disk)

@@ -287,11 +287,12 @@ def made_so_far() -> dict[str, Wanted]:
 
 
 @contextlib.contextmanager
-def arm_client(*, read_only: bool = False) -> Iterator[ArmClient]:
+def arm_client(*, read_only: bool = False, any_subscription: bool = False) -> Iterator[ArmClient]:
     """ARM where the command acts: of the running stamp, or of a cloud. The one place that makes its clients.
 
-    `read_only`: for a plan, which sends nothing that changes anything. Raises StampError when no stamp runs,
-    CloudError when nobody is signed in or no subscription is meant.
+    `read_only`: for a plan, which sends nothing that changes anything. `any_subscription`: what is asked for
+    is of none. Raises StampError when no stamp runs, CloudError when nobody is signed in or no subscription
+    is meant.
     """
     from dataclasses import replace
 
@@ -301,7 +302,11 @@ def arm_client(*, read_only: bool = False) -> Iterator[ArmClient]:
     where, console = chosen(), _console()
     say = console.say if console else None
     if where.is_stamp:
-        with ArmClient(cloud.stamp_endpoint(where), say=say, made=made_so_far(), read_only=read_only) as arm:
+        at_stamp = cloud.stamp_endpoint(where)
+        with ArmClient(at_stamp, say=say, made=made_so_far(), read_only=read_only) as arm:
+            if not cloud.is_id(at_stamp.subscription):
+                named = cloud.choose_subscription(arm.subscriptions(), at_stamp.subscription)
+                arm.endpoint = replace(at_stamp, subscription=named)
             yield arm
         return
     cloud.refuse_foreign_environment(where, dict(os.environ))
@@ -314,7 +319,7 @@ def arm_client(*, read_only: bool = False) -> Iterator[ArmClient]:
         made=made_so_far(),
         read_only=read_only,
     ) as arm:
-        if not cloud.is_id(endpoint.subscription):
+        if not any_subscription and not cloud.is_id(endpoint.subscription):
             named = cloud.choose_subscription(arm.subscriptions(), endpoint.subscription)
             arm.endpoint = replace(endpoint, subscription=named)
         yield arm

@@ -13,14 +13,17 @@ from azure.core.exceptions import AzureError as SdkError
 from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient
-from vmstamp.cli.images import ImageRequest, image_wanted
+from vmstamp.cli.capture import GENERALIZED, account_of_image, disks_of, generation_of
+from vmstamp.cli.captured_disks import Part, is_still
+from vmstamp.cli.generalize import require_generalized
+from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
 from vmstamp.cli.names import CONTAINER, blob_name, check_name
 from vmstamp.cli.network import network_wanted
 from vmstamp.cli.render import Console, bytes_text, table
 from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
 from vmstamp.cli.storage import account_wanted, find_account, own_account_name
-from vmstamp.cli.vms import VmRequest, region_of, source_for, vm_wanted
+from vmstamp.cli.vms import VmRequest, get_vm, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.transfer.blobs import explain, without_sas
 from vmstamp.transfer.copy_plan import CopyPlan
@@ -53,7 +56,11 @@ class Planned:
             for number, step in enumerate(self.steps, 1)
         ]
         where = f"in {self.cloud}, subscription {self.subscription}" if self.subscription else "at that URL"
-        return [where, *table(("", "ACTION", "WHAT", "COST ON AZURE", ""), rows), "nothing was changed"]
+        return [
+            where,
+            *table(("#", "ACTION", "WHAT", "COST ON AZURE", "DETAIL"), rows),
+            "nothing was changed",
+        ]
 
 
 def tell(planned: Planned, console: Console) -> None:
@@ -80,6 +87,39 @@ def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
         *new,
         Step("wait", "until its agent reports Ready"),
     )
+
+
+def of_capture(
+    arm: ArmClient, group: str, name: str, image: str, *, account: str, classic: bool, os_state: str
+) -> Planned:
+    """`vm capture`. Raises what `capture` would: not generalized, an image of that name, blob-based disks."""
+    vm, generalized = get_vm(arm, group, name), os_state == GENERALIZED
+    if generalized:
+        require_generalized(vm)
+    refuse_existing(arm, ImageRequest(image, group, generation_of(vm)))
+    found = find_account(arm, account) if account else account_of_image(arm, vm)
+    found = found or find_account(arm, account or own_account_name(arm))
+    store = step_of(arm, account_wanted(arm, group, account)) if found is None else None
+    steps = [store or Step("use", f"storage account {found.name if found else account}")]
+    for lun, disk in disks_of(vm):
+        steps += _capture_of_disk(vm, Part(str(vm["properties"]["vmId"]), image, lun, disk))
+    steps.append(Step("make", f"image {image}", Cost.STORAGE, detail=f"{os_state.lower()}"))
+    if classic and generalized:
+        steps.append(Step("delete", f"VM {name}, with its network", detail="once the image has succeeded"))
+    return _planned(arm, *steps)
+
+
+def _capture_of_disk(vm: dict[str, Any], part: Part) -> list[Step]:
+    name = part.disk.rsplit("/", 1)[1]
+    vhd = Step("copy", f"to a VHD {part.image}-{part.role}-DATE.vhd", Cost.STORAGE)
+    if is_still(vm):
+        return list(_by_access("Read", name, part.disk, vhd))
+    snapshot = f"{part.image}-{part.role}"
+    return [
+        Step("make", f"snapshot {snapshot}", Cost.STORAGE, detail=f"of disk {name}"),
+        *_by_access("Read", snapshot, "", vhd),
+        Step("delete", f"snapshot {snapshot}"),
+    ]
 
 
 def _data_disk_text(disk: dict[str, Any]) -> str:

@@ -7,7 +7,9 @@ steps are lines with the elapsed time; bars appear on a terminal only.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from vmstamp.transfer.progress import Moved
 
 Progress = Callable[[int, int], None]
+NARROWEST = 24  # columns of a table's last one, when it is wrapped
 
 
 class Reporter(Protocol):
@@ -131,14 +134,59 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Left-aligned columns two spaces apart, as lines; only the header when there are no rows."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> list[str]:
+    """Left-aligned columns two spaces apart, as lines; only the header when there are no rows.
+
+    Where a line would be longer than `width` (None: the terminal's, 0: no limit), the last column is wrapped,
+    or when even that is too narrow, each row becomes a block with a line for each cell.
+    """
+    room = terminal_width() if width is None else width
     all_rows = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[i]) for row in all_rows) for i in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in all_rows
-    ]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if not room or before + widths[-1] <= room:
+        return [_row(row, widths) for row in all_rows]
+    if room - before >= NARROWEST:
+        return [line for row in all_rows for line in _wrapped(row, widths, room - before)]
+    return _blocks(header, rows)
+
+
+def hanging(head: str, text: str, width: int | None = None) -> list[str]:
+    """A head and a text beside it, wrapped at `width` as `table`; below it where there is too little room."""
+    room = terminal_width() if width is None else width
+    if not room or len(head) + len(text) <= room:
+        return [f"{head}{text}"]
+    if room - len(head) >= NARROWEST:
+        first, *rest = textwrap.wrap(text, room - len(head))
+        return [f"{head}{first}", *(f"{'':{len(head)}}{line}" for line in rest)]
+    above = [head.rstrip()] if head.strip() else []
+    return [*above, *(f"    {line}" for line in textwrap.wrap(text, max(room - 4, NARROWEST)))]
+
+
+def terminal_width() -> int:
+    """The columns of the terminal that standard output is; 0 when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def _row(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _wrapped(row: Sequence[str], widths: Sequence[int], room: int) -> Iterator[str]:
+    """The lines of a row whose last cell gets `room` columns."""
+    for number, part in enumerate(textwrap.wrap(row[-1], room) or [""]):
+        cells = row[:-1] if number == 0 else [""] * (len(row) - 1)
+        yield _row([*cells, part], widths)
+
+
+def _blocks(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Each row as lines of its header and cell, blocks apart by an empty line."""
+    label = max(len(name) for name in header)
+    lines: list[str] = []
+    for row in rows:
+        lines += [f"{name:{label}}  {cell}".rstrip() for name, cell in zip(header, row, strict=True) if cell]
+        lines.append("")
+    return lines[:-1]
 
 
 def shown(text: str) -> str:

@@ -5,9 +5,12 @@ The same values are a plan: what of them is there, and what would be made.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from vmstamp.errors import AzureError, VmstampError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,9 +69,15 @@ def ensure(arm: ArmClient, wanted: Wanted) -> bool:
 
 
 def make(arm: ArmClient, wanted: Wanted) -> dict[str, Any]:
-    """PUT a resource and wait; its document. It counts as made from the request on."""
+    """PUT a resource and wait; its document. It counts as made from the request on, unless it is refused."""
     arm.made[wanted.id] = wanted
-    found = arm.put(wanted.id, tagged(wanted.body))
+    try:
+        found = arm.put(wanted.id, tagged(wanted.body))
+    except AzureError:
+        with suppress(VmstampError):
+            if arm.find(wanted.id) is None:
+                del arm.made[wanted.id]
+        raise
     arm.say(f"made {wanted.kind} {wanted.name}")
     return found
 

@@ -30,7 +30,7 @@ def vm_lines(arm: ArmClient, vm: Document) -> list[str]:
         f"  user          {properties.get('osProfile', {}).get('adminUsername') or 'none'}",
         f"  ready         {reported}",
         *(["", *table(("STAGE", "TIME", "EVIDENCE"), vms.timeline_rows(stages))] if stages else ()),
-        *(_trouble(arm, vm, stages) if stages and is_stuck(vm) else ()),
+        *(_trouble(arm, vm, stages) if is_stuck(vm) else ()),
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -318,6 +320,11 @@ def stop_vm(arm: ArmClient, group: str, name: str) -> None:
 
 def serial_log(arm: ArmClient, group: str, name: str) -> str:
     """The VM's serial console so far. Raises AzureError and TransferError."""
+    return serial_bytes(arm, group, name).decode(errors="replace")
+
+
+def serial_bytes(arm: ArmClient, group: str, name: str) -> bytes:
+    """The VM's serial console as its bytes. Raises AzureError and TransferError."""
     from azure.core.exceptions import AzureError as SdkError
 
     from vmstamp.transfer.blobs import explain, open_blob
@@ -325,9 +332,32 @@ def serial_log(arm: ArmClient, group: str, name: str) -> str:
     answer = arm.post(vm_id(arm, group, name), "retrieveBootDiagnosticsData")
     url = str(answer.get("serialConsoleLogBlobUri") or "")
     if not url:
-        return ""
+        return b""
     try:
         with open_blob(url) as blob:
-            return bytes(blob.download_blob().readall()).decode(errors="replace")
+            return bytes(blob.download_blob().readall())
     except SdkError as error:
         raise explain(error, "reading the serial log", url) from error
+
+
+def follow_log(arm: ArmClient, group: str, name: str) -> Iterator[str]:
+    """The VM's serial console as it grows, until the VM does not run any more. Raises as `serial_log`.
+
+    A console that began anew, as after a restart, is told from its beginning.
+    """
+    seen, decoder = b"", _decoder()
+    while True:
+        running = status_of(get_vm(arm, group, name), "PowerState") not in ("stopped", "deallocated")
+        found = serial_bytes(arm, group, name)
+        if not found.startswith(seen):
+            seen, decoder = b"", _decoder()
+        if text := decoder.decode(found[len(seen) :]):
+            yield text
+        seen = found
+        if not running:
+            return
+        time.sleep(arm.endpoint.interval)
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")

@@ -80,7 +80,6 @@ class Network:
         self._dnsmasq: Process | None = None
         self._upstream: IPv4Address | None = None
         self._stale = False  # dnsmasq may hold leases of NICs that are gone
-        self._no_way_out = "not asked for"
         self._watchers: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
         self._log_lock = threading.Lock()
@@ -110,11 +109,6 @@ class Network:
         """The words that run a program inside the namespace."""
         user = ["--user", "--preserve-credentials"] if os.geteuid() != 0 else []
         return ["nsenter", "--target", str(self._keeper.pid), *user, "--net", "--"]
-
-    @property
-    def no_way_out(self) -> str:
-        """Why guests cannot reach what this computer reaches; empty when they can."""
-        return self._no_way_out
 
     def _set_up(self, way_out: bool) -> None:
         batch = ["link set lo up", f"link add {BRIDGE} type bridge forward_delay 0", f"link set {BRIDGE} up"]
@@ -166,19 +160,16 @@ class Network:
         return process
 
     def _find_way_out(self) -> IPv4Address | None:
-        """Start the way out; its name server, or None, with the reason kept, where there is none."""
+        """Start the way out; its name server, or None where there is none."""
         try:
             program, nft = find_program("slirp4netns"), find_program("nft")
-        except ProgramMissing as error:
-            self._no_way_out = f"{error.message}; {error.hint}"
+        except ProgramMissing:
             return None
         try:
             self._start_slirp(program)
             run([*self.enter_argv, nft, "-f", "-"], input=nft_rules().encode())
-        except (ProgramError, MachineError) as error:
-            self._no_way_out = error.message
+        except (ProgramError, MachineError):
             return None
-        self._no_way_out = ""
         return WAY_OUT_NETWORK.network_address + 3
 
     def _start_slirp(self, program: str) -> None:

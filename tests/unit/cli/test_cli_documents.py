@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from vmstamp.cli.arm_client import api_version
-from vmstamp.cli.capture import disks_of, pause
+from vmstamp.cli.capture import disks_of
+from vmstamp.cli.captured_disks import pause
 from vmstamp.cli.demo import check_distinct
 from vmstamp.cli.generalize import require_generalized
 from vmstamp.cli.images import VmSource, vhds_of

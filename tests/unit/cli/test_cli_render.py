@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vmstamp.cli.render import bytes_text, seconds_text, table, to_json
+from vmstamp.cli.render import bytes_text, hanging, seconds_text, table, to_json
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,37 @@ def test_seconds(seconds: float, text: str) -> None:
 
 def test_table_columns_are_as_wide_as_their_widest_cell() -> None:
     assert table(("A", "LONG"), [["longer", "x"], ["y", ""]]) == ["A       LONG", "longer  x", "y"]
+
+
+def test_a_tables_last_column_is_wrapped_where_the_terminal_is_narrow() -> None:
+    rows = [["one", "a word and another and one more at its end"], ["two", ""]]
+    assert table(("NAME", "WHAT"), rows, width=32) == [
+        "NAME  WHAT",
+        "one   a word and another and one",
+        "      more at its end",
+        "two",
+    ]
+
+
+def test_a_table_that_is_too_wide_becomes_blocks() -> None:
+    header, rows = ("NAME", "POWER", ""), [["one", "running", "x"], ["two", "stopped", ""]]
+    assert table(header, rows, width=14) == [
+        "NAME   one",
+        "POWER  running",
+        "       x",
+        "",
+        "NAME   two",
+        "POWER  stopped",
+    ]
+    assert table(header, rows, width=0) == table(header, rows, width=80) != table(header, rows, width=14)
+
+
+def test_a_text_hangs_beside_its_head_or_lies_below_it() -> None:
+    text = "a word and another and one more"
+    assert hanging("head  ", text, width=0) == [f"head  {text}"]
+    assert hanging("head  ", text, width=30) == ["head  a word and another and", "      one more"]
+    assert hanging("head  ", text, width=28) == ["head", "    a word and another and", "    one more"]
+    assert hanging("      ", "short", width=28) == ["      short"]
 
 
 def test_json_knows_dates_and_paths() -> None:

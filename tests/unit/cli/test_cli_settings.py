@@ -1,11 +1,14 @@
 """Settings come from the environment, else from their defaults."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from vmstamp import settings
 from vmstamp.errors import StampError
+
+README = Path(__file__).parents[3] / "README.md"
 
 
 def test_defaults() -> None:
@@ -16,6 +19,14 @@ def test_defaults() -> None:
 def test_the_environment_wins() -> None:
     assert settings.home({"VMSTAMP_HOME": "/x"}).root == Path("/x")
     assert settings.arm_port({"VMSTAMP_ARM_PORT": "0"}) == 0
+
+
+def test_the_readme_tells_every_setting_and_its_default() -> None:
+    rows = re.findall(r"^\| `(VMSTAMP_\w+)` \| (.*?) \|", README.read_text(), re.MULTILINE)
+    told = {name: default.strip("` ") for name, default in rows}
+    for setting in settings.SETTINGS:
+        assert setting.variable in told
+        assert not setting.default or told[setting.variable] == setting.default
 
 
 @pytest.mark.parametrize("value", ["-1", "65536", "ssh"])

@@ -55,6 +55,18 @@ def test_a_shell_gets_back_what_it_had_also_when_it_was_set_twice(home: Home, be
     assert list(clients.undoing(before)) == []
 
 
+def test_fish_is_told_in_its_own_words(home: Home) -> None:
+    before = {"AZURE_CONFIG_DIR": "/my/own 'az' \\ x"}
+    found = clients.variables(ENDPOINT_HERE, home, before)
+    lines = list(clients.setting(found, home, before, clients.FISH))
+    assert r"set -gx VMSTAMP_SAVED_AZURE_CONFIG_DIR '/my/own \'az\' \\ x'" in lines
+    assert r"set -gx AZURE_CLIENT_SECRET 'it\'s secret'" in lines
+    environ = {"VMSTAMP_ENV": "x", "VMSTAMP_SAVED_AZURE_CONFIG_DIR": "/old"}
+    undone = list(clients.undoing(environ, clients.FISH))
+    assert undone[0] == "set -gx AZURE_CONFIG_DIR '/old'; set -e VMSTAMP_SAVED_AZURE_CONFIG_DIR"
+    assert undone[-1] == "set -e VMSTAMP_ENV"
+
+
 def test_a_proxy_is_not_asked_for_the_stamp(home: Home) -> None:
     found = clients.variables(ENDPOINT_HERE, home, {"https_proxy": "http://p:1", "no_proxy": "corp"})
     assert found["NO_PROXY"].split(",") == ["corp", "127.0.0.1", "localhost", ".localhost"]

@@ -8,7 +8,6 @@ from vmstamp.errors import AzureError, VmstampError
 HELP_FUNCTIONS = "Please see https://aka.ms/arm-functions for usage details."
 HELP_SYNTAX = "Please see https://aka.ms/arm-syntax for usage details."
 HELP_RESOURCES = "Please see https://aka.ms/arm-syntax-resources for usage details."
-HELP_PARAMETERS = "Please see https://aka.ms/arm-pass-parameter-values for usage details."
 HELP_COPY = "Please see https://aka.ms/arm-resource-loops for usage details."
 
 

@@ -16,11 +16,23 @@ PASSING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @click.command(
     short_help="Point az, azcopy and the SDKs at the stamp, in this shell.",
-    epilog=examples('eval "$(vmstamp env)"', 'eval "$(vmstamp env --undo)"', "vmstamp env --json"),
+    epilog=examples(
+        'eval "$(vmstamp env)"',
+        'eval "$(vmstamp env --undo)"',
+        "vmstamp env --shell fish | source",
+        "vmstamp env --json",
+    ),
 )
 @click.option("--undo", is_flag=True, help="Give the variables back what they were.")
+@click.option(
+    "--shell",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    default="bash",
+    show_default=True,
+    help="Whose commands to print; bash's are every POSIX shell's.",
+)
 @json_option
-def env(undo: bool, console: Console) -> None:
+def env(undo: bool, shell: str, console: Console) -> None:
     """Print shell commands that turn az, the Azure SDKs and azcopy to the stamp, in this shell alone.
 
     az is signed in at once, as the stamp's own service principal. Its configuration, its token and a bundle
@@ -30,12 +42,12 @@ def env(undo: bool, console: Console) -> None:
     from vmstamp.cli import client_environment as clients
 
     if undo:
-        lines = list(clients.undoing(os.environ))
+        lines = list(clients.undoing(os.environ, clients.SHELLS[shell]))
         console.result({"unset": clients.NAMES if lines else []}, lines)
         return
     _refuse_cloud("env")
     found = _prepare()
-    console.result(found, list(clients.setting(found, settings.home(), os.environ)))
+    console.result(found, list(clients.setting(found, settings.home(), os.environ, clients.SHELLS[shell])))
 
 
 def _refuse_cloud(command: str) -> None:

@@ -10,6 +10,7 @@ import click
 
 from vmstamp.cli.commands.copy import DISK
 from vmstamp.cli.commands.transfer import key_option, open_blob_named
+from vmstamp.cli.completion import complete_file
 from vmstamp.cli.options import (
     FAILED,
     answering,
@@ -57,7 +58,7 @@ def complete_only(context: click.Context, parameter: click.Parameter, word: str)
         "vmstamp doctor --list",
     ),
 )
-@click.argument("source", required=False)
+@click.argument("source", required=False, shell_complete=complete_file)
 @click.option("--generation", type=click.Choice(["1", "2"]), help="Judge for VMs of this generation only.")
 @click.option("--mode", type=click.Choice(MODES), help="What it is to become; see docs/doctor.md.")
 @click.option("--admin", metavar="NAME", help="Whether this name is free for a deployment's administrator.")

@@ -7,15 +7,18 @@ from pathlib import Path
 import click
 
 from vmstamp import settings
+from vmstamp.cli.completion import complete_file, complete_image
 from vmstamp.cli.options import (
     Group,
     arm_client,
+    chosen,
     examples,
     follow_option,
     generation_option,
     group_option,
     json_option,
     location_option,
+    only_stamp,
     plan_option,
 )
 from vmstamp.cli.render import Console, bytes_text, table
@@ -53,9 +56,11 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     from vmstamp.cli.endpoint import find_endpoint
     from vmstamp.cli.recipes import built_disk
 
+    if publish:
+        only_stamp("image build --publish", "vmstamp image create NAME --source FILE makes an image there")
     home = settings.home()
     wanted = publish if publish is not None else output is None
-    runs = find_endpoint(home) is not None
+    runs = chosen().is_stamp and find_endpoint(home) is not None
     path = built_disk(home, recipe, console, output)
     held = path.stat()
     document = {"recipe": recipe, "path": path, "size": held.st_size, "allocated": held.st_blocks * 512}
@@ -76,7 +81,13 @@ def build(recipe: str, output: Path | None, publish: bool | None, group: str, co
     ),
 )
 @click.argument("name")
-@click.option("--source", required=True, metavar="FILE|URL", help="A disk file, or the URL of a VHD's blob.")
+@click.option(
+    "--source",
+    required=True,
+    metavar="FILE|URL",
+    shell_complete=complete_file,
+    help="A disk file, or the URL of a VHD's blob.",
+)
 @generation_option
 @click.option(
     "--os-state",
@@ -154,7 +165,7 @@ def list_(group: str, console: Console) -> None:
 
 
 @image.command(epilog=examples("vmstamp image show web", "vmstamp image show web --json"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_image)
 @group_option
 @json_option
 def show(name: str, group: str, console: Console) -> None:
@@ -182,7 +193,7 @@ def show(name: str, group: str, console: Console) -> None:
         "vmstamp image delete web", "vmstamp image delete web --vhds", "vmstamp image delete web --plan"
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_image)
 @click.option("--vhds", is_flag=True, help="Delete the VHDs that it was made of as well.")
 @plan_option
 @group_option

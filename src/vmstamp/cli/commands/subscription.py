@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from vmstamp.cli.options import Group, arm_client, examples, json_option
+from vmstamp.cli.options import Group, arm_client, chosen, examples, json_option, only_stamp, place_options
 from vmstamp.cli.render import Console, table
 
 ALIASES = "/providers/Microsoft.Subscription/aliases"
+BILLED = "there a subscription is a contract and billed: az account alias, or the portal"
 
 
 @click.group(cls=Group, short_help="Subscriptions of the stamp.")
@@ -29,6 +30,7 @@ def create(name: str, tenant: str, console: Console) -> None:
 
     `vmstamp env` and `vmstamp az` show it to az from then on.
     """
+    only_stamp("subscription create", BILLED)
     more = {"subscriptionTenantId": tenant} if tenant else {}
     properties = {"displayName": name, "workload": "Production", "additionalProperties": more}
     with arm_client() as arm:
@@ -36,13 +38,18 @@ def create(name: str, tenant: str, console: Console) -> None:
     console.result(made, f"{made['subscriptionId']}  {made['displayName']}")
 
 
-@subscription.command("list", epilog=examples("vmstamp subscription list"))
+@subscription.command(
+    "list",
+    short_help="List the subscriptions.",
+    epilog=examples("vmstamp subscription list", "vmstamp subscription list --cloud azure"),
+)
+@place_options
 @json_option
 def list_(console: Console) -> None:
-    """List the subscriptions of the stamp's own tenant."""
-    with arm_client() as arm:
-        found = list(arm.list("/subscriptions"))
-        first = arm.endpoint.subscription
+    """List the subscriptions of the stamp's own tenant; in a cloud, those that who is signed in sees."""
+    with arm_client(any_subscription=True) as arm:
+        found = list(arm.subscriptions())
+        first = arm.endpoint.subscription if chosen().is_stamp else ""
     rows = [[one["displayName"], one["subscriptionId"], one["state"], _mark(one, first)] for one in found]
     console.result(found, table(["NAME", "ID", "STATE", ""], rows))
 
@@ -56,6 +63,7 @@ def _mark(one: dict[str, Any], first: str) -> str:
 @json_option
 def delete(name: str, console: Console) -> None:
     """Delete a subscription, by name or id. It must have no resource groups any more."""
+    only_stamp("subscription delete", BILLED)
     with arm_client() as arm:
         found = [
             one for one in arm.list("/subscriptions") if name in (one["displayName"], one["subscriptionId"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vmstamp import settings
+from vmstamp.cli.completion import complete_image, complete_vm
 from vmstamp.cli.options import (
     FAILED,
     Group,
@@ -21,9 +21,6 @@ from vmstamp.cli.options import (
     plan_option,
 )
 from vmstamp.cli.render import Console, table
-
-if TYPE_CHECKING:
-    pass
 
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 key_option = click.option("--identity", "-i", type=FILE, help="Private key; the stamp's own by default.")
@@ -48,7 +45,12 @@ def vm() -> None:
     ),
 )
 @click.argument("name")
-@click.option("--image", required=True, help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.")
+@click.option(
+    "--image",
+    required=True,
+    shell_complete=complete_image,
+    help="Name or id of an image, or PUBLISHER:OFFER:SKU:VERSION.",
+)
 @click.option("--user", default="azureuser", show_default=True, help="User to make.")
 @click.option("--ssh-key", type=FILE, help="Public key to log in with; the stamp's own by default.")
 @click.option("--specialized", is_flag=True, help="The image is specialized: give no provisioning data.")
@@ -140,7 +142,7 @@ def list_(group: str, console: Console) -> None:
     short_help="Show a VM: state, timeline, why it failed.",
     epilog=examples("vmstamp vm show web", "vmstamp vm show web --json"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def show(name: str, group: str, console: Console) -> None:
@@ -157,7 +159,7 @@ def show(name: str, group: str, console: Console) -> None:
 
 
 @vm.command(short_help="Start a stopped VM.", epilog=examples("vmstamp vm start web"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def start(name: str, group: str, console: Console) -> None:
@@ -170,7 +172,7 @@ def start(name: str, group: str, console: Console) -> None:
 
 
 @vm.command(epilog=examples("vmstamp vm stop web"))
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @group_option
 @json_option
 def stop(name: str, group: str, console: Console) -> None:
@@ -187,7 +189,7 @@ def stop(name: str, group: str, console: Console) -> None:
     short_help="Log in to a VM, or run a command in it.",
     epilog=examples("vmstamp vm ssh web", "vmstamp vm ssh web -- sudo cloud-init status --long"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @key_option
 @user_option
@@ -243,7 +245,7 @@ def ssh(
         "vmstamp --cloud azure vm run-command web --script 'uptime; df -h /'",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.option("--script", required=True, metavar="@FILE|TEXT", help="The script, or @ and its file.")
 @group_option
 @json_option
@@ -263,15 +265,24 @@ def run_command(name: str, script: str, group: str, console: Console) -> None:
         click.echo(told.stderr, err=True, nl=not told.stderr.endswith("\n"))
 
 
-@vm.command(epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40"))
-@click.argument("name")
+@vm.command(
+    epilog=examples("vmstamp vm log web", "vmstamp vm log web | tail -n 40", "vmstamp vm log web --follow")
+)
+@click.argument("name", shell_complete=complete_vm)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it writes, until the VM stops.")
 @group_option
 @json_option
-def log(name: str, group: str, console: Console) -> None:
+def log(name: str, follow: bool, group: str, console: Console) -> None:
     """Print the serial console of a VM."""
     from vmstamp.cli import vms
 
+    if follow and console.as_json:
+        raise click.UsageError("--json is one document, which --follow never has")
     with arm_client() as arm:
+        if follow:
+            for part in vms.follow_log(arm, group, name):
+                click.echo(part.replace("\r\n", "\n"), nl=False)
+            return
         text = vms.serial_log(arm, group, name)
     console.result({"name": name, "serial": text}, text.replace("\r\n", "\n"))
 
@@ -280,7 +291,7 @@ def log(name: str, group: str, console: Console) -> None:
     short_help="Remove a VM's identity, so that it can be captured.",
     epilog=examples("vmstamp vm generalize web --plan", "vmstamp vm generalize web"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @plan_option
 @key_option
 @user_option
@@ -325,9 +336,10 @@ def generalize(
         "vmstamp vm capture web web-2 --storage-account mine",
         "vmstamp vm capture web web-3 --classic",
         "vmstamp vm capture web web-4 --classic --os-state Specialized",
+        "vmstamp --cloud azure vm capture web web-5 --plan",
     ),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @click.argument("image")
 @click.option("--storage-account", default="", help="Account for the VHDs; the VM's own by default.")
 @click.option("--classic", is_flag=True, help="As the classic model: a generalized VM is deleted at the end.")
@@ -338,29 +350,39 @@ def generalize(
     show_default=True,
     help="With --classic: what the VM's system is. A specialized VM may run, and stays.",
 )
+@plan_option
 @group_option
 @json_option
 def capture(
-    name: str, image: str, storage_account: str, classic: bool, os_state: str, group: str, console: Console
+    name: str,
+    image: str,
+    storage_account: str,
+    classic: bool,
+    os_state: str,
+    plan: bool,
+    group: str,
+    console: Console,
 ) -> None:
     """Make IMAGE of a generalized VM: its OS disk and every data disk.
 
-    The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd.
+    The VHDs are named IMAGE-os-YYYY-MM-DD.vhd and IMAGE-datadisk-LUN-YYYY-MM-DD.vhd. A capture that was ended
+    at any point is continued by the same command.
     """
+    from vmstamp.cli import plans
     from vmstamp.cli.capture import capture as work
 
     if os_state != "generalized" and not classic:
         raise click.UsageError("--os-state needs --classic: Azure's own images are generalized")
-    with arm_client() as arm:
+    state = os_state.capitalize()
+    with arm_client(read_only=plan) as arm:
+        if plan:
+            planned = plans.of_capture(
+                arm, group, name, image, account=storage_account, classic=classic, os_state=state
+            )
+            plans.tell(planned, console)
+            return
         done = work(
-            arm,
-            group,
-            name,
-            image,
-            console,
-            account=storage_account,
-            classic=classic,
-            os_state=os_state.capitalize(),
+            arm, group, name, image, console, account=storage_account, classic=classic, os_state=state
         )
     console.result(done.to_json(), [one.url for one in done.disks])
 
@@ -369,7 +391,7 @@ def capture(
     short_help="Delete a VM, its disks and what was made with it.",
     epilog=examples("vmstamp vm delete web --plan", "vmstamp vm delete web"),
 )
-@click.argument("name")
+@click.argument("name", shell_complete=complete_vm)
 @plan_option
 @group_option
 @json_option

@@ -16,7 +16,6 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.windows.hive import Hive
 
 USERS = r"SAM\Domains\Account\Users"
-ADMINISTRATOR, GUEST = 500, 501
 FIRST_OWN_RID = 1000  # accounts below come with Windows. Spec: [MS-SAMR] 3.1.4.2
 DISABLED = 0x0001  # USER_ACCOUNT_DISABLED
 V_DATA = 0xCC
