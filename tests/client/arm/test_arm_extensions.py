@@ -10,6 +10,8 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from tests.client.arm.parity.row import COMPUTE, ask
+from vmstamp.arm.types import Work
+from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import CUSTOM_SCRIPT
 
 VM = f"{COMPUTE}/virtualMachines/vm1"
@@ -157,6 +159,18 @@ def test_protected_settings_are_gone_when_the_agent_has_them(arm: Any, db: Any) 
             kept = [list(row) for row in connection.execute("SELECT document FROM operation")]
             kept += [list(row) for row in connection.execute("SELECT document, state FROM resource")]
         assert "a-secret-word" not in json.dumps(kept), answer
+
+
+def test_an_extension_is_not_begun_again_without_its_secrets(arm: Any) -> None:
+    arm.vm()
+    arm.host.answers = [("transitioning", "told")]
+    error = error_of(lambda: put(arm, settings=None, protectedSettings={"commandToExecute": "a-secret-word"}))
+    assert error.code == "VMExtensionProvisioningTimeout"
+    kind = arm.plane.engine.types["microsoft.compute/virtualmachines/extensions"]
+    [extension] = arm.plane.engine.catalog.select(type=kind.key)
+    with pytest.raises(AzureError, match="protected settings are not kept") as caught:
+        kind.apply(extension, Work(resumed=True))
+    assert caught.value.code == "OperationInterrupted" and len(arm.host.handled) == 1
 
 
 def test_the_same_settings_are_not_run_again(arm: Any) -> None:

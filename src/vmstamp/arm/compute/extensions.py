@@ -2,6 +2,7 @@
 
     state of an extension (never shown)
     protected  protectedSettings, until the agent has been told; then they are gone
+    sent       whether there were any, which the agent has been told
     told       what the handler said when it last ended: status, message, when
     settled    what was applied last (settings, forceUpdateTag): a PUT of the same runs nothing again
 
@@ -10,24 +11,20 @@ An extension goes with its VM; its DELETE uninstalls the handler in the guest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
-from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.compute.guest_agent import GuestAgents, Task, check_allowed, reported_failure
+from vmstamp.arm.compute.agent_children import AgentChildren, references
+from vmstamp.arm.compute.guest_agent import Task, reported_failure
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
-from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import (
     change_not_allowed,
-    conflict,
     invalid_parameter,
     missing_parameter,
-    not_allowed,
     parent_not_found,
     unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.arm.types import Change, Put, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import CUSTOM_SCRIPT, VM_ACCESS, Handler, HandlerStatus, find_handler
 from vmstamp.resource_id import ResourceId
@@ -57,12 +54,14 @@ SHAPE: Final = {
 }
 
 
-class Extensions:
+class Extensions(AgentChildren):
     """The type."""
 
-    def __init__(self, catalog: Catalog, agents: GuestAgents) -> None:
-        self._catalog = catalog
-        self._agents = agents
+    what = "extension"
+    not_running = "Cannot modify extensions in the VM when the VM is not running."
+
+    def handler_of(self, child: Resource) -> Handler:
+        return _handler(child)
 
     def type(self) -> ResourceType:
         return ResourceType(
@@ -92,7 +91,7 @@ class Extensions:
         for name in ("publisher", "type", "typeHandlerVersion"):
             if not properties.get(name):
                 raise missing_parameter(name)
-        self._check_vm(vm)
+        self.check_vm(vm)
         handler = get_handler(properties, put.location)
         self._check_alone(put, handler)
         self._check_order(put, properties.get("provisionAfterExtensions", []))
@@ -106,15 +105,8 @@ class Extensions:
             for name in ("publisher", "type"):
                 if shown[name].lower() != before.properties[name].lower():
                     raise change_not_allowed(name)
-        state = {**(before.state if before else {}), "protected": protected}
+        state = {**(before.state if before else {}), "protected": protected, "sent": False}
         return Change({**body, "properties": shown}, state)
-
-    def _check_vm(self, vm: Resource) -> None:
-        check_allowed(vm)
-        if vm.provisioning_state in ("Creating", "Deleting"):
-            raise conflict()
-        if power_state(vm, self._agents.host) != "running":
-            raise not_allowed("Cannot modify extensions in the VM when the VM is not running.")
 
     def _check_alone(self, put: Put, handler: Handler) -> None:
         for other in self._catalog.select(type=NAME, scope=str(put.id.parent)):
@@ -151,7 +143,7 @@ class Extensions:
                 other = self._catalog.find(id)
                 return other is None or other.provisioning_state in ("Succeeded", "Failed")
 
-            self._agents.wait(self._vm(extension), task, ended, work.cancelled)
+            self._agents.wait(self.find_vm(extension), task, ended, work.cancelled)
             other = self._catalog.find(id)
             if other is None or other.provisioning_state == "Failed":
                 reason = f"Dependent Extension {name} did not succeed. Status was error"
@@ -163,40 +155,19 @@ class Extensions:
         protected = extension.state.get("protected")
         if protected is None and extension.state.get("settled") == settled:
             return extension
-        forgotten = extension.with_state(protected=None, settled=None, told=None)
-        with self._catalog.db.write():
-            self._catalog.save(forgotten, touch=False)
         task = Task(extension.name, _handler(extension), extension.properties.get("settings", {}), protected)
         self._await_others(extension, task, work)
-        told = self._agents.run(self._vm(extension), task, work.cancelled)
+        forgotten = self.hand_over(extension.with_state(settled=None), work)
+        told = self._agents.run(self.find_vm(extension), task, work.cancelled)
         kept = forgotten.with_state(told=self._record(told))
         if told.status == "error":
-            with self._catalog.db.write():
-                self._catalog.save(kept, touch=False)
+            self.save(kept)
             if not extension.properties.get("suppressFailures"):
                 raise reported_failure(task, told.report)
         return kept.with_state(settled=settled)
 
     def _record(self, told: HandlerStatus) -> Json:
         return {"status": told.status, "message": told.report, "at": self._catalog.now()}
-
-    def _vm(self, extension: Resource) -> Resource:
-        vm = self._catalog.find(extension.id.parent)
-        if vm is None:
-            raise parent_not_found(extension.id)
-        return vm
-
-    # -- DELETE
-
-    def check_delete(self, extension: Resource) -> None:
-        vm = self._catalog.find(extension.id.parent)
-        if vm is not None and vm.provisioning_state != "Deleting":
-            self._check_vm(vm)
-
-    def remove(self, extension: Resource, work: Work) -> None:
-        vm = self._catalog.find(extension.id.parent)
-        if vm is not None and vm.provisioning_state != "Deleting":
-            self._agents.withdraw(vm, Task(extension.name, _handler(extension), {}), work.cancelled)
 
 
 def get_handler(properties: Json, location: str) -> Handler:
@@ -239,10 +210,6 @@ def _handler(extension: Resource) -> Handler:
 def _settled(extension: Resource) -> Json:
     names = ("settings", "forceUpdateTag", "typeHandlerVersion")
     return {name: extension.properties.get(name) for name in names}
-
-
-def references(extension: Resource) -> Iterator[Reference]:
-    yield Reference("extension", str(extension.id.parent), str(extension.id))
 
 
 # -- GET

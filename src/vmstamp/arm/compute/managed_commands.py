@@ -15,22 +15,17 @@ REST: Virtual Machine Run Commands. Source: Azure/run-command-handler-linux.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.compute.agent_children import AgentChildren, references
 from vmstamp.arm.compute.guest_agent import (
     NOT_RUNNING,
-    GuestAgents,
     Task,
-    check_allowed,
     reported_failure,
 )
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
-from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import (
-    conflict,
     invalid_parameter,
     missing_parameter,
     not_allowed,
@@ -38,9 +33,8 @@ from vmstamp.arm.faults import (
     unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
-from vmstamp.errors import AzureError
-from vmstamp.fabric.extensions import MANAGED_COMMAND, HandlerStatus
+from vmstamp.arm.types import Change, Put, Resource, ResourceType, Work
+from vmstamp.fabric.extensions import MANAGED_COMMAND, Handler, HandlerStatus
 
 NAME: Final = "Microsoft.Compute/virtualMachines/runCommands"
 MOST: Final = 25  # run commands of one VM
@@ -73,12 +67,14 @@ PASSED: Final = (
 )
 
 
-class ManagedCommands:
+class ManagedCommands(AgentChildren):
     """The type."""
 
-    def __init__(self, catalog: Catalog, agents: GuestAgents) -> None:
-        self._catalog = catalog
-        self._agents = agents
+    what = "run command"
+    not_running = NOT_RUNNING
+
+    def handler_of(self, child: Resource) -> Handler:
+        return MANAGED_COMMAND
 
     def type(self) -> ResourceType:
         return ResourceType(
@@ -113,7 +109,7 @@ class ManagedCommands:
                 f"The value '{properties['timeoutInSeconds']}' of parameter 'timeoutInSeconds' is invalid.",
                 "timeoutInSeconds",
             )
-        self._check_vm(vm)
+        self.check_vm(vm)
         if put.existing is None:
             self._check_count(put)
         return Change(
@@ -125,13 +121,6 @@ class ManagedCommands:
                 "due": not put.partial or bool(protected) or _changed(put.existing, properties),
             },
         )
-
-    def _check_vm(self, vm: Resource) -> None:
-        check_allowed(vm)
-        if vm.provisioning_state in ("Creating", "Deleting"):
-            raise conflict()
-        if power_state(vm, self._agents.host) != "running":
-            raise not_allowed(NOT_RUNNING)
 
     def _check_count(self, put: Put) -> None:
         there = len(self._catalog.select(type=NAME, scope=str(put.id.parent)))
@@ -148,17 +137,7 @@ class ManagedCommands:
         """Have the agent run the script, and wait for its end, or for its beginning with asyncExecution."""
         if not command.state.get("due"):
             return command
-        if work.resumed and command.state.get("sent"):
-            raise AzureError(
-                500,
-                "OperationInterrupted",
-                f"The stamp ended while the run command '{command.name}' was under way. Its protected "
-                "parameters are not kept, so it cannot be begun again. Send the request again.",
-            )
-        sent = bool(command.state.get("protected"))
-        forgotten = command.with_state(protected=None, told=None, sent=sent)
-        with self._catalog.db.write():
-            self._catalog.save(forgotten, touch=False)
+        forgotten = self.hand_over(command, work)
         public: Json = {name: command.properties[name] for name in PASSED if name in command.properties}
         task = Task(
             command.name,
@@ -167,31 +146,12 @@ class ManagedCommands:
             command.state.get("protected") or None,
             seconds=public["timeoutInSeconds"] + LEEWAY if public["timeoutInSeconds"] else 0.0,
         )
-        told = self._agents.run(self._vm(command), task, work.cancelled)
+        told = self._agents.run(self.find_vm(command), task, work.cancelled)
         kept = forgotten.with_state(told=_record(told), due=False)
         if told.status == "error":
-            with self._catalog.db.write():
-                self._catalog.save(kept, touch=False)
+            self.save(kept)
             raise reported_failure(task, read_view(told.report)["executionMessage"])
         return kept
-
-    def _vm(self, command: Resource) -> Resource:
-        vm = self._catalog.find(command.id.parent)
-        if vm is None:
-            raise parent_not_found(command.id)
-        return vm
-
-    # -- DELETE
-
-    def check_delete(self, command: Resource) -> None:
-        vm = self._catalog.find(command.id.parent)
-        if vm is not None and vm.provisioning_state != "Deleting":
-            self._check_vm(vm)
-
-    def remove(self, command: Resource, work: Work) -> None:
-        vm = self._catalog.find(command.id.parent)
-        if vm is not None and vm.provisioning_state != "Deleting":
-            self._agents.withdraw(vm, Task(command.name, MANAGED_COMMAND, {}), work.cancelled)
 
     # -- GET
 
@@ -268,7 +228,3 @@ def read_view(message: str) -> Json:
     if not isinstance(found, dict):
         return {"executionState": "Failed", "executionMessage": message, "output": "", "error": ""}
     return {name: value for name, value in found.items() if value != "" or name in ("output", "error")}
-
-
-def references(command: Resource) -> Iterator[Reference]:
-    yield Reference("extension", str(command.id.parent), str(command.id))
