@@ -1,14 +1,15 @@
 """Capture of a virtual machine with blob-based disks: copies of its VHDs, and a template that deploys them.
 
 The copies lie in the account of each disk, in the container `system`, as
-`Microsoft.Compute/Images/<container>/<prefix>-osDisk.<vmId>.vhd`. With managed disks Azure refuses; an
-image resource is what does it there.
+`Microsoft.Compute/Images/<container>/<prefix>-osDisk.<vmId>.vhd`, and the template beside that of the OS disk
+as `<prefix>-vmTemplate.<vmId>.json`. With managed disks Azure refuses; an image resource is what does it there.
 
-Source: azure-mgmt-compute's recording of `test_virtual_machine_capture`.
+Source: azure-mgmt-compute's recording of `test_virtual_machine_capture`; Packer's artifacts of azure-arm.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from typing import Final
@@ -84,12 +85,15 @@ class Captures:
             )
 
     def run(self, vm: Resource, work: Work) -> Json:
-        """Copy the VHDs; the template is the operation's output. Idempotent."""
+        """Copy the VHDs; the template is the operation's output, and lies beside them. Idempotent."""
         self._life.fold_all(vm)
         disks = read_disks(vm.state)
         for disk in disks:
             self._vhds.overwrite(disk.ref, _target(vm, disk, work.input))
-        return self._template(vm, disks, work.input)
+        template = self._template(vm, disks, work.input)
+        place = _place(vm, disks[0], work.input, "vmTemplate", "json")
+        self._vhds.write_json(place, json.dumps(template, indent=2).encode())
+        return template
 
     def _template(self, vm: Resource, disks: list[VmDisk], body: Json) -> Json:
         parameters: Json = {
@@ -146,7 +150,10 @@ class Captures:
 
 def _target(vm: Resource, disk: VmDisk, body: Json) -> BlobRef:
     """Where a disk's copy goes. Azure's own guid is the VM's id, so a second capture of it collides."""
-    role = "osDisk" if disk.lun is None else f"dataDisk-{disk.lun}"
+    return _place(vm, disk, body, "osDisk" if disk.lun is None else f"dataDisk-{disk.lun}", "vhd")
+
+
+def _place(vm: Resource, disk: VmDisk, body: Json, role: str, kind: str) -> BlobRef:
     folder = f"Microsoft.Compute/Images/{body['destinationContainerName']}"
-    name = f"{folder}/{body['vhdPrefix']}-{role}.{vm.properties['vmId']}.vhd"
+    name = f"{folder}/{body['vhdPrefix']}-{role}.{vm.properties['vmId']}.{kind}"
     return BlobRef(disk.ref.account, CONTAINER, name)

@@ -80,6 +80,10 @@ class Vhds:
         self._make_room(target)
         self.store.share(source, target, overwrite=True)
 
+    def write_json(self, ref: BlobRef, document: bytes) -> None:
+        """A block blob with a JSON document; one that is there is replaced."""
+        self.store.put_block_blob(ref, document, "application/json")
+
     def grow(self, ref: BlobRef, size: int, unique_id: str) -> None:
         """Make a VHD `size` bytes large: zeros, and a new footer at the new end. Idempotent."""
         old = self.size(ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import requests
@@ -78,6 +79,15 @@ def _named_after_the_vm(arm: Any) -> requests.Response:
     _accepted(arm)
     assert arm.store.find_blob(*_target(arm)) is not None
     return view(arm)
+
+
+def _template_beside(arm: Any) -> requests.Response:
+    """What the operation gives lies beside the copies too."""
+    told = _bare(arm)
+    name = f"Microsoft.Compute/Images/captured/pre-vmTemplate.{_guid(arm)}.json"
+    kept = arm.store.content_path(BlobRef("account1", "system", name)).read_bytes()
+    assert json.loads(kept) == told.json()
+    return told
 
 
 def _container_named(arm: Any) -> requests.Response:
@@ -231,6 +241,7 @@ ROWS: Final = (
         holds=lambda a: a.json()["status"] == "Succeeded" and _is_template(a.json()["properties"]["output"]),
     ),
     Row("the copy lies in the container system, by the VM's id", "R", _named_after_the_vm, 200),
+    Row("the template lies beside the copy, as vmTemplate", "I", _template_beside, 200),
     Row("destinationContainerName is a part of the path only", "I", _container_named, 200),
     Row(
         "the VM stays, and stays generalized",
