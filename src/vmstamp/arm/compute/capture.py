@@ -2,7 +2,8 @@
 
 The copies lie in the account of each disk, in the container `system`, as
 `Microsoft.Compute/Images/<container>/<prefix>-osDisk.<vmId>.vhd`, and the template beside that of the OS disk
-as `<prefix>-vmTemplate.<vmId>.json`. With managed disks Azure refuses; an image resource is what does it there.
+as `<prefix>-vmTemplate.<vmId>.json`. With managed disks Azure refuses; an image resource is what does it
+there.
 
 Source: azure-mgmt-compute's recording of `test_virtual_machine_capture`; Packer's artifacts of azure-arm.
 """
