@@ -247,13 +247,11 @@ def luns(shell: Shell) -> dict[str, int]:
     return {one["name"]: one["lun"] for one in disks if not one["name"].startswith("data_")}
 
 
-def test_what_needs_another_handler_is_refused_by_name(shell: Shell) -> None:
+def test_a_handler_that_is_not_there_is_refused_by_name(shell: Shell) -> None:
     shell.run("vmstamp vm create plain --image blank --specialized --size Standard_B1ls")
-    which = "-g vmstamp -n plain"
-    refused = said(shell, f"vm user update {which} -u someone --ssh-key-value key.pub")
-    assert "ArtifactNotFound" in refused and "VMAccessForLinux" in refused
-    managed = "vm run-command create -g vmstamp --vm-name plain --name one --script true"
-    assert "InvalidResourceType" in said(shell, managed)
+    wanted = "--publisher Microsoft.Azure.Monitor --name AzureMonitorLinuxAgent"
+    refused = said(shell, f"vm extension set -g vmstamp --vm-name plain {wanted}")
+    assert "ArtifactNotFound" in refused and "AzureMonitorLinuxAgent" in refused
     shell.run("vmstamp vm delete plain")
 
 
