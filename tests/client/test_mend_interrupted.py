@@ -16,6 +16,7 @@ import pytest
 import vmstamp.disk
 from tests.client.test_generalize_disk import USED
 from tests.guests import ROOTS, fstab, make_disk
+from vmstamp.disk.data import data_chunks
 from vmstamp.errors import DiskError
 from vmstamp.guest.edits import Write
 from vmstamp.guest.workshop.rework import rework
@@ -144,11 +145,13 @@ def test_a_full_file_system_is_told_before_anything_is_written(
 def test_a_file_system_that_gets_full_meanwhile_is_told_as_such(used: Path, small: Path) -> None:
     """What the guest sees then is a disk with I/O errors."""
     output = small / "copy.vhdx"
+    with vmstamp.disk.open(used) as source:
+        data = sum(len(part) for _, part in data_chunks(source))
 
     def fill(stage: str, count: int) -> None:
         if stage == "copy" and not (small / "other").exists():
             room = os.statvfs(small)
-            keep = used.stat().st_size + 4 * MIB  # of the copy
+            keep = data + 4 * MIB  # of the copy
             with (small / "other").open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, max(MIB, room.f_bavail * room.f_frsize - keep))
 

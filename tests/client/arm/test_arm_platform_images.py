@@ -32,6 +32,7 @@ def test_image_that_was_put_is_read_as_azure_reads(arm: Any) -> None:
     assert [one.name for one in images.list_publishers("westeurope")] == [
         "Debian",
         "Microsoft.Azure.Extensions",
+        "Microsoft.OSTCExtensions",
     ]
     assert [one.name for one in images.list_offers("westeurope", "debian")] == ["debian-12"]
     skus = images.list_skus("westeurope", "Debian", "debian-12")

@@ -158,7 +158,7 @@ def test_operation_under_way_says_when_to_come_again(arm: Any) -> None:
             "InvalidRequestContent",
             "properties",
         ),
-        (request("PUT", f"{VM}/runCommands/x", {}), "InvalidResourceType", "virtualMachines/runCommands"),
+        (request("PUT", f"{VM}/metrics/x", {}), "InvalidResourceType", "virtualMachines/metrics"),
     ],
 )
 def test_what_is_not_there_is_named(arm: Any, made: Request, code: str, part: str) -> None:
