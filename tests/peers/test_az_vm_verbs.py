@@ -249,7 +249,7 @@ def luns(shell: Shell) -> dict[str, int]:
 
 def test_a_handler_that_is_not_there_is_refused_by_name(shell: Shell) -> None:
     shell.run("vmstamp vm create plain --image blank --specialized --size Standard_B1ls")
-    wanted = "--publisher Microsoft.Azure.Monitor --name AzureMonitorLinuxAgent"
+    wanted = "--publisher Microsoft.Azure.Monitor --name AzureMonitorLinuxAgent --version 1.0"
     refused = said(shell, f"vm extension set -g vmstamp --vm-name plain {wanted}")
     assert "ArtifactNotFound" in refused and "AzureMonitorLinuxAgent" in refused
     shell.run("vmstamp vm delete plain")
