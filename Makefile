@@ -15,7 +15,7 @@ peers:
 
 # Guests run in one process of their own at a time: two files of boot tests side by side.
 test: setup peers sdk-source lint
-	$(BIN)/pytest -n 2 --ignore=tests/boot --ignore=tests/matrix
+	$(BIN)/pytest -n 2 --dist worksteal --ignore=tests/boot --ignore=tests/matrix
 	$(BIN)/pytest -n 2 --dist loadfile tests/boot
 
 lint: setup
