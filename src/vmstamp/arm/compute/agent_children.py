@@ -7,11 +7,14 @@ from collections.abc import Iterator
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.guest_agent import GuestAgents, Task, check_allowed
+from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import conflict, not_allowed, parent_not_found
-from vmstamp.arm.types import Reference, Resource, Work
+from vmstamp.arm.shape import Json
+from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import Handler
+from vmstamp.resource_id import ResourceId
 
 
 class AgentChildren(ABC):
@@ -21,6 +24,7 @@ class AgentChildren(ABC):
     `sent`, whether there were any that the agent has been told.
     """
 
+    name: str  # of the type
     what: str  # a resource of the type, in words
     not_running: str  # the refusal where the VM does not run
 
@@ -32,10 +36,36 @@ class AgentChildren(ABC):
     def handler_of(self, child: Resource) -> Handler:
         """Who carries it out."""
 
-    def find_vm(self, child: Resource) -> Resource:
-        vm = self._catalog.find(child.id.parent)
+    @abstractmethod
+    def parse(self, put: Put) -> Change: ...
+
+    @abstractmethod
+    def apply(self, child: Resource, work: Work) -> Resource: ...
+
+    @abstractmethod
+    def view(self, child: Resource, expand: str) -> Json: ...
+
+    def type(self) -> ResourceType:
+        return ResourceType(
+            name=self.name,
+            api_versions=API_VERSIONS,
+            style=VM_STYLE,
+            parse=self.parse,
+            apply=self.apply,
+            remove=self.remove,
+            view=self.view,
+            references=references,
+            check_delete=self.check_delete,
+            patch="all",
+            delete_rank=2,
+            beside_parent=False,
+        )
+
+    def find_vm(self, id: ResourceId) -> Resource:
+        """The VM of a child's id. Raises AzureError (404) when it is not there."""
+        vm = self._catalog.find(id.parent)
         if vm is None:
-            raise parent_not_found(child.id)
+            raise parent_not_found(id)
         return vm
 
     def check_vm(self, vm: Resource) -> None:

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from vmstamp.arm.compute.agent_children import AgentChildren, references
+from vmstamp.arm.compute.agent_children import AgentChildren
 from vmstamp.arm.compute.guest_agent import Task, reported_failure
-from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
+from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.faults import (
     change_not_allowed,
     invalid_parameter,
     missing_parameter,
-    parent_not_found,
     unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
-from vmstamp.arm.types import Change, Put, Resource, ResourceType, Work
+from vmstamp.arm.types import Change, Put, Resource, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import CUSTOM_SCRIPT, VM_ACCESS, Handler, HandlerStatus, find_handler
 from vmstamp.resource_id import ResourceId
@@ -57,35 +56,27 @@ SHAPE: Final = {
 class Extensions(AgentChildren):
     """The type."""
 
+    name = NAME
     what = "extension"
     not_running = "Cannot modify extensions in the VM when the VM is not running."
 
     def handler_of(self, child: Resource) -> Handler:
         return _handler(child)
 
-    def type(self) -> ResourceType:
-        return ResourceType(
-            name=NAME,
-            api_versions=API_VERSIONS,
-            style=VM_STYLE,
-            parse=self.parse,
-            apply=self.apply,
-            remove=self.remove,
-            view=view,
-            references=references,
-            check_delete=self.check_delete,
-            patch="all",
-            delete_rank=2,
-            beside_parent=False,
-        )
+    # -- GET
+
+    def view(self, child: Resource, expand: str) -> Json:
+        if expand and expand.lower() != "instanceview":
+            raise unsupported(f"The value '{expand}' of query parameter '$expand'")
+        if not expand:
+            return child.document
+        return child.with_properties(instanceView=extension_view(child)).document
 
     # -- PUT
 
     def parse(self, put: Put) -> Change:
         check_name(put.id.name, "vmExtensionName")
-        vm = self._catalog.find(put.id.parent)
-        if vm is None:
-            raise parent_not_found(put.id)
+        vm = self.find_vm(put.id)
         body = clean(put.body, SHAPE)
         properties = body.get("properties", {})
         for name in ("publisher", "type", "typeHandlerVersion"):
@@ -143,7 +134,7 @@ class Extensions(AgentChildren):
                 other = self._catalog.find(id)
                 return other is None or other.provisioning_state in ("Succeeded", "Failed")
 
-            self._agents.wait(self.find_vm(extension), task, ended, work.cancelled)
+            self._agents.wait(self.find_vm(extension.id), task, ended, work.cancelled)
             other = self._catalog.find(id)
             if other is None or other.provisioning_state == "Failed":
                 reason = f"Dependent Extension {name} did not succeed. Status was error"
@@ -158,7 +149,7 @@ class Extensions(AgentChildren):
         task = Task(extension.name, _handler(extension), extension.properties.get("settings", {}), protected)
         self._await_others(extension, task, work)
         forgotten = self.hand_over(extension.with_state(settled=None), work)
-        told = self._agents.run(self.find_vm(extension), task, work.cancelled)
+        told = self._agents.run(self.find_vm(extension.id), task, work.cancelled)
         kept = forgotten.with_state(told=self._record(told))
         if told.status == "error":
             self.save(kept)
@@ -210,17 +201,6 @@ def _handler(extension: Resource) -> Handler:
 def _settled(extension: Resource) -> Json:
     names = ("settings", "forceUpdateTag", "typeHandlerVersion")
     return {name: extension.properties.get(name) for name in names}
-
-
-# -- GET
-
-
-def view(extension: Resource, expand: str) -> Json:
-    if expand and expand.lower() != "instanceview":
-        raise unsupported(f"The value '{expand}' of query parameter '$expand'")
-    if not expand:
-        return extension.document
-    return extension.with_properties(instanceView=extension_view(extension)).document
 
 
 def extension_view(extension: Resource) -> Json:

@@ -18,22 +18,21 @@ import json
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from vmstamp.arm.compute.agent_children import AgentChildren, references
+from vmstamp.arm.compute.agent_children import AgentChildren
 from vmstamp.arm.compute.guest_agent import (
     NOT_RUNNING,
     Task,
     reported_failure,
 )
-from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE, check_name
+from vmstamp.arm.compute.naming import check_name
 from vmstamp.arm.faults import (
     invalid_parameter,
     missing_parameter,
     not_allowed,
-    parent_not_found,
     unsupported,
 )
 from vmstamp.arm.shape import KEEP, READ_ONLY, Json, clean
-from vmstamp.arm.types import Change, Put, Resource, ResourceType, Work
+from vmstamp.arm.types import Change, Put, Resource, Work
 from vmstamp.fabric.extensions import MANAGED_COMMAND, Handler, HandlerStatus
 
 NAME: Final = "Microsoft.Compute/virtualMachines/runCommands"
@@ -70,35 +69,18 @@ PASSED: Final = (
 class ManagedCommands(AgentChildren):
     """The type."""
 
+    name = NAME
     what = "run command"
     not_running = NOT_RUNNING
 
     def handler_of(self, child: Resource) -> Handler:
         return MANAGED_COMMAND
 
-    def type(self) -> ResourceType:
-        return ResourceType(
-            name=NAME,
-            api_versions=API_VERSIONS,
-            style=VM_STYLE,
-            parse=self.parse,
-            apply=self.apply,
-            remove=self.remove,
-            view=self.view,
-            references=references,
-            check_delete=self.check_delete,
-            patch="all",
-            delete_rank=2,
-            beside_parent=False,
-        )
-
     # -- PUT
 
     def parse(self, put: Put) -> Change:
         check_name(put.id.name, "runCommandName")
-        vm = self._catalog.find(put.id.parent)
-        if vm is None:
-            raise parent_not_found(put.id)
+        vm = self.find_vm(put.id)
         body = clean(put.body, SHAPE)
         properties = {"asyncExecution": False, "timeoutInSeconds": 0, **body.get("properties", {})}
         protected = _take_secrets(properties)
@@ -146,7 +128,7 @@ class ManagedCommands(AgentChildren):
             command.state.get("protected") or None,
             seconds=public["timeoutInSeconds"] + LEEWAY if public["timeoutInSeconds"] else 0.0,
         )
-        told = self._agents.run(self.find_vm(command), task, work.cancelled)
+        told = self._agents.run(self.find_vm(command.id), task, work.cancelled)
         kept = forgotten.with_state(told=_record(told), due=False)
         if told.status == "error":
             self.save(kept)
