@@ -259,11 +259,27 @@ def test_no_wait_ends_while_the_vm_is_being_created(shell: Shell) -> None:
     url = vhd(shell, "unbooted")
     shell.run(f"vmstamp image create unbooted --source {url} --generation 2")
     made = "vm create -g vmstamp -n later --image unbooted --size Standard_B1ms --nsg-rule NONE"
-    made += " --admin-username someone --ssh-key-values key.pub --public-ip-address ''"
+    made += " --admin-username someone --ssh-key-name mine --public-ip-address ''"
+    shell.az("sshkey create -g vmstamp -n mine --public-key @key.pub")
     shell.az(f"{made} --no-wait")
     shell.az("vm wait -g vmstamp -n later --exists --interval 1 --timeout 60")
-    assert shell.az("vm show -g vmstamp -n later")["provisioningState"] == "Creating"
+    shown = shell.az("vm show -g vmstamp -n later")
+    assert shown["provisioningState"] == "Creating"
+    (key,) = shown["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"]
+    assert key["keyData"].strip() == (shell.directory / "key.pub").read_text().strip()
     shell.az("vm delete -g vmstamp -n later --yes")
+
+
+def test_a_key_pair_by_az(shell: Shell) -> None:
+    made = shell.az("sshkey create -g vmstamp -n pair")
+    (private,) = [path for path in (shell.directory / ".ssh").iterdir() if path.suffix != ".pub"]
+    private.chmod(0o600)
+    assert shell.run(f"ssh-keygen -y -f {private}").text.strip() == made["publicKey"]
+    assert "pair" in [one["name"] for one in shell.az("sshkey list")]
+    assert shell.az("sshkey update -g vmstamp -n pair --tags a=b")["tags"] == {"a": "b"}
+    assert shell.az("sshkey show -g vmstamp -n pair")["publicKey"] == made["publicKey"]
+    shell.az("sshkey delete -g vmstamp -n pair --yes")
+    assert "ResourceNotFound" in said(shell, "sshkey show -g vmstamp -n pair")
 
 
 def test_an_availability_set_by_az(shell: Shell) -> None:

@@ -29,6 +29,7 @@ from vmstamp.arm.compute.managed_commands import ManagedCommands
 from vmstamp.arm.compute.platform_images import PlatformImages
 from vmstamp.arm.compute.run_command import RunCommands
 from vmstamp.arm.compute.snapshots import Snapshots
+from vmstamp.arm.compute.ssh_public_keys import SshPublicKeys
 from vmstamp.arm.compute.turns import Turns, places
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.virtual_machines import VirtualMachines
@@ -147,6 +148,7 @@ def build(
             *Galleries(catalog, clock).types(),
             GalleryVersions(catalog, vhds, sources, life.fold_disk, life.fold_all, clock).type(),
             AvailabilitySets(catalog).type(),
+            SshPublicKeys(catalog).type(),
             VirtualMachines(
                 catalog, profiles, life, captures, Conversions(catalog, vhds, life), RunCommands(agents)
             ).type(),

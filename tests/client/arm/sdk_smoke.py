@@ -76,6 +76,15 @@ body = n.NetworkInterface(ip_configurations=[configuration], network_security_gr
 nic = network.network_interfaces.begin_create_or_update("smoke", "nic", body).result()
 check(nic, network.network_interfaces.get("smoke", "nic"), network.network_interfaces.list("smoke"))
 
+body = c.SshPublicKeyResource(**WHERE)
+key = compute.ssh_public_keys.create("smoke", "key", body)
+pair = compute.ssh_public_keys.generate_key_pair("smoke", "key")
+assert compute.ssh_public_keys.get("smoke", "key").public_key == pair.public_key
+check(
+    key, compute.ssh_public_keys.get("smoke", "key"), compute.ssh_public_keys.list_by_resource_group("smoke")
+)
+compute.ssh_public_keys.delete("smoke", "key")
+
 body = c.Disk(disk_size_gb=1, creation_data=c.CreationData(create_option="Empty"), **WHERE)
 disk = compute.disks.begin_create_or_update("smoke", "disk", body).result()
 check(disk, compute.disks.get("smoke", "disk"), compute.disks.list_by_resource_group("smoke"))

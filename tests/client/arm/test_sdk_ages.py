@@ -13,7 +13,7 @@ from vmstamp.run import run
 PROGRAM = Path(__file__).with_name("sdk_smoke.py")
 PEERS = Path(__file__).parents[3] / ".peers"
 PYTHONS = {"today": Path(sys.executable), "2023": PEERS / "azure-sdk-2023" / "bin" / "python"}
-MADE = ["smoke", "smokeaccount", "vnet", "nsg", "address", "nic", "disk", "image", "vm"]
+MADE = ["smoke", "smokeaccount", "vnet", "nsg", "address", "nic", "key", "disk", "image", "vm"]
 TIMEOUT = 120.0  # seconds
 
 
