@@ -91,7 +91,7 @@ class ControlPlane:
         self._deployments.kept.close_orphans()
         for operation in list(self.engine.operations.unfinished()):
             if not (self._groups.resume(operation) or self._deployments.resume(operation)):
-                self.engine.resume(operation)
+                self.engine.recovery.resume(operation)
 
     def close(self) -> None:
         """End what runs; what is open is taken up again by the next `recover`."""

@@ -1,8 +1,10 @@
 """A server that dies at a step of an operation, and the next one: the machinery of the tests of deaths.
 
 A stamp's home is brought back to what it was before the request, the request is sent, and the server dies at
-the first step, then at the second, until it lives to the end. After each death the next server takes up
-what is open; the request, sent again where it had not been done, must lead to what it leads to otherwise.
+the first step, then at the second, until it lives to the end. A death is one instant: the files and the host
+are kept as they are then, whatever a thread that is ended by an exception tidies up afterwards. After each
+death the next server takes up what is open; the request, sent again where it had not been done, must lead to
+what it leads to otherwise.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from vmstamp.errors import AzureError
 from vmstamp.run import run
 
 ENDPOINT = "http://127.0.0.1:10000"
-OF_HOST = ("plans", "up", "written", "backing")
+OF_HOST = ("plans", "up", "written", "backing", "plugged", "offered", "_handlers", "_goal")
 STOPPED = "is said to be running; its guest runs: False"
+BEFORE, DEATH = "before", "death"  # the moments that a home is brought back to
 MOST = 200  # steps that an operation may have
 
 
@@ -42,6 +45,7 @@ class MortalDatabase(Database):
 
     def __init__(self, path: Path) -> None:
         self.lives: int | None = None
+        self.dying: Callable[[], object] = lambda: None
         super().__init__(path)
 
     @property
@@ -52,6 +56,8 @@ class MortalDatabase(Database):
         if self.lives is None:
             return
         self.lives -= 1
+        if self.lives == 0:
+            self.dying()
         if self.lives <= 0:
             raise Dead
 
@@ -71,7 +77,11 @@ class MortalDatabase(Database):
 
 @dataclass(frozen=True)
 class Story:
-    """`before` makes what there is; the request is sent; `holds` tells whether it has done its work."""
+    """`before` makes what there is; the request is sent; `holds` tells whether it has done its work.
+
+    `eve` does what the request needs when it is sent again: a guest ends with its server. `twice`: it is
+    sent once more when its work is done, and goes through.
+    """
 
     name: str
     before: Callable[[Any], object]
@@ -79,6 +89,8 @@ class Story:
     path: str
     body: Any
     holds: Callable[[ControlPlane, BlobStore], bool]
+    eve: Callable[[ControlPlane], object] = lambda plane: None
+    twice: bool = False
 
     def shows(self, plane: ControlPlane) -> Any:
         return shown(plane, self.path) if self.method == "PUT" else None
@@ -114,26 +126,28 @@ def _copy(files: list[Path], to: Path) -> None:
 
 
 class Home:
-    """A stamp's home as it was before the request, and its host."""
+    """A stamp's home and its host, kept at moments that have names."""
 
     def __init__(self, directory: Path, host: Any) -> None:
         self._directory = directory
         self._host = host
-        self._kept = directory / "kept"
-        self._kept.mkdir()
-        _copy(self._files(), self._kept)
-        self._known = {
-            name: copy.deepcopy(getattr(host, name)) for name in ("plans", "up", "written", "backing")
-        }
+        self._known: dict[str, dict[str, Any]] = {}
 
     def _files(self) -> list[Path]:
         return [*self._directory.glob("stamp.db*"), self._directory / "content"]
 
-    def restore(self) -> None:
+    def keep(self, moment: str) -> None:
+        kept = self._directory / moment
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+        _copy([path for path in self._files() if not path.name.endswith("-shm")], kept)
+        self._known[moment] = {name: copy.deepcopy(getattr(self._host, name)) for name in OF_HOST}
+
+    def restore(self, moment: str) -> None:
         for path in self._files():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        _copy(list(self._kept.iterdir()), self._directory)
-        for name, value in self._known.items():
+        _copy(list((self._directory / moment).iterdir()), self._directory)
+        for name, value in self._known[moment].items():
             setattr(self._host, name, copy.deepcopy(value))
 
     @contextmanager
@@ -156,7 +170,7 @@ def dies(home: Home, story: Story, step: int) -> bool:
     with home.server(MortalDatabase) as (plane, _):
         database = plane.engine.db
         assert isinstance(database, MortalDatabase)
-        database.lives = step
+        database.lives, database.dying = step, lambda: home.keep(DEATH)
         with suppress(Dead):
             plane.handle(request(story.method, story.path, story.body))
         rest(plane, lambda: database.dead)
@@ -170,11 +184,13 @@ def live_through(arm: Any, story: Story, directory: Path) -> None:
     arm.plane.close()
     arm.plane.engine.db.close()
     home = Home(directory, arm.host)
+    home.keep(BEFORE)
     for step in range(1, MOST):
-        home.restore()
+        home.restore(BEFORE)
         if not dies(home, story, step):
-            assert step > 3, "nothing was killed"
+            assert step > 2, "nothing was killed"
             return
+        home.restore(DEATH)
         arm.host.up.clear()  # a guest ends with its server
         with home.server(Database) as (plane, store):
             rest(plane)
@@ -182,6 +198,9 @@ def live_through(arm: Any, story: Story, directory: Path) -> None:
             if not story.holds(plane, store):
                 again(plane, story)
             assert story.holds(plane, store), (step, story.shows(plane))
+            if story.twice:
+                again(plane, story)
+                assert story.holds(plane, store), (step, story.shows(plane))
             assert amiss(plane, store, arm.host) == [], step
     raise AssertionError("it never came to its end")
 
@@ -202,5 +221,6 @@ def rest(plane: ControlPlane, dead: Callable[[], bool] = lambda: False) -> None:
 
 def again(plane: ControlPlane, story: Story) -> None:
     """Send the request a second time."""
+    story.eve(plane)
     plane.handle(request(story.method, story.path, story.body))
     rest(plane)

@@ -53,6 +53,7 @@ class AgentChildren(ABC):
             parse=self.parse,
             apply=self.apply,
             remove=self.remove,
+            abandoned=lambda child: child.with_state(protected=None),
             view=self.view,
             references=references,
             check_delete=self.check_delete,

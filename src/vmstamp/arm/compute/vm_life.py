@@ -53,6 +53,10 @@ class Life:
 
     def apply(self, vm: Resource, work: Work) -> Resource:
         """Make the VM's disks and start it, or take up a change."""
+        with self._failures(vm):
+            return self._apply(vm, work)
+
+    def _apply(self, vm: Resource, work: Work) -> Resource:
         self._drop(vm)
         self._make_disks(vm)
         if work.first or vm.state.get("again"):
@@ -79,7 +83,7 @@ class Life:
         """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
         self._keep(vm, power="stopped", failure=None)
-        with self._failures(vm), self._turning(vm, "starting"):
+        with self._turning(vm, "starting"):
             self._boot(vm, provision=vm.state["provision"])
             self._keep(vm, power="running", turning="")
         if vm.state["wait"]:
@@ -103,14 +107,15 @@ class Life:
             Detail(f"Timeline/{event.stage.value}", f"{event.at.isoformat()} {event.detail}".strip())
             for event in self.host.timeline(_vm_id(vm))
         ]
-        with self._failures(vm):
-            raise AzureError(409, outcome.code, outcome.message, details=details)
+        raise AzureError(409, outcome.code, outcome.message, details=details)
 
     @contextmanager
     def _failures(self, vm: Resource) -> Iterator[None]:
         """What fails within is kept for the instance view."""
         try:
             yield
+        except Preempted:
+            raise
         except Exception as error:
             code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
             self._keep(vm, failure={"code": code, "message": str(error)}, settled=self._catalog.now())
