@@ -222,6 +222,8 @@ def ssh(
     vms.require_running(vm)
     port = shell.find_port(target.address)
     if port is None:
+        if vms.status_of(vm, "PowerState") == "running":
+            shell.require_offered(target)
         waiting = f"waiting for SSH of VM {name}: agents report Ready before a guest has started everything"
         click.echo(waiting, err=True)  # standard output is the command's in the VM
         port = shell.wait_port(target, timeout)
