@@ -278,7 +278,10 @@ def test_group_with_a_running_vm_is_deleted_whole(arm: Any) -> None:
     assert arm.store.find_account("account1") is None
 
 
-def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: Any) -> None:
+def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(
+    arm: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "vmstamp")
     image, machines = arm.image(), arm.compute.virtual_machines
     bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 2)]
     arm.host.held.clear()
@@ -291,8 +294,23 @@ def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: An
     status = machines.instance_view("rg", last).statuses[0]
     assert status.code == "ProvisioningState/creating"
     assert status.message.startswith("Waits for its turn: ")
+    assert f"VM {last} waits: {places()} are provisioned at a time" in caplog.text
+    assert "VM vm0 waits" not in caplog.text
     assert machines.instance_view("rg", "vm0").statuses[0].message is None
     machines.begin_delete("rg", last).result()
     assert error_of(pollers[-1].result).code == "OperationPreempted"
     arm.host.held.set()
     assert [p.result().properties.provisioning_state for p in pollers[:-1]] == ["Succeeded"] * (places() + 1)
+
+
+def test_no_other_operation_waits_behind_the_vms_that_wait(arm: Any) -> None:
+    image, machines = arm.image(), arm.compute.virtual_machines
+    bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 16)]
+    arm.host.held.clear()
+    pollers = [machines.begin_create_or_update("rg", f"vm{n}", body) for n, body in enumerate(bodies)]
+    empty = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}
+    disk = {"location": "westeurope", "properties": empty}
+    made = arm.compute.disks.begin_create_or_update("rg", "disk1", disk).result(timeout=20)
+    assert made.properties.provisioning_state == "Succeeded"
+    arm.host.held.set()
+    assert {p.result().properties.provisioning_state for p in pollers} == {"Succeeded"}

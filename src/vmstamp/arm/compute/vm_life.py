@@ -10,6 +10,7 @@ wrote before it was Ready is kept. A VM that ran when the stamp ended is found s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,8 @@ from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Request, Resource, Work
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import parse_resource_id
+
+log = logging.getLogger("vmstamp.arm")
 
 LOG_ACCESS: Final = 120 * 60  # seconds that a serial log's URL is good for, unless others are asked for
 LONGEST_LOG_ACCESS: Final = 1440  # minutes (REST: Virtual Machines - Retrieve Boot Diagnostics Data)
@@ -74,6 +77,8 @@ class Life:
 
     def _begin(self, vm: Resource, work: Work) -> None:
         """The first boot, when it is this VM's turn."""
+        if self.turns.full:
+            log.info("VM %s waits: %d are provisioned at a time on this computer", vm.name, self.turns.limit)
         with self.turns.turn(_vm_id(vm), work.cancelled) as came:
             if not came:
                 raise Preempted("the VM's creation was preempted")

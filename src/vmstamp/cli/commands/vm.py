@@ -128,7 +128,7 @@ def list_(group: str, console: Console) -> None:
             [
                 str(one["name"]),
                 vms.status_of(one, "PowerState"),
-                str(one["properties"].get("provisioningState", "")),
+                f"{one['properties'].get('provisioningState', '')}{', waits' if vms.waits_of(one) else ''}",
                 network.public_address(arm, one) or "",
                 str(one["properties"]["hardwareProfile"]["vmSize"]),
             ]
