@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -321,3 +322,18 @@ def test_a_key_that_a_deployment_outputs_is_not_kept(arm: Any, said: Said, tmp_p
     said("PUT", DEPLOYMENT, deployment(outputs=outputs))
     look_everywhere(said)
     assert '"Succeeded"' in said() and account.key1 not in said()
+
+
+def test_an_access_sas_is_told_by_its_operation_alone(arm: Any, said: Said) -> None:
+    disk = f"{COMPUTE}/disks/disk1"
+    empty = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}
+    said("PUT", disk, {"location": "westeurope", "properties": empty})
+    grant = {"access": "Read", "durationInSeconds": 3600}
+    given = arm.compute.disks.begin_grant_access("rg", "disk1", grant).result().access_sas
+    signature = parse_qs(urlsplit(given).query)["sig"][0]
+    for path in (disk, f"{COMPUTE}/disks", f"{GROUP}/resources", GROUP):
+        said("GET", path)
+    said("PUT", disk, {"location": "westeurope", "properties": {**empty, "diskSizeGB": 2}})
+    said("DELETE", disk)
+    said("POST", f"{GROUP}/exportTemplate", {"resources": ["*"]})
+    assert "409" in said() and signature not in said() and quote(signature, safe="") not in said()
