@@ -97,7 +97,7 @@ class Life:
         self._forget(vm)
 
     def _forget(self, vm: Resource) -> None:
-        """Erase the secrets: their last byte is gone when this returns."""
+        """Erase the secrets: their last byte is gone once no reader needs it."""
         if vm.state.get("secrets"):
             self._keep(vm, secrets={})
             self._catalog.db.scrub()
