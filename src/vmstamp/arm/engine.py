@@ -23,6 +23,7 @@ from vmstamp.arm.locks import TYPE as LOCK_TYPE
 from vmstamp.arm.locks import Locks, Verb
 from vmstamp.arm.operations import WORKERS, Operation, Operations
 from vmstamp.arm.polling import RETRY_AFTER, Polling
+from vmstamp.arm.proxy_types import ProxyType
 from vmstamp.arm.shape import Json, merged, tags, without_nulls
 from vmstamp.arm.subscriptions import TYPE as SUBSCRIPTION_TYPE
 from vmstamp.arm.subscriptions import Subscriptions
@@ -77,6 +78,7 @@ class Engine:
         types: Callable[[Catalog], Iterable[ResourceType]],
         settings: Settings,
         *,
+        proxies: Callable[[Catalog], Iterable[ProxyType]] = lambda catalog: (),
         locations: Locations | None = None,
         clock: Clock = utc_now,
         workers: int = WORKERS,
@@ -88,6 +90,7 @@ class Engine:
         self.operations = Operations(db, clock, workers)
         self.types = {t.key: t for t in types(self.catalog)}
         self.types |= {kind.key: kind for kind in (SUBSCRIPTION_TYPE, LOCK_TYPE)}
+        self.proxies = {kind.key: kind for kind in proxies(self.catalog)}
         self.subscriptions = Subscriptions(
             self.catalog, settings.subscription, settings.tenant, settings.subscription_name
         )
@@ -109,12 +112,15 @@ class Engine:
     def get_type(self, id: ResourceId) -> ResourceType:
         """The type of an id. Raises AzureError that names what is not there."""
         found = self.types.get(id.type.lower())
+        if found is None and (proxy := self.proxies.get(id.type.lower())):
+            raise faults.unsupported(f"This request on '{proxy.name}'")
         if found is None:
             raise self.unknown_type(id.provider, "/".join(id.types))
         return found
 
     def unknown_type(self, provider: str, kind: str) -> AzureError:
         provided = ["Microsoft.Resources/resourceGroups", *(t.name for t in self.types.values())]
+        provided += [proxy.name for proxy in self.proxies.values()]
         pairs = [name.split("/", 1) for name in provided]
         known = [name for namespace, name in pairs if namespace.lower() == provider.lower()]
         if not known:
