@@ -12,7 +12,7 @@ from vmstamp.arm.types import Resource
 from vmstamp.blob.store import BlobStore
 
 # References that keep their target from being deleted.
-HOLDING = ("interface", "disk", "subnet", "public address", "security group")
+HOLDING = ("interface", "disk", "subnet", "public address", "security group", "availability set")
 ENDED = ("Succeeded", "Failed", "Canceled")
 MACHINES = "microsoft.compute/virtualmachines"
 DISKS = "microsoft.compute/disks"
