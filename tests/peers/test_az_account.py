@@ -45,8 +45,8 @@ def test_containers_live_their_life_by_arm(shell: Shell) -> None:
     made = shell.az(f"storage container-rm create -n box {one} --metadata a=b --public-access blob")
     assert (made["publicAccess"], made["metadata"], made["leaseState"]) == ("Blob", {"a": "b"}, "Available")
     assert shell.az(f"storage container-rm exists -n box {one}") == {"exists": True}
-    changed = shell.az(f"storage container-rm update -n box {one} --public-access off --metadata c=d")
-    assert (changed["publicAccess"], changed["metadata"]) == ("None", {"c": "d"})
+    changed = shell.az(f"storage container-rm update -n box {one} --public-access container --metadata c=d")
+    assert (changed["publicAccess"], changed["metadata"]) == ("Container", {"c": "d"})
     words = shell.az("storage account show-connection-string -n acct2 -g rg")["connectionString"]
     shown = shell.az(f"storage container metadata show -n box --connection-string '{words}'")
     assert shown == {"c": "d"}
