@@ -7,8 +7,10 @@ after it, each on resources of its own that the round makes. Whatever was answer
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from tests.client.arm.parity.machines import settle
 from tests.client.arm.parity.row import COMPUTE, GROUP, NETWORK, STORAGE, SUBSCRIPTION, ask
 from tests.client.arm.parity.rows_galleries import KIND
 from tests.client.arm.test_two_clients import Call, answer, at_once
+from vmstamp.arm.operations import WORKERS
+from vmstamp.resource_id import parse_resource_id
 
 OTHER = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg2"
 WHERE = {"location": "westeurope"}
@@ -378,6 +382,101 @@ def test_a_pair_at_once_is_one_after_the_other(arm: Any, close_together: None, n
         assert all(not code or status in REFUSALS for status, code in answers), answers
         assert failures(arm) == []
         assert violations(arm.plane, arm.store, arm.host) == []
+
+
+# What is said of a resource that is still there while its deletion waits for its turn.
+GONE = {
+    **{
+        f"{kind}: PUT and DELETE": (409, "Conflict")
+        for kind in (
+            "vnet",
+            "group",
+            "address",
+            "nic",
+            "set",
+            "disk",
+            "snapshot",
+            "image",
+            "gallery",
+            "account",
+        )
+    },
+    "a disk attached and deleted": (404, "NotFound"),
+    "a disk opened and deleted": (409, "Conflict"),
+    "a snapshot of a disk that is deleted": (404, "NotFound"),
+    "an image of a disk that is deleted": (409, "Conflict"),
+    "a version of an image that is deleted": (404, "NotFound"),
+    "a version in a definition that is deleted": (404, "ParentResourceNotFound"),
+    "a definition in a gallery that is deleted": (404, "ParentResourceNotFound"),
+    "a machine of an image that is deleted": (404, "NotFound"),
+    "a machine of a version that is deleted": (404, "GalleryImageNotFound"),
+    "a machine on an interface that is deleted": (400, "InvalidResourceReference"),
+    "a machine in a set that is deleted": (404, "NotFound"),
+    "an interface in a network that is deleted": (400, "InvalidResourceReference"),
+    "a public address that is deleted": (400, "InvalidResourceReference"),
+    "a group on an interface that is deleted": (400, "InvalidResourceReference"),
+    "a group on a subnet that is deleted": (400, "InvalidResourceReference"),
+    "a container in an account that is deleted": (409, "Conflict"),
+    "a service of an account that is deleted": (409, "Conflict"),
+    "keys made anew in an account that is deleted": (409, "Conflict"),
+}
+
+
+@contextmanager
+def busy(arm: Any) -> Iterator[None]:
+    """Every worker of the control plane is at work on something else: operations wait for their turn."""
+    gate, operations = threading.Event(), arm.plane.engine.operations
+
+    def work(work: Any) -> None:
+        gate.wait(30)
+
+    for number in range(WORKERS):
+        elsewhere = parse_resource_id(f"{OTHER}/providers/Microsoft.Compute/disks/busy{number}")
+        operations.submit(operations.record(elsewhere, "put"), work, lambda error: None)
+    try:
+        yield
+    finally:
+        gate.set()
+        settle(arm)
+
+
+def while_deleted(arm: Any, deletion: Call, request: Call) -> tuple[int, str]:
+    """The answer to a request while the deletion waits."""
+    with busy(arm):
+        thread = threading.Thread(target=answer, args=(arm.plane, deletion))  # of an account it waits
+        thread.start()
+        end = time.monotonic() + 10
+        while arm.plane.engine.catalog.find(deletion[1]).provisioning_state != "Deleting":
+            assert time.monotonic() < end, deletion
+            time.sleep(0.01)
+        found = answer(arm.plane, request)
+    thread.join()
+    settle(arm)
+    return found
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_what_is_being_deleted_is_not_begun_to_be_used(arm: Any, name: str) -> None:
+    before, one, deletion = PAIRS[name]
+    arm.image("base")
+    for made in before:
+        assert answer(arm.plane, made(0))[0] < 300
+        settle(arm)
+    assert while_deleted(arm, deletion(0), one(0)) == GONE[name]
+    assert arm.plane.engine.catalog.find(deletion(0)[1]) is None
+    assert violations(arm.plane, arm.store, arm.host) == []
+
+
+def test_no_disk_is_made_in_an_account_that_is_being_deleted(arm: Any) -> None:
+    arm.nic("nic0")
+    url = arm.vhd("account0", "a.vhd")
+    disk = {"name": "os", "createOption": "FromImage", "osType": "Linux", "image": {"uri": url}}
+    _, vm, body = machine()(0)
+    body["properties"]["storageProfile"] = {"osDisk": {**disk, "vhd": {"uri": url.replace("a.vhd", "b.vhd")}}}
+    status, _ = while_deleted(arm, ("DELETE", path("account", 0), None), ("PUT", vm, body))
+    assert status in (400, 404, 409)
+    assert arm.plane.engine.catalog.find(vm) is None
+    assert arm.store.find_account("account0") is None
 
 
 def failures(arm: Any) -> list[str]:
