@@ -205,6 +205,15 @@ def test_the_disk_of_a_machine_keeps_its_container(arm: Any) -> None:
     blob_machine(arm)
     delete = arm.storage.blob_containers.delete
     assert refusal(delete, "rg", "account1", "vhds") == (412, "LeaseIdMissing")
+    body = {
+        "signedServices": "b",
+        "signedResourceTypes": "sco",
+        "signedPermission": "rd",
+        "signedExpiry": "2099-01-01T00:00:00Z",
+    }
+    token = ask(arm, "POST", f"{ACCOUNT}/listAccountSas", body).json()["accountSasToken"]
+    refused = at_the_blob_service(arm, "DELETE", f"/account1/vhds?restype=container&{token}")
+    assert (refused.status_code, refused.headers["x-ms-error-code"]) == (412, "LeaseIdMissing")
     arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
     delete("rg", "account1", "vhds")
     assert arm.store.find_container("account1", "vhds") is None
