@@ -121,7 +121,8 @@ class Live:
     def reference(self, name: str, api_version: str, full: bool) -> Any:
         steps = self._find(name)
         if steps:
-            return self._read(str(steps[0].id), api_version or steps[0].api_version, full)
+            step = steps[0]
+            return self._read(str(step.id), api_version or step.api_version, full, step)
         if not name.startswith("/"):
             raise ExpressionError(
                 f"The template reference '{name}' is not valid: could not find template resource or "
@@ -130,16 +131,18 @@ class Live:
             )
         return self._read(name, api_version, full)
 
-    def _read(self, id: str, api_version: str, full: bool) -> Any:
+    def _read(self, id: str, api_version: str, full: bool, step: Step | None = None) -> Any:
         try:
             found = self._door.get(id, api_version)
         except AzureError as error:
             raise ExpressionError(f"{error.code}: {error.message}") from error
-        return found if full else found.get("properties", {})
+        return _full(found, api_version, step) if full else found.get("properties", {})
 
     def references(self, symbol: str, full: bool) -> list[Any]:
         return [
-            self._read(str(step.id), step.api_version, full) for step in self._find(symbol) if step.deployed
+            self._read(str(step.id), step.api_version, full, step)
+            for step in self._find(symbol)
+            if step.deployed
         ]
 
     def information(self, symbol: str) -> Json:
@@ -160,6 +163,30 @@ class Live:
             ) from error
         except AzureError as error:
             raise ExpressionError(f"{error.code}: {error.message}") from error
+
+
+def _full(found: Json, api_version: str, step: Step | None) -> Json:
+    """What `reference(..., 'Full')` gives of a resource, which is not its document: the id is in parts.
+
+    Document: Resource functions, reference example.
+    """
+    id = parse_resource_id(str(found["id"]))
+    pairs = [word for pair in zip(id.types, id.names, strict=True) for word in pair]
+    whole = (id.provider, *pairs) if pairs else (id.type, id.name)
+    kept = {name: value for name, value in found.items() if name not in ("id", "name", "type")}
+    return {
+        "apiVersion": api_version,
+        **kept,
+        "subscriptionId": id.subscription,
+        "resourceGroupName": id.group,
+        "resourceId": "/".join(whole),
+        "referenceApiVersion": api_version,
+        "condition": True,
+        "isConditionTrue": True,
+        "isTemplateResource": step is not None,
+        "isAction": False,
+        "provisioningOperation": "Read" if step is None or step.existing else "Create",
+    }
 
 
 def status_name(status: int) -> str:
