@@ -116,6 +116,35 @@ def test_a_deployment_into_a_group_that_it_makes_is_looked_into(arm: Any, client
     assert not arm.resources.resource_groups.check_existence("new")
 
 
+def test_a_secure_output_of_a_module_is_told_to_its_parent_alone(arm: Any, client: Any) -> None:
+    word = {"type": "securestring"}
+    inner = template(
+        parameters={"word": word, "other": {"type": "string"}},
+        outputs={
+            "secret": {"type": "securestring", "value": "[concat('made-of-', parameters('word'))]"},
+            "plain": {"type": "string", "value": "[parameters('other')]"},
+        },
+    )
+    step = nested("mod", inner, word="[parameters('word')]", other="seen")
+    asked = "listOutputsWithSecureValues(resourceId('Microsoft.Resources/deployments', 'mod'), '2022-09-01')"
+    tags = {"plain": f"[{asked}.plain]", "length": f"[string(length({asked}.secret))]"}
+    outputs = {"again": {"type": "securestring", "value": f"[{asked}.secret]"}}
+    whole = template(step, network("v1", tags=tags), parameters={"word": word}, outputs=outputs)
+    done = deploy(client, whole, word="hushhush").properties
+    assert arm.network.virtual_networks.get("rg", "v1").tags == {"plain": "seen", "length": "16"}
+    assert done.outputs == {"again": {"type": "SecureString"}}
+    shown = client.deployments.get("rg", "mod").properties.outputs
+    assert shown == {"secret": {"type": "SecureString"}, "plain": {"type": "String", "value": "seen"}}
+    misused = template(step, network("v2", location=f"[{asked}.secret]"), parameters={"word": word})
+    error = failure(client, misused, word="hushhush")
+    operations = [one.as_dict() for one in client.deployment_operations.list("rg", "one")]
+    said = json.dumps([error.as_dict(), operations])
+    assert "*******" in said and "hushhush" not in said
+    alone = template(outputs={"x": {"type": "securestring", "value": f"[{asked}.secret]"}})
+    (detail,) = failure(client, alone).details
+    assert "are told to the deployment alone that it is nested in" in detail.message
+
+
 def test_a_subscriptions_deployment_makes_groups_and_fills_them(arm: Any, client: Any) -> None:
     made = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": "2022-09-01", "name": "made"}
     step = nested("fill", template(network("v1", location="[resourceGroup().location]")))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +26,7 @@ from vmstamp.resource_id import ResourceId, parse_resource_id
 Handle = Callable[[Request], Reply]
 PATIENCE = 30 * 60.0  # seconds to wait for an operation of another that is open on the resource
 PAUSE = 0.2  # seconds between two looks at an operation that nobody here runs
+SECURE_OUTPUTS = "listoutputswithsecurevalues"  # what bicep asks a module with a secure output
 DEFAULT_API_VERSION = "2024-11-01"
 
 
@@ -49,6 +50,9 @@ class Door:
         self._base = base
         self._stopped = stopped
         self.canceled = canceled
+        # The outputs of what was deployed through it, by deployment; secure ones are in no other place.
+        self.told: dict[str, Mapping[str, Any]] = {}
+        self.secrets: list[str] = []  # the texts of the secure ones
 
     def check(self) -> None:
         """Raises Preempted when the stamp ends, Canceled when the deployment shall."""
@@ -154,6 +158,8 @@ class Live:
     def list_action(self, name: str, id: str, api_version: str, body: Any) -> Any:
         steps = self._find(id)
         whole = str(steps[0].id) if steps else id
+        if name.lower() == SECURE_OUTPUTS:
+            return self._outputs(whole)
         try:
             parse_resource_id(whole)
             return self._door.send("POST", f"{whole}/{name}", api_version, body).body
@@ -163,6 +169,16 @@ class Live:
             ) from error
         except AzureError as error:
             raise ExpressionError(f"{error.code}: {error.message}") from error
+
+    def _outputs(self, id: str) -> Mapping[str, Any]:
+        """The outputs of a deployment nested in this one, secure ones too."""
+        found = self._door.told.get(id.lower())
+        if found is None:
+            raise ExpressionError(
+                f"The secure outputs of the deployment '{id}' are told to the deployment alone that it is "
+                "nested in, and only in the run in which it was deployed"
+            )
+        return found
 
 
 def _full(found: Json, api_version: str, step: Step | None) -> Json:

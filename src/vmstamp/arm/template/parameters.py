@@ -153,7 +153,7 @@ def resolve_parameters(
             raise told_apart(error) or _default_fault(name, error.message, place) from error
         whole = resolved_type(template, definition, name)
         types[name] = (
-            SECURE[0] if _holds_secret(template, whole, name) and whole["type"] in TYPES else whole["type"]
+            SECURE[0] if holds_secret(template, whole, name) and whole["type"] in TYPES else whole["type"]
         )
         if whole["type"] in ("object", "secureobject") and types[name] == SECURE[0]:
             types[name] = "secureobject"
@@ -200,7 +200,7 @@ def resolved_type(template: Template, definition: Mapping[str, Any], path: str, 
     return {**found, "type": kind}
 
 
-def _holds_secret(template: Template, whole: Json, path: str, depth: int = 0) -> bool:
+def holds_secret(template: Template, whole: Json, path: str, depth: int = 0) -> bool:
     """Whether a type is secure, or any part of it."""
     if whole["type"] in SECURE:
         return True
@@ -210,7 +210,7 @@ def _holds_secret(template: Template, whole: Json, path: str, depth: int = 0) ->
     parts = [*(whole.get("properties") or {}).values(), whole.get("items"), whole.get("additionalProperties")]
     parts += [*(whole.get("prefixItems") or []), *variants.values()]
     return any(
-        _holds_secret(template, resolved_type(template, part, path), path, depth + 1)
+        holds_secret(template, resolved_type(template, part, path), path, depth + 1)
         for part in parts
         if isinstance(part, dict) and ("type" in part or "$ref" in part)
     )
