@@ -45,7 +45,7 @@ class Opening:
         if id.group:
             self._engine.get_group(id)
         else:
-            self._check_subscription_scope(asked)
+            self._check_subscription_scope(id.name, asked)
         home = ResourceId(id.subscription, id.group)
         now = self._clock()
         url = asked.link["uri"] if asked.link else ""
@@ -57,14 +57,26 @@ class Opening:
                 preflight.check(self._engine, inner, id.name, spec.correlation)
         return spec
 
-    def _check_subscription_scope(self, asked: Asked) -> None:
+    def _check_subscription_scope(self, name: str, asked: Asked) -> None:
+        """Raises AzureError: a deployment to a subscription has a region and is incremental."""
         if asked.mode == "Complete":
             raise invalid_template(
                 "The deployment mode 'Complete' is not supported for a deployment to the subscription's scope"
             )
-        if not self._engine.locations.known(self._engine.locations.normalize(asked.location)):
+        if not asked.location:
             raise AzureError(
-                400, "LocationRequired", "The location property is required for this definition."
+                400,
+                "InvalidDeployment",
+                f"The 'location' property must be specified for '{name}'. Please see "
+                "https://aka.ms/arm-deployment-subscription for usage details.",
+            )
+        region = self._engine.locations.normalize(asked.location)
+        if not self._engine.locations.known(region):
+            raise AzureError(
+                400,
+                "LocationNotAvailableForDeployment",
+                f"The provided location '{asked.location}' is not available for deployment. List of "
+                f"available regions is '{','.join(self._engine.locations.names())}'.",
             )
 
     def _open_for_preflight(self, parent: Spec, step: Step, made: Mapping[str, Json]) -> Spec | None:
@@ -147,6 +159,8 @@ class Opening:
                 "https://aka.ms/arm-deployment-modes for usage details."
             )
         self._check_tenant(parent.id, step.id)
+        if not step.id.group:
+            self._check_subscription_scope(step.id.name, asked)
         home = ResourceId(step.id.subscription, step.id.group)
         outer = None if is_inner(step.body.get("properties") or {}) else scope
         now = self._clock()

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import requests
 
-from tests.client.arm.parity.row import GROUP, Row, ask
+from tests.client.arm.parity.row import GROUP, SUBSCRIPTION, Row, ask
 from tests.client.arm.parity.rows_deployments import ADDRESS, DEPLOYMENT, body, rest
 from tests.client.arm.parity.rows_template_values import ended
 from tests.client.arm.parity.rows_templates import failed, invalid, template
 
-TITLE: Final = "Functions of templates, and cancel"
+TITLE: Final = "Functions of templates; cancel and regions of deployments"
 DEPLOYMENTS: Final = f"{GROUP}/providers/Microsoft.Resources/deployments"
 
 
@@ -76,7 +76,46 @@ def _steps(reply: requests.Response) -> bool:
     return found == [("vm1", "Canceled")]
 
 
+def _to_the_subscription(location: str) -> Callable[[Any], requests.Response]:
+    path = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Resources/deployments/one"
+    place = {"location": location} if location else {}
+    return lambda arm: ask(arm, "PUT", path, {**body(), **place})
+
+
+def _nested_in_no_region(arm: Any) -> requests.Response:
+    inner = {**body(), "type": "Microsoft.Resources/deployments", "apiVersion": "2022-09-01", "name": "two"}
+    return ask(arm, "PUT", DEPLOYMENT, body({**inner, "subscriptionId": SUBSCRIPTION}))
+
+
+NO_REGION: Final = (
+    "The 'location' property must be specified for '{}'. Please see "
+    "https://aka.ms/arm-deployment-subscription for usage details."
+)
+
 ROWS: Final = (
+    Row(
+        "a deployment to a subscription without a region",
+        "I",
+        _to_the_subscription(""),
+        400,
+        "InvalidDeployment",
+        NO_REGION.format("one"),
+    ),
+    Row(
+        "a deployment nested in another, to a subscription and without a region",
+        "I",
+        _nested_in_no_region,
+        400,
+        "InvalidDeployment",
+        NO_REGION.format("two"),
+    ),
+    Row(
+        "a deployment to a subscription in a region that is not there",
+        "I",
+        _to_the_subscription("nowhere"),
+        400,
+        "LocationNotAvailableForDeployment",
+    ),
     gives("greater of texts: a capital is greater", "bool", "greater('A', 'a')", True),
     gives("less of texts: a capital is not less", "bool", "less('A', 'a')", False),
     gives(
