@@ -263,6 +263,17 @@ def test_a_canceled_deployment_begins_nothing_more(arm: Any, client: Any) -> Non
         client.deployments.cancel("rg", "one")
 
 
+def test_what_a_template_takes_to_exist_is_ignored(arm: Any, client: Any) -> None:
+    deploy(client, template(network("old")))
+    old = {"type": "Microsoft.Network/virtualNetworks", "apiVersion": "2023-09-01", "name": "old"}
+    symbols = {"a": {**old, "existing": True}, "b": network("new")}
+    whole = {**template(), "languageVersion": "2.0", "resources": symbols}
+    for mode in ("Incremental", "Complete"):
+        foreseen = client.deployments.begin_what_if("rg", "one", body(whole, mode=mode)).result()
+        kinds = {one.resource_id.rsplit("/", 1)[1]: one.change_type for one in foreseen.properties.changes}
+        assert kinds == {"old": "Ignore", "new": "Create"}
+
+
 def test_mode_complete_deletes_what_the_template_does_not_have(arm: Any, client: Any) -> None:
     deploy(client, template(network("kept"), network("gone"), group_of_rules("gone-too")))
     whole = template(network("kept", tags={"a": "b"}), nested("inner", template(network("of-nested"))))

@@ -155,6 +155,9 @@ class DeploymentRoutes:
         if spec.id.group:
             deletes = spec.asked.mode == "Complete"
             others = [(id, deletes) for id in self._deployments.execution.others(spec.opened.home, kept)]
+            named = {step.key for one in opened for step in one.graph.steps if step.existing}
+            resources = self._engine.catalog.select(group=spec.opened.home.key)
+            others += [(resource.id, False) for resource in resources if resource.id.key in named]
         return changes(opened, self._current, others, spec.asked.result_format)
 
     def _current(self, id: ResourceId) -> Json | None:
