@@ -137,7 +137,6 @@ def test_an_image_and_its_gallery_are_made_before_the_deployment_is_canceled(she
     key = (shell.directory / "key.pub").read_text().strip()
     file = write(shell, "gallery.json", vhd=vhd, key=key)
     given = f"""-g pictures -f {TEMPLATES}/image-gallery.json -p {file} -p regions='["westeurope"]'"""
-    assert shell.az(f"deployment group validate {given}")["properties"]["provisioningState"] == "Succeeded"
     changes = kinds(shell.az(f"deployment group what-if {given} --no-pretty-print")["changes"])
     assert set(changes.values()) == {"Create"} and "versions/1.0.0" in changes
     shell.az(f"deployment group create {given} -n one --no-wait")
@@ -151,8 +150,8 @@ def test_an_image_and_its_gallery_are_made_before_the_deployment_is_canceled(she
     until(lambda: shell.az("deployment group list -g pictures --filter \"provisioningState eq 'Canceled'\""))
     steps = states(shell.az("deployment operation group list -g pictures -n one"))
     assert steps.pop("virtualMachines/stamped") == "Canceled" and set(steps.values()) == {"Succeeded"}
+    assert {"images/picture", "versions/1.0.0", "snapshots/data-before"} <= steps.keys()
     shell.az("vm delete -g pictures -n stamped --yes")
-    assert shell.az("sig image-version list -g pictures -r pictures -i debian")[0]["name"] == "1.0.0"
     exported = shell.az("deployment group export -g pictures -n one")
     assert exported["parameters"]["regions"]["type"] == "array"
 
@@ -170,7 +169,6 @@ def test_a_deployment_goes_to_two_subscriptions(shell: Shell) -> None:
     }
     outputs = shell.az(f"deployment sub create {given} -n one")["properties"]["outputs"]
     assert outputs["in"]["value"] == other and outputs["space"]["value"] == ["10.5.0.0/16"]
-    assert shell.az(f"group show -n there --subscription {other}")["location"] == "northeurope"
     steps = states(shell.az("deployment operation sub list -n one"))
     assert steps == {
         "resourceGroups/here": "Succeeded",
@@ -217,5 +215,4 @@ def test_a_canceled_deployment_of_the_subscription_cancels_the_ones_in_it(shell:
     (inside,) = shell.az("deployment group list -g inside")
     assert inside["properties"]["provisioningState"] == "Canceled"
     assert states(shell.az("deployment operation sub list -n outer")) == {"deployments/machine": "Canceled"}
-    assert shell.az("group exists -n after") is False
     shell.az("vm delete -g inside -n deep --yes")
