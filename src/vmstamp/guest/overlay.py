@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from vmstamp.disk.partitions import read_partitions
+from vmstamp.disk.resized import Changed
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import (
     Edit,
     Empty,
     HiveEdit,
+    Patch,
     Remove,
     Run,
     Symlink,
@@ -108,7 +111,8 @@ class OverlayTree:
 
 
 class Overlay(Files):
-    """Files with edits laid over them. `unforeseen` are the edits whose outcome is not known.
+    """Files with edits laid over them. `unforeseen` are the edits whose outcome is not known, `patches` the
+    bytes that are written to the disk itself, by their offset.
 
     The files beneath are not changed. GuestError where an edit cannot be done: a file where a directory is
     needed, links that form a loop.
@@ -117,6 +121,7 @@ class Overlay(Files):
     def __init__(self, files: Files) -> None:
         super().__init__({path: OverlayTree(Directory("/", tree.root)) for path, tree in files.trees.items()})
         self.unforeseen: list[Edit] = []
+        self.patches: dict[int, bytes] = {}
 
     def _child(self, node: Node, path: str, name: str) -> Node | None:
         return node.child(name)  # not kept: the next edit may change it
@@ -142,6 +147,8 @@ class Overlay(Files):
                     self._write(path, b"", 0o644)
             case Write(path, data, mode):
                 self._write(path, data, mode)
+            case Patch(offset, data):
+                self.patches[offset] = data
             case Symlink(path, target):
                 self._put(path, NewNode(_name(path), Kind.SYMLINK, link=target))
 
@@ -194,7 +201,10 @@ def lay_over(facts: Facts, overlay: Overlay) -> Facts:
     Their files are a view of the overlay as it is now, for readers keep what they have read of one Files.
     """
     view = Files(overlay.trees)
-    changed = replace(facts, files=view, survey=replace(facts.survey, files=view))
+    table = facts.survey.table
+    if overlay.patches:
+        table = read_partitions(Changed(facts.disk, facts.disk.size, overlay.patches))
+    changed = replace(facts, files=view, survey=replace(facts.survey, files=view, table=table))
     esp = _esp_tree(facts, overlay)
     if esp is not None:
         files = Files({"/": esp})
