@@ -1,7 +1,7 @@
 """A GPT made whole: what to write where one of its copies, or the protective MBR, is wrong.
 
 The copy that firmware and Linux believe is the one that stays: the primary, or the backup in the last sector
-where the primary is bad. Partitions are never moved, cut or left out; a table that does not fit is not mended.
+where the primary is bad. Partitions are never moved, cut or left out; what does not fit is not mended.
 Spec: UEFI 2.10, 5.3.2.
 """
 
