@@ -123,8 +123,8 @@ def find_tool(files: Files) -> str:
 def regenerate_initramfs(files: Files) -> Iterator[Edit]:
     """The command that makes every kernel's initramfs anew; nothing when the guest's tool is not known.
 
-    It runs on a machine that is not the VM's: where the tool takes only the drivers of the machine on which it
-    runs, it is told to take all.
+    It runs on a machine that is not the VM's: a tool that takes only the drivers of the machine on which it
+    runs is told to take all.
     """
     commands = {
         "initramfs-tools": ("update-initramfs", "-u", "-k", "all"),

@@ -9,7 +9,9 @@ from vmstamp.guest.checks.windows import (
     image,
     machine,
     network,
+    roles,
     setup,
+    winrm,
 )
 from vmstamp.guest.finding import Check
 
@@ -21,7 +23,9 @@ CHECKS: tuple[Check, ...] = (
     *setup.CHECKS,
     *access.CHECKS,
     *network.CHECKS,
+    *winrm.CHECKS,
     *machine.CHECKS,
+    *roles.CHECKS,
     *image.CHECKS,
 )
 

@@ -12,3 +12,6 @@ SYSPREP = (
     "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep--generalize--a-windows-installation"
 )
 PACKAGES = "learn.microsoft.com troubleshoot: Sysprep fails after you remove or update Store apps"
+SERVER_SOFTWARE = (
+    "learn.microsoft.com troubleshoot: Microsoft server software support for Azure virtual machines"
+)
