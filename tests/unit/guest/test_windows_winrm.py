@@ -24,7 +24,7 @@ HTTPS_RULE = "v2.31|Action=Allow|Active=TRUE|Dir=In|Protocol=6|LPort=5986|App=Sy
 DEFECTS: list[tuple[str, dict[str, Any]]] = [
     ("WinRM has no listener", {HTTP: None}),
     ("it is disabled", {HTTP: {"enabled": 0}}),
-    ("it is for IP:10.1.2.3, which is another machine's", {HTTP: None, rf"{LISTENER}\IP:10.1.2.3+HTTP": WSMAN}),
+    ("for IP:10.1.2.3, which is another machine's", {HTTP: None, rf"{LISTENER}\IP:10.1.2.3+HTTP": WSMAN}),
     ("it has no certificate", {HTTP: None, HTTPS: {"certThumbprint": ""}}),
     ("its certificate is not in the machine's store", {HTTP: None, HTTPS: {"certThumbprint": THUMBPRINT}}),
     ("listens on port 5986 only, which no active rule lets in",

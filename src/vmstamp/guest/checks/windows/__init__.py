@@ -11,6 +11,7 @@ from vmstamp.guest.checks.windows import (
     network,
     roles,
     setup,
+    signatures,
     winrm,
 )
 from vmstamp.guest.finding import Check
@@ -19,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     *boot.CHECKS,
     *bcd.CHECKS,
     *drivers.CHECKS,
+    *signatures.CHECKS,
     *devices.CHECKS,
     *setup.CHECKS,
     *access.CHECKS,

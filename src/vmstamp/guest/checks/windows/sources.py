@@ -15,3 +15,4 @@ PACKAGES = "learn.microsoft.com troubleshoot: Sysprep fails after you remove or 
 SERVER_SOFTWARE = (
     "learn.microsoft.com troubleshoot: Microsoft server software support for Azure virtual machines"
 )
+SIGNING = "learn.microsoft.com windows-hardware/drivers/install/kernel-mode-code-signing-requirements"
