@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.guest.windows_guests import WindowsGuests
 from tests.unit.guest.windows_verdicts import SERVICES, bad, finding, start
-from vmstamp.guest.checks.windows.roles import UNSUPPORTED
+from vmstamp.guest.checks.windows.roles import NOT_GENERALIZED, UNSUPPORTED
 
 CACHE = r"Microsoft\ServerManager\ServicingStorage\ServerComponentCache"
 
@@ -52,3 +52,12 @@ def test_of_many_roles_some_are_named(windows: WindowsGuests) -> None:
     software: Any = {rf"{CACHE}\{role.features[0]}": {"InstallState": 1} for role in UNSUPPORTED}
     found = finding(windows.facts(software=software), "win-unsupported-roles").found
     assert found.endswith(f"Internet Storage Name Server and {len(UNSUPPORTED) - 4} more")
+
+
+@pytest.mark.parametrize("role", NOT_GENERALIZED, ids=lambda role: role.name)
+def test_a_role_that_sysprep_breaks_is_told_of_an_image(windows: WindowsGuests, role: Any) -> None:
+    told = [windows.facts(software={rf"{CACHE}\{name}": {"InstallState": 1}}) for name in role.features]
+    told += [windows.facts(system=start(**{name: 2})) for name in role.services]
+    for facts in told:
+        assert bad(facts) == {"win-roles": "warning"}
+        assert finding(facts, "win-roles").found == f"roles that do not outlast Sysprep: {role.name}"

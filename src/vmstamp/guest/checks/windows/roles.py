@@ -27,7 +27,7 @@ MAX_SHOWN = 4
 
 @dataclass(frozen=True)
 class Role:
-    """A role or feature that Azure does not support.
+    """A role or feature that Azure, or Sysprep, does not support.
 
     `features` are its names in Server Manager, `services` what only it installs, `started` services that
     every Windows has and that start by themselves only with it.
@@ -57,10 +57,21 @@ UNSUPPORTED = (
     Role("Wireless LAN Service", ("Wireless-Networking",)),
 )
 
+# Document: sources.SYSPREP_ROLES, what is not supported on Windows Server 2012; those above are told there.
+NOT_GENERALIZED = (
+    Role("Active Directory Certificate Services", ("AD-Certificate",), ("CertSvc",)),
+    Role("Active Directory Domain Services", ("AD-Domain-Services",)),
+    Role("Active Directory Federation Services", ("ADFS-Federation",), ("adfssrv",)),
+    Role("Active Directory Lightweight Directory Services", ("ADLDS",)),
+    Role("Fax Server", ("Fax",)),
+    Role("Network Policy and Access Services", ("NPAS",), ("IAS",)),
+    Role("Windows Server Update Services", ("UpdateServices",), ("WsusService",)),
+)
 
-def find_unsupported(windows: Windows) -> Iterator[tuple[Role, str]]:
-    """The unsupported roles that are installed, each with where that is told. GuestError: a damaged hive."""
-    for role in UNSUPPORTED:
+
+def find_roles(windows: Windows, roles: tuple[Role, ...]) -> Iterator[tuple[Role, str]]:
+    """Those of the roles that are installed, each with where that is told. GuestError: a damaged hive."""
+    for role in roles:
         where = _where(windows, role)
         if where:
             yield role, where
@@ -79,12 +90,15 @@ def _where(windows: Windows, role: Role) -> str:
 
 
 def _unsupported(facts: Facts) -> Verdict:
-    found = list(find_unsupported(windows_of(facts)))
+    found = list(find_roles(windows_of(facts), UNSUPPORTED))
     if not found:
         return passed("none of the roles and features that Azure does not support is installed")
-    names = ", ".join(role.name for role, _ in found[:MAX_SHOWN])
+    return warned(f"installed, and not supported on Azure: {_names(found)}", found[0][1])
+
+
+def _names(found: list[tuple[Role, str]]) -> str:
     more = f" and {len(found) - MAX_SHOWN} more" if len(found) > MAX_SHOWN else ""
-    return warned(f"installed, and not supported on Azure: {names}{more}", found[0][1])
+    return ", ".join(role.name for role, _ in found[:MAX_SHOWN]) + more
 
 
 def _roles(facts: Facts) -> Verdict:
@@ -101,7 +115,10 @@ def _roles(facts: Facts) -> Verdict:
     if domain and windows.number("SYSTEM", f"{SERVICES}\\Netlogon", "Start") == 2:
         where = windows.place("SYSTEM", parameters, "Domain")
         return warned(f"a member of the domain {show(domain)}; Sysprep takes it out", where)
-    return passed("neither a domain's nor a cluster's member")
+    found = list(find_roles(windows, NOT_GENERALIZED))
+    if found:
+        return warned(f"roles that do not outlast Sysprep: {_names(found)}", found[0][1])
+    return passed("neither a domain's nor a cluster's member, and no role that Sysprep breaks")
 
 
 CHECKS = (
@@ -119,7 +136,7 @@ CHECKS = (
         "win-roles",
         "no role that an image cannot have",
         Severity.BEST,
-        "Sysprep fails, or every VM is the same member of a domain",
+        "Sysprep fails, the role does not work after it, or every VM is the same member of a domain",
         sources.GENERALIZE,
         has_windows,
         _roles,

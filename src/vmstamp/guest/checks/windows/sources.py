@@ -15,4 +15,5 @@ PACKAGES = "learn.microsoft.com troubleshoot: Sysprep fails after you remove or 
 SERVER_SOFTWARE = (
     "learn.microsoft.com troubleshoot: Microsoft server software support for Azure virtual machines"
 )
+SYSPREP_ROLES = "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep-support-for-server-roles"
 SIGNING = "learn.microsoft.com windows-hardware/drivers/install/kernel-mode-code-signing-requirements"
