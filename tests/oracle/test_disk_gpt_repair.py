@@ -87,6 +87,7 @@ def test_doctor_mends_a_grown_disk_that_holds_no_system(tmp_path: Path, suffix: 
         found = diagnose(disk, checks=select(["part-table-valid"]))
         assert [finding.status for finding in found.findings] == ["warning"]
         plan = plan_mends(found.facts, found.checks)
+        assert [mend.expected for mend in plan.mends] == ["pass"]
         outcome = rework(disk, plan.edits, output, found=found.facts.survey)
     assert outcome.changed
     with vmstamp.disk.open(output) as disk:

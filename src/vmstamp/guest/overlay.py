@@ -7,7 +7,7 @@ partition that the guest does not mount is not known before it is done: such edi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from vmstamp.disk.partitions import read_partitions
@@ -201,15 +201,20 @@ def lay_over(facts: Facts, overlay: Overlay) -> Facts:
     Their files are a view of the overlay as it is now, for readers keep what they have read of one Files.
     """
     view = Files(overlay.trees)
-    table = facts.survey.table
-    if overlay.patches:
-        table = read_partitions(Changed(facts.disk, facts.disk.size, overlay.patches))
-    changed = replace(facts, files=view, survey=replace(facts.survey, files=view, table=table))
+    changed = patched(replace(facts, files=view, survey=replace(facts.survey, files=view)), overlay.patches)
     esp = _esp_tree(facts, overlay)
     if esp is not None:
         files = Files({"/": esp})
         changed = replace(changed, boot=replace(facts.boot, esp_files=files, loaders=find_loaders(files)))
     return gather_guest(changed)
+
+
+def patched(facts: Facts, patches: Mapping[int, bytes]) -> Facts:
+    """The facts with the partition table as it is once these bytes, by their offset, are on the disk."""
+    if not patches:
+        return facts
+    table = read_partitions(Changed(facts.disk, facts.disk.size, patches))
+    return replace(facts, survey=replace(facts.survey, table=table))
 
 
 def _esp_tree(facts: Facts, overlay: Overlay) -> Tree | None:
