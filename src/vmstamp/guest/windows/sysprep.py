@@ -30,7 +30,7 @@ ANSWER_FILES = (
 )
 
 # The first line of each run in setupact.log, and what is logged when the licence cannot be rearmed once more:
-# SL_E_MAX_REARM_REACHED, as the number of the function's failure and as the HRESULT of the run.
+# MAX_REARM_REACHED (0xC004D307), as the number of the function's failure and as the HRESULT of the run.
 _RUN = re.compile(r"SYSPRP === +Beginning of a new sysprep run +===")
 _NO_REARM = re.compile(r"SYSPRP.*(?:hr = 0xc004d307|SLReArmWindows.*-1073425657)", re.IGNORECASE)
 _PACKAGE = re.compile(r"SYSPRP Package (\S+) was installed for a user, but not provisioned")
