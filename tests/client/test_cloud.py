@@ -1,5 +1,6 @@
 """The same commands in a cloud: a stamp's HTTPS door by azure-identity; with --azure, Azure itself."""
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from vmstamp.cli.images import IMAGES
 from vmstamp.cli.managed_disks import DISKS
 from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.storage import ACCOUNTS, find_account
+from vmstamp.transfer.blobs import page_ranges
 
 pytestmark = pytest.mark.timeout(3600)
 MIB = 1024 * 1024
@@ -115,7 +117,7 @@ def test_disks_are_filled_copied_and_come_back(azure: CloudDoor, disk: Path) -> 
     done = azure.json("upload", disk, "--as", "disk", "data-1")
     assert done["disk"]["properties"]["diskState"] == "Unattached"
     planned = azure.json("copy", "disk:data-1", "backup/one.vhd", "--plan")
-    assert [step["action"] for step in planned["steps"]] == ["grant", "copy", "revoke"]
+    assert [step["action"] for step in planned["steps"]] == ["use", "make", "grant", "copy", "revoke"]
     azure("copy", "disk:data-1", "backup/one.vhd")
     found = azure.find(DISKS, "data-1")
     assert found is not None and found["properties"]["diskState"] == "Unattached"
@@ -129,21 +131,38 @@ def test_disks_are_filled_copied_and_come_back(azure: CloudDoor, disk: Path) -> 
 def test_an_interrupted_upload_tells_what_stays_and_costs_and_continues(azure: CloudDoor, blob: str) -> None:
     large, said = azure.root / "large.raw", azure.root / "large.said"
     large.write_bytes(os.urandom(MIB) * 600)
-    process = azure.begin("upload", large, said=said)
-    deadline = time.monotonic() + 600
     with azure.arm() as arm:
         account = find_account(arm, azure.env["VMSTAMP_STORAGE_ACCOUNT"])
     assert account is not None
+    process = azure.begin("upload", large, said=said)
+    deadline = time.monotonic() + 600
     with account.blob(CONTAINER, "large.vhd") as begun:
-        while not begun.exists():
+        while not (begun.exists() and page_ranges(begun).length > 20 * MIB):
             assert process.poll() is None, "it was too quick to be interrupted"
             assert time.monotonic() < deadline
+            time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     told = said.read_text()
     assert "the same command continues" in told
     assert "left: blob large.vhd (storage by GiB-month); to delete it: az storage blob delete" in told
     assert azure.json("upload", large)["resumed"] > 0
+
+
+def test_a_copy_to_an_account_that_is_not_there_is_planned_as_it_is_done(azure: CloudDoor, blob: str) -> None:
+    new = f"new{azure.env['VMSTAMP_STORAGE_ACCOUNT'].removeprefix('vmstamptest')}"
+    planned = json.loads(
+        azure("copy", blob, "bbb/new.vhd", "--plan", "--json", VMSTAMP_STORAGE_ACCOUNT=new).stdout
+    )
+    assert [(step["action"], step["what"]) for step in planned["place"]] == [
+        ("use", f"resource group {azure.group}"),
+        ("make", f"storage account {new}"),
+        ("make", "container bbb"),
+    ]
+    assert planned["costs"][0]["cost"] == "storage by GiB-month"
+    assert azure.find(ACCOUNTS, new) is None
+    done = json.loads(azure("copy", blob, "bbb/new.vhd", "--json", VMSTAMP_STORAGE_ACCOUNT=new).stdout)
+    assert (done["way"], done["url"]) == (planned["way"], planned["destination"])
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from vmstamp.cli.captured_disks import Part, is_still
 from vmstamp.cli.generalize import require_generalized
 from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
-from vmstamp.cli.names import CONTAINER, blob_name, check_name
+from vmstamp.cli.names import DISK, blob_name, check_name, parse_blob_name
 from vmstamp.cli.network import network_wanted
 from vmstamp.cli.render import Console, bytes_text, table
 from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
-from vmstamp.cli.storage import account_wanted, find_account, own_account_name
+from vmstamp.cli.storage import Account, account_wanted, find_account, own_account_name
 from vmstamp.cli.vms import VmRequest, get_vm, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.transfer.blobs import explain, without_sas
@@ -167,8 +167,15 @@ def of_disk_copy(arm: ArmClient, group: str, name: str, destination: str) -> Pla
     """`copy disk:NAME DESTINATION`: by a SAS that is granted and revoked, so its ranges are not read here."""
     disk = arm.resource_id(group, DISKS, name)
     size = int(arm.get(disk)["properties"]["diskSizeBytes"])
-    copy = Step("copy", f"to {without_sas(destination)}", Cost.STORAGE, detail=f"at most {bytes_text(size)}")
-    return _planned(arm, *_by_access("Read", name, disk, copy))
+    moved = f"at most {bytes_text(size)}"
+    to_disk = destination.removeprefix(DISK) if destination.startswith(DISK) else ""
+    if not to_disk:
+        copy = Step("copy", f"to {without_sas(destination)}", Cost.STORAGE, detail=moved)
+        return _planned(arm, *of_place(arm, group, destination), *_by_access("Read", name, disk, copy))
+    made = Wanted("managed disk", arm.resource_id(group, DISKS, to_disk), {}, Cost.STORAGE)
+    grant, copy, revoke = _by_access("Write", to_disk, made.id, Step("copy", "its content", detail=moved))
+    reading, _, read = _by_access("Read", name, disk, copy)
+    return _planned(arm, _group(arm, group), reading, step_of(arm, made), grant, copy, revoke, read)
 
 
 def of_copy(plan: CopyPlan, to_disk: str, blob: BlobClient | None, source: BlobClient) -> list[Step]:
@@ -207,40 +214,59 @@ def _by_access(access: str, name: str, disk: str, between: Step) -> tuple[Step, 
 
 def _upload(arm: ArmClient, group: str, wanted: str, source: Disk, raw: bool = False) -> tuple[Step, ...]:
     """Group, account, container and blob of an upload; the blob's step is the last and has its URL."""
-    container, _, name = wanted.rpartition("/")
-    container = container or CONTAINER
-    own = own_account_name(arm)
+    container, name = parse_blob_name(wanted)
+    own, size = own_account_name(arm), _size_text(source, raw)
     account = find_account(arm, own)
+    place = _place(arm, group, container, account)
+    if account is None:
+        return *place, Step("upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", size)
+    has_blob = place[-1].action == "use" and _blob_is_there(account, container, name)
+    there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
+    step = Step("upload", f"blob {name}", Cost.STORAGE, account.url(container, name), size + there)
+    return *place, step
+
+
+def of_place(arm: ArmClient, group: str, wanted: str) -> tuple[Step, ...]:
+    """Where a copy goes: what must be there and is made else; of a URL nothing.
+
+    `wanted` is `CONTAINER/BLOB`, a name, or disk:NAME, which needs its group only.
+    """
+    if wanted.startswith(DISK):
+        return (_group(arm, group),)
+    if "://" in wanted:
+        return ()
+    container, _ = parse_blob_name(wanted)
+    return _place(arm, group, container, find_account(arm, own_account_name(arm)))
+
+
+def _place(arm: ArmClient, group: str, container: str, account: Account | None) -> tuple[Step, ...]:
+    """The own account and one of its containers; of an account that is not there (None) its group, too."""
     if account is None:
         made = account_wanted(arm, group)
+        detail = f"Standard_LRS in {made.body['location']}"
         return (
             _group(arm, group),
-            Step("make", f"storage account {own}", Cost.FREE, made.id, f"Standard_LRS in {_region(made)}"),
+            Step("make", f"storage account {made.name}", Cost.FREE, made.id, detail),
             Step("make", f"container {container}"),
-            Step(
-                "upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", _size_text(source, raw)
-            ),
         )
-    blob = account.blob(container, name)
+    url = f"{account.endpoint}/{container}"
     try:
         with account.open() as service:
-            has_container = service.get_container_client(container).exists()
-        has_blob = has_container and blob.exists()
+            there = service.get_container_client(container).exists()
     except SdkError as error:
-        raise explain(error, "looking at", blob.url) from error
-    finally:
-        blob.close()
-    there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
-    detail = _size_text(source, raw) + there
+        raise explain(error, "looking at", url) from error
     return (
-        Step("use", f"storage account {own}", id=account.id),
-        Step("use" if has_container else "make", f"container {container}"),
-        Step("upload", f"blob {name}", Cost.STORAGE, account.url(container, name), detail),
+        Step("use", f"storage account {account.name}", id=account.id),
+        Step("use" if there else "make", f"container {container}"),
     )
 
 
-def _region(wanted: Wanted) -> str:
-    return str(wanted.body["location"])
+def _blob_is_there(account: Account, container: str, name: str) -> bool:
+    with account.blob(container, name) as blob:
+        try:
+            return blob.exists()
+        except SdkError as error:
+            raise explain(error, "looking at", blob.url) from error
 
 
 def _size_text(source: Disk, raw: bool = False) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from vmstamp.cli.commands.transfer import key_option, note_blob, open_blob_named, open_destination
+from vmstamp.cli.names import DISK
 from vmstamp.cli.options import arm_client, examples, group_option, json_option, location_option, plan_option
 from vmstamp.cli.render import Console
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-DISK = "disk:"
+    from vmstamp.cli.resources import Step
 
 
 @click.command(
@@ -71,11 +72,15 @@ def copy(
             return
         found = _open_source(source, source_key, group, opened)
         if plan:
-            target = None if to_disk else _look_at(destination, account_key, group, opened)
-            planned = copies.make_plan(found, target, destination, overwrite)
-            costs = plans.of_copy(planned, to_disk, target, found)
-            document = copies.plan_document(planned) | {"costs": [asdict(one) for one in costs]}
-            console.result(document, copies.plan_lines(planned, costs))
+            target = _look_at(destination, account_key, group, found.url, opened)
+            planned = copies.make_plan(
+                found, target.blob, destination, overwrite, account_comes=target.account_comes
+            )
+            costs = plans.of_copy(planned, to_disk, target.blob, found)
+            document = copies.plan_document(planned)
+            document["place"] = [asdict(one) for one in target.place]
+            document["costs"] = [asdict(one) for one in costs]
+            console.result(document, copies.plan_lines(planned, costs, target.place))
             return
         if to_disk:
             done = copies.copy_to_disk(opened.enter_context(arm_client()), group, to_disk, found, console)
@@ -95,6 +100,25 @@ def _open_source(wanted: str, key: str | None, group: str, opened: ExitStack) ->
     return opened.enter_context(open_blob_named(wanted, key))
 
 
-def _look_at(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
-    """The destination, without making its account or container."""
-    return opened.enter_context(open_blob_named(wanted, key))
+@dataclass(frozen=True)
+class _Target:
+    """A destination as it is: its blob (None of a managed disk), what must be there for it, what is not."""
+
+    blob: BlobClient | None
+    place: tuple[Step, ...] = ()
+    account_comes: bool = False
+
+
+def _look_at(wanted: str, key: str | None, group: str, source: str, opened: ExitStack) -> _Target:
+    """The destination; nothing is made. `source`: the URL of what is copied."""
+    from vmstamp.cli import plans, storage
+
+    if "://" in wanted:
+        return _Target(opened.enter_context(open_blob_named(wanted, key)))
+    with arm_client(read_only=True) as arm:
+        place = plans.of_place(arm, group, wanted)
+        if wanted.startswith(DISK):
+            return _Target(None, place)
+        there = storage.find_account(arm, storage.own_account_name(arm)) is not None
+        blob = storage.open_existing(arm, wanted) if there else storage.open_future(arm, wanted, source)
+    return _Target(opened.enter_context(blob), place, not there)
