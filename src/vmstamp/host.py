@@ -24,6 +24,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from vmstamp import settings
 from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.errors import MachineError
 from vmstamp.fabric.extensions import Handler
@@ -44,9 +45,6 @@ HOST_PLUGIN_PORT = 32526
 IMDS_PORT = 80
 PRIVILEGED_PORTS = 1024
 UNPRIVILEGED_SHIFT = 10000  # added to a port that only root may listen on, and others may have
-# Software emulation is about ten times slower than hardware; a guest's shutdown waits for more than its CPU.
-SLOWER = {"kvm": 1, "tcg": 3}
-SHUTDOWN_TIMEOUT = 60.0  # seconds under KVM until the plug is pulled
 PANIC_PATIENCE = 5.0  # seconds a panicked guest may take to reboot or say more
 WAIT_STEP = 0.5  # seconds
 
@@ -84,6 +82,7 @@ class VmHost:
         self._lock = threading.RLock()
         self._vms: dict[str, _Vm] = {}
         self._networks: dict[str, Network] = {}
+        self._hurried = threading.Event()
 
     # Starting
 
@@ -217,7 +216,7 @@ class VmHost:
     @property
     def ready_limit(self) -> float:
         """Seconds that a VM has to report Ready; more under software emulation."""
-        return self._ready_timeout * SLOWER[self._accelerator().name]
+        return self._ready_timeout * settings.SLOWER[self._accelerator().name]
 
     def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
         """Wait for the agent's own report. Azure's codes when it fails."""
@@ -285,7 +284,8 @@ class VmHost:
         if vm is None or vm.machine is None:
             return
         if graceful and vm.machine.running:
-            vm.machine.shutdown(SHUTDOWN_TIMEOUT * SLOWER[vm.machine.spec.accelerator])
+            limit = settings.shutdown_seconds(vm.machine.spec.accelerator)
+            vm.machine.shutdown(limit, self._hurried.is_set)
         else:
             vm.machine.kill()
 
@@ -311,6 +311,10 @@ class VmHost:
             self._vms.pop(vm_id, None)
         self._fabric.forget(vm_id)
         shutil.rmtree(self._home.machine(vm_id), ignore_errors=True)
+
+    def hurry(self) -> None:
+        """Wait for no guest any more: each that is asked to shut down has its plug pulled. Does not block."""
+        self._hurried.set()
 
     def close(self) -> None:
         """Stop every VM, side by side, and every network."""
