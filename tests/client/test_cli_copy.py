@@ -153,6 +153,26 @@ def test_a_copy_of_a_disk_to_an_account_that_is_not_there_is_planned(
     assert steps[2]["cost"] == "storage by GiB-month"
 
 
+def test_managed_disks_are_downloaded_and_compared(stamp: Stamp, disk: Path) -> None:
+    stamp("upload", disk, "--as", "disk", "fetched-1")
+    back = stamp.root / "fetched.vhdx"
+    stamp("download", "disk:fetched-1", back)
+    stamp("verify", back, "disk:fetched-1")
+    assert disk_state(stamp, "fetched-1") == "Unattached"
+    stamp("disk", "compare", disk, back)
+    assert "ResourceNotFound" in stamp.error("download", "disk:no-such", stamp.root / "no.raw")["message"]
+    assert "--as disk fetched-2" in stamp.error("upload", disk, "disk:fetched-2", status=2)["message"]
+
+
+def test_what_is_no_file_is_told_from_a_file_that_is_not_there(stamp: Stamp, elsewhere: BlobService) -> None:
+    error = stamp.error("inspect", "disk:fetched-1")
+    assert error["message"] == "disk:fetched-1: a managed disk is not a file of this computer"
+    assert "vmstamp doctor" in error["hint"] and "vmstamp download" in error["hint"]
+    error = stamp.error("upload", elsewhere.signed("x.vhd"))
+    assert error["message"] == "a page blob is not a file of this computer"
+    assert "sig=" not in str(error)
+
+
 def test_a_blob_of_another_region_is_copied_where_it_is_wanted(stamp: Stamp, disk: Path) -> None:
     with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
         ensure_group(arm, "vmstamp")

@@ -116,11 +116,11 @@ def plan_lines(plan: CopyPlan, costs: Sequence[Step] = (), place: Sequence[Step]
     return [*lines, "nothing was changed"]
 
 
-def copied_text(done: Copied) -> str:
-    """What a copy did, in one line."""
+def copied_text(done: Copied, name: str) -> str:
+    """What a copy to `name` did, in one line."""
     counts = [("logical", done.logical), ("data", done.data), ("sent", done.sent), ("skipped", done.skipped)]
     counts += [
         (word, count) for word, count in (("cleared", done.cleared), ("from before", done.resumed)) if count
     ]
     figures = ", ".join(f"{bytes_text(count)} {word}" for word, count in counts)
-    return f"{done.url}: {done.way} ({done.why}): {figures} in {seconds_text(done.seconds)}"
+    return f"{name}: {done.way} ({done.why}): {figures} in {seconds_text(done.seconds)}"

@@ -16,6 +16,7 @@ from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.capture import GENERALIZED, account_of_image, disks_of, generation_of
 from vmstamp.cli.captured_disks import Part, is_still
 from vmstamp.cli.generalize import require_generalized
+from vmstamp.cli.image_upload import refuse_other_region
 from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
 from vmstamp.cli.names import DISK, blob_name, check_name, parse_blob_name
@@ -132,7 +133,8 @@ def of_image(arm: ArmClient, request: ImageRequest, url: str) -> Planned:
 
 
 def of_image_of_disk(arm: ArmClient, request: ImageRequest, source: Disk) -> Planned:
-    """`image create` of a disk file: its upload, then the image."""
+    """`image create` of a disk file: its upload, then the image. Raises what it would itself."""
+    refuse_other_region(arm, request)
     name = blob_name(f"{request.name}.vhd")
     upload = _upload(arm, request.group, name, source)
     return _planned(arm, *upload, _image(arm, request, upload[-1].id))

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.transfer import key_option, note_blob, open_blob_named, open_destination
+from vmstamp.cli.commands.transfer import (
+    key_option,
+    note_blob,
+    open_blob_named,
+    open_destination,
+    open_readable,
+)
 from vmstamp.cli.names import DISK
 from vmstamp.cli.options import arm_client, examples, group_option, json_option, location_option, plan_option
 from vmstamp.cli.render import Console
@@ -70,7 +76,7 @@ def copy(
             arm = opened.enter_context(arm_client(read_only=True))
             plans.tell(plans.of_disk_copy(arm, group, source.removeprefix(DISK), destination), console)
             return
-        found = _open_source(source, source_key, group, opened)
+        found = opened.enter_context(open_readable(source, source_key, group, opened))
         if plan:
             target = _look_at(destination, account_key, group, found.url, opened)
             planned = copies.make_plan(
@@ -88,16 +94,7 @@ def copy(
             blob = opened.enter_context(open_destination(destination, account_key, group))
             note_blob(blob)
             done = copies.run_copy(found, blob, console, overwrite=overwrite)
-    console.result(done, copies.copied_text(done))
-
-
-def _open_source(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
-    from vmstamp.cli.copies import read_disk
-
-    if wanted.startswith(DISK):
-        arm = opened.enter_context(arm_client())
-        return opened.enter_context(read_disk(arm, group, wanted.removeprefix(DISK)))
-    return opened.enter_context(open_blob_named(wanted, key))
+    console.result(done, copies.copied_text(done, f"disk {to_disk}" if to_disk else done.url))
 
 
 @dataclass(frozen=True)
