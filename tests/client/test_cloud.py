@@ -113,6 +113,18 @@ def test_a_vm_is_planned_by_what_each_of_its_parts_costs(azure: CloudDoor, blob:
     azure("image", "delete", "plan")
 
 
+def test_a_plan_refuses_a_size_and_a_region_that_are_not_there(azure: CloudDoor, blob: str) -> None:
+    azure("image", "create", "refused", "--source", blob, "--generation", "2")
+    words = ("vm", "create", "web-1", "--image", "refused", "--plan")
+    error = azure.error(*words, "--size", "Standard_B1mss")
+    assert "there is no VM size 'Standard_B1mss'" in error["message"]
+    assert "Standard_B1ms" in error["hint"]
+    error = azure.error(*words, "--location", "westeurop")
+    assert "there is no region 'westeurop'" in error["message"] and "westeurope" in error["hint"]
+    assert "there is no resource group no-such-group" in azure("vm", "list", "-g", "no-such-group").text
+    azure("image", "delete", "refused")
+
+
 def test_disks_are_filled_copied_and_come_back(azure: CloudDoor, disk: Path) -> None:
     done = azure.json("upload", disk, "--as", "disk", "data-1")
     assert done["disk"]["properties"]["diskState"] == "Unattached"
@@ -187,7 +199,8 @@ def test_an_unknown_subscription_is_azures_not_found(azure: CloudDoor) -> None:
     error = azure.error("vm", "list", "--subscription", "11111111-2222-3333-4444-555555555555")
     assert error["code"] in ("SubscriptionNotFound", "InvalidSubscriptionId")
     error = azure.error("vm", "list", "--subscription", "no such name")
-    assert (error["code"], error["message"]) == ("CloudError", "0 subscriptions are named 'no such name'")
+    assert (error["code"], error["message"]) == ("CloudError", "no subscription is named 'no such name'")
+    assert error["hint"].startswith("there are: ")
 
 
 def test_nobody_signed_in_is_said_with_the_mend(azure: CloudDoor) -> None:

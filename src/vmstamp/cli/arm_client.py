@@ -48,6 +48,7 @@ Document = dict[str, Any]
 # Sent for each type; the newest that the fields used here need.
 API_VERSIONS = {
     "microsoft.compute/virtualmachines": "2024-07-01",
+    "microsoft.compute/locations": "2024-07-01",
     "microsoft.compute/images": "2024-07-01",
     "microsoft.compute/disks": "2024-03-02",
     "microsoft.compute/snapshots": "2024-03-02",

@@ -6,17 +6,19 @@ those that the command itself makes things of.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from azure.core.exceptions import AzureError as SdkError
 from azure.storage.blob import BlobClient
 
-from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_client import SUBSCRIPTIONS_VERSION, ArmClient
 from vmstamp.cli.capture import GENERALIZED, account_of_image, disks_of, generation_of
 from vmstamp.cli.captured_disks import Part, is_still
 from vmstamp.cli.generalize import require_generalized
-from vmstamp.cli.image_upload import refuse_other_region
+from vmstamp.cli.image_upload import refuse_other_region, region_name
 from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
 from vmstamp.cli.names import DISK, blob_name, check_name, parse_blob_name
@@ -26,6 +28,7 @@ from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
 from vmstamp.cli.storage import Account, account_wanted, find_account, own_account_name
 from vmstamp.cli.vms import VmRequest, get_vm, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
+from vmstamp.errors import VmstampError
 from vmstamp.transfer.blobs import explain, without_sas
 from vmstamp.transfer.copy_plan import CopyPlan
 
@@ -73,6 +76,7 @@ def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
     """`vm create`. Raises what `create_vm` would: a bad name, a VM that is there, an image that is not."""
     source = source_for(arm, request)
     region = region_of(arm, request, source)
+    refuse_unknown_place(arm, region, request.size)
     network = network_wanted(arm, request.group, request.name, region)
     wanted = vm_wanted(arm, request, source, network[-1].id)
     new = [
@@ -88,6 +92,31 @@ def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
         *new,
         Step("wait", "until its agent reports Ready"),
     )
+
+
+def refuse_unknown_place(arm: ArmClient, region: str, size: str) -> None:
+    """VmstampError for a region that the subscription has not, or a size that no VM has there.
+
+    REST: Subscriptions - List Locations; Virtual Machine Sizes - List.
+    """
+    subscription = f"/subscriptions/{arm.endpoint.subscription}"
+    version = {"api-version": SUBSCRIPTIONS_VERSION}
+    regions = [str(one["name"]) for one in arm.list(f"{subscription}/locations", **version)]
+    if (wanted := region_name(region)) not in regions:
+        raise VmstampError(
+            f"there is no region {region!r} in subscription {arm.endpoint.subscription}",
+            hint=_instead(wanted, regions),
+        )
+    path = f"{subscription}/providers/Microsoft.Compute/locations/{wanted}/vmSizes"
+    sizes = [str(one["name"]) for one in arm.list(path)]
+    if size.lower() not in (one.lower() for one in sizes):
+        raise VmstampError(f"there is no VM size {size!r} in {region}", hint=_instead(size, sizes))
+
+
+def _instead(wanted: str, names: Sequence[str]) -> str:
+    """The names that were perhaps meant, else some of all."""
+    found = get_close_matches(wanted, names, n=5, cutoff=0.6)
+    return f"did you mean {' or '.join(found)}?" if found else f"there are: {', '.join(names[:12])}, ..."
 
 
 def of_capture(

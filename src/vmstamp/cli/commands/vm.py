@@ -120,7 +120,7 @@ def create(
 @json_option
 def list_(group: str, console: Console) -> None:
     """List the VMs of a resource group."""
-    from vmstamp.cli import network, vms
+    from vmstamp.cli import network, resources, vms
 
     with arm_client() as arm:
         found = vms.list_vms(arm, group)
@@ -134,8 +134,9 @@ def list_(group: str, console: Console) -> None:
             ]
             for one in found
         ]
+        none = "" if found else resources.none_in(arm, "VMs", group)
     header = ("NAME", "POWER", "PROVISIONING", "ADDRESS", "SIZE")
-    console.result(found, table(header, rows) if rows else f"no VMs in resource group {group}")
+    console.result(found, table(header, rows) if rows else none)
 
 
 @vm.command(
