@@ -316,9 +316,11 @@ def generalize(
     from vmstamp.cli import generalize as work
 
     if plan:
-        console.result(
-            {"plan": work.STEPS}, [f"{number}. {step}" for number, step in enumerate(work.STEPS, 1)]
-        )
+        from vmstamp.cli import vms
+
+        with arm_client(read_only=True) as arm:
+            steps = work.steps_for(vms.get_vm(arm, group, name))
+        console.result({"plan": steps}, [f"{number}. {step}" for number, step in enumerate(steps, 1)])
         return
     with arm_client() as arm:
         done = work.generalize(arm, settings.home(), group, name, console, key=identity, user=user)
