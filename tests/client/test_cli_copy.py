@@ -12,7 +12,8 @@ from azure.storage.blob import BlobClient
 
 from tests.client.blob_service import BlobService, serving
 from tests.client.test_cli_stamp import MIB, VMSTAMP, Stamp, disk, stamp
-from vmstamp.cli.arm_client import ArmClient, ClientCredential
+from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_credential import ClientCredential
 from vmstamp.cli.endpoint import get_endpoint
 from vmstamp.cli.managed_disks import DISKS
 from vmstamp.cli.resources import ensure_group

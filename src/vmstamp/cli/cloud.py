@@ -18,7 +18,7 @@ from vmstamp.cli.endpoint import Endpoint, get_endpoint
 from vmstamp.errors import CloudError, VmstampError
 
 if TYPE_CHECKING:
-    from vmstamp.cli.arm_client import TokenCredential
+    from vmstamp.cli.arm_credential import TokenCredential
 
 STAMP = settings.CLOUD.default
 
