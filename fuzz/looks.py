@@ -14,7 +14,9 @@ from vmstamp.disk.check import check, repair
 from vmstamp.disk.detect import FOREIGN
 from vmstamp.disk.file import ImageFile
 from vmstamp.disk.foreign import NODES
+from vmstamp.disk.gpt_repair import mended_gpt
 from vmstamp.disk.partitions import read_partitions
+from vmstamp.disk.resized import Changed
 from vmstamp.errors import VmstampError
 
 Look = Callable[[Path, random.Random], None]
@@ -32,7 +34,13 @@ def look_at_disk(path: Path, rng: random.Random) -> None:
     if _is_foreign(path):
         return  # QEMU would read it: that is not what is fuzzed
     with contextlib.suppress(VmstampError), disk.open(path) as opened:
-        for step in (read_partitions, _list, disk.describe, *(_reader(opened, rng) for _ in range(4))):
+        for step in (
+            read_partitions,
+            _mend_table,
+            _list,
+            disk.describe,
+            *(_reader(opened, rng) for _ in range(4)),
+        ):
             with contextlib.suppress(VmstampError):
                 step(opened)
     state = ""
@@ -54,6 +62,19 @@ def _list(opened: Disk) -> None:
         if not end < low < high <= opened.size:
             raise Broken(f"extent [{low}, {high}) behind one that ends at {end}, of {opened.size} bytes")
         end = high
+
+
+def _mend_table(opened: Disk) -> None:
+    """A GPT that is mended is whole, has the same partitions, and nothing in them was written."""
+    mends = mended_gpt(opened)
+    if not mends:
+        return
+    before, after = read_partitions(opened), read_partitions(Changed(opened, opened.size, mends))
+    if after.notes or after.partitions != before.partitions:
+        raise Broken(f"a GPT that was mended: {after.notes or 'it has other partitions'}")
+    for at, data in mends.items():
+        if any(at < part.end and part.start < at + len(data) for part in before.partitions):
+            raise Broken(f"a GPT's mend writes into a partition at byte {at}")
 
 
 def _reader(opened: Disk, rng: random.Random) -> Callable[[Disk], None]:

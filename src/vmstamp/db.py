@@ -34,6 +34,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+        self._unclean = False  # what was deleted or replaced is to be gone from the log too
         self._writer = threading.RLock()
         self._ended: list[Callable[[], None]] = []  # of the one transaction that there is
         self._opened: list[tuple[threading.Thread, sqlite3.Connection]] = []
@@ -113,11 +114,30 @@ class Database:
                 ended, self._ended = self._ended, []
                 for function in ended:
                     function()
+                self._clean()
 
     def scrub(self) -> None:
-        """Have what was deleted or replaced gone from the log too, where older copies of it stand."""
+        """Have what was deleted or replaced gone from the log too, where older copies of it stand.
+
+        Where a reader still needs them, they go with the first transaction that ends after it. Never waits.
+        """
         with self._writer:
-            self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._unclean = True
+            self._clean()
+
+    def _clean(self) -> None:
+        """Empty the log if something is to be gone from it, and no reader needs it. Called with the lock."""
+        if not self._unclean:
+            return
+        connection = self._connection()
+        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._unclean = bool(busy)
+        except sqlite3.OperationalError:  # locked: as busy
+            pass
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
 
     def flush(self) -> None:
         """Have every committed transaction on the disk before this returns; they are in the log first."""

@@ -46,7 +46,10 @@ SHUTDOWN_GRACE = 5  # seconds for requests that are under way
 
 
 def serve(home: Home, arm_port: int, blob_port: int) -> None:
-    """Serve a stamp until SIGTERM or SIGINT. Raises StampError: home in use, port taken."""
+    """Serve a stamp until SIGTERM or SIGINT; after SIGUSR1 its end waits for no guest.
+
+    Raises StampError: home in use, port taken.
+    """
     _make_home(home)
     with _locked(home):
         home.endpoint.unlink(missing_ok=True)
@@ -65,6 +68,7 @@ def serve(home: Home, arm_port: int, blob_port: int) -> None:
             way_out=settings.way_out(),
             patience=Patience(settings.extension_timeout(), settings.agent_timeout()),
         )
+        signal.signal(signal.SIGUSR1, lambda *_: stamp.hurry())
         try:
             arm = arm_rest.app(stamp.control_plane, tokens.verify)
             aliases = Route("/aliases.json", lambda request: JSONResponse(stamp.image_aliases()))
@@ -110,6 +114,8 @@ def _locked(home: Home) -> Iterator[None]:
             raise StampError(
                 f"{home.root}: another server uses this home", hint="vmstamp status tells which"
             ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)  # who it is while it opens, and while it closes
         yield
     finally:
         os.close(descriptor)

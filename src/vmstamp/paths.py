@@ -3,7 +3,7 @@
 $VMSTAMP_HOME/
   stamp.db            resources, operations, page tables
   stamp.json          how to reach the running server: pid, ports, start time
-  stamp.lock          held by the running server
+  stamp.lock          held by the running server, with its pid
   server.log
   subscription.json   subscription, tenant and client ids, made once
   azure/              az's configuration for this stamp, its token

@@ -73,6 +73,9 @@ SETTINGS = (
     WAY_OUT,
 )
 HIGHEST_PORT = 65535
+# Software emulation is about ten times slower than hardware; a guest's shutdown waits for more than its CPU.
+SLOWER = {"kvm": 1, "tcg": 3}
+SHUTDOWN_SECONDS = 60.0  # under KVM, until the plug is pulled
 
 
 def home(environ: Mapping[str, str] | None = None) -> Home:
@@ -108,3 +111,8 @@ def agent_timeout(environ: Mapping[str, str] | None = None) -> int:
 def way_out(environ: Mapping[str, str] | None = None) -> bool:
     """Whether VMs reach what this computer reaches."""
     return WAY_OUT.number(0, 1, environ) == 1
+
+
+def shutdown_seconds(accelerator: str) -> float:
+    """Seconds that a guest has to answer its power button, before its plug is pulled."""
+    return SHUTDOWN_SECONDS * SLOWER[accelerator]

@@ -11,7 +11,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.compute import ComputeManagementClient
 
 from tests.boot.road import BIN, Stamp, stamp_in
-from vmstamp.cli.arm_client import ClientCredential
+from vmstamp.cli.arm_credential import ClientCredential
 from vmstamp.cli.endpoint import get_endpoint
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]

@@ -56,6 +56,25 @@ def test_a_running_vm_is_found_stopped_with_its_disk_as_it_was(stamp: Stamp) -> 
     stamp.vmstamp("vm delete kept")
 
 
+def turns(stamp: Stamp, name: str) -> bool:
+    return stamp.vm_state(name)[1] in ("starting", "stopping", "deallocating")
+
+
+def test_a_vm_that_was_being_stopped_is_stopped_by_the_next_server(stamp: Stamp) -> None:
+    stamp.vmstamp("vm create turning --image tiny")
+    command = subprocess.Popen(["vmstamp", "vm", "stop", "turning"], env=stamp.env, stderr=subprocess.PIPE)
+    wait_for(lambda: turns(stamp, "turning") or command.poll() is not None)
+    stamp.kill_server()
+    command.communicate(timeout=PATIENCE)
+    stamp.vmstamp("up")
+    wait_for(lambda: not turns(stamp, "turning"))
+    assert stamp.vm_state("turning") == ("Succeeded", "deallocated")
+    assert stamp.processes() == []
+    stamp.vmstamp("vm start turning")
+    assert stamp.vm_state("turning") == ("Succeeded", "running")
+    stamp.vmstamp("vm delete turning")
+
+
 def test_a_vm_that_was_being_created_is_taken_up_again(stamp: Stamp) -> None:
     stamp.vmstamp("vm create begun --image tiny --no-wait")
     wait_for(lambda: bool(stamp.processes()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,6 +182,29 @@ def test_a_guest_without_acpi_has_its_plug_pulled(spec: MachineSpec, machines: l
     assert not ran.machine.shutdown(0.5)
     assert not ran.machine.running
     assert ran.exits == ["machine-one"]
+
+
+def test_a_guest_without_a_system_that_wrote_nothing_is_not_waited_for(
+    spec: MachineSpec, machines: list[Machine]
+) -> None:
+    ran = start(spec, machines)
+    began = time.monotonic()
+    assert not ran.machine.shutdown(60)
+    assert time.monotonic() - began < 30
+
+
+def test_a_guest_that_wrote_is_waited_for_until_its_time_is_over_or_given_up(
+    spec: MachineSpec, machines: list[Machine]
+) -> None:
+    sector = (WRITE_DISK + b"written\0").ljust(510, b"\0") + b"\x55\xaa"
+    spec.os_disk.file.write_bytes(sector.ljust(1 << 20, b"\0"))
+    machine = Machine.start(spec, Timeline(), lambda: None)
+    machines.append(machine)
+    while not spec.serial_log.exists() or "written" not in spec.serial_log.read_text():
+        assert not machine.wait(0.1)
+    began = time.monotonic()
+    assert not machine.shutdown(60, give_up=lambda: time.monotonic() - began > 9)
+    assert time.monotonic() - began > 9, "longer than one with nothing to lose"
 
 
 def test_qemus_own_words_say_why_it_did_not_start(

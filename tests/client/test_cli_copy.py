@@ -12,7 +12,8 @@ from azure.storage.blob import BlobClient
 
 from tests.client.blob_service import BlobService, serving
 from tests.client.test_cli_stamp import MIB, VMSTAMP, Stamp, disk, stamp
-from vmstamp.cli.arm_client import ArmClient, ClientCredential
+from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_credential import ClientCredential
 from vmstamp.cli.endpoint import get_endpoint
 from vmstamp.cli.managed_disks import DISKS
 from vmstamp.cli.resources import ensure_group
@@ -102,6 +103,75 @@ def test_managed_disks_are_copied_and_their_access_revoked(stamp: Stamp, disk: P
     assert "exists already" in stamp.error("copy", "disks/one.vhd", "disk:copied-2")["message"]
     assert "exists already" in stamp.error("copy", "disk:copied-2", "disks/one.vhd")["message"]
     assert disk_state(stamp, "copied-2") == "Unattached"
+
+
+def test_a_copy_to_an_account_that_is_not_there_is_planned(
+    stamp: Stamp, disk: Path, elsewhere: BlobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy itself makes it; the plan says so, in the same way, and makes nothing."""
+    near = stamp.json("upload", disk, "near-plan.vhd")["url"]
+    far = elsewhere.blob("far-plan.vhd")
+    far.create_page_blob(8 * MIB)
+    far.upload_page(os.urandom(4096), 0, 4096)
+    monkeypatch.setitem(stamp.env, "VMSTAMP_STORAGE_ACCOUNT", "notthereyet")
+    monkeypatch.setitem(stamp.env, "VMSTAMP_GROUP", "not-there-yet")
+    words = ("copy", f"{elsewhere.url}/vhds/far-plan.vhd", "bbb/far.vhd", "--source-key", elsewhere.key)
+    planned = stamp.json(*words, "--plan")
+    assert (planned["way"], planned["bytes"]) == ("put-page-from-url", 4096)
+    assert planned["destination"].endswith("/notthereyet/bbb/far.vhd")
+    assert [(step["action"], step["what"], step["cost"]) for step in planned["place"]] == [
+        ("make", "resource group not-there-yet", "free"),
+        ("make", "storage account notthereyet", "free"),
+        ("make", "container bbb", "free"),
+    ]
+    assert [one["cost"] for one in planned["costs"]] == ["storage by GiB-month", "egress by GiB"]
+    planned = stamp.json("copy", near, "bbb/near.vhd", "--plan")
+    assert (planned["way"], planned["bytes"]) == ("copy-blob", 0)
+    said = stamp("copy", near, "bbb/near.vhd", "--plan").text
+    assert "made first: storage account notthereyet" in said and "nothing was changed" in said
+    with ArmClient(get_endpoint(Home(stamp.root / "home"))) as arm:
+        assert arm.find(arm.group_id("not-there-yet")) is None
+    done = stamp.json("copy", near, "bbb/near.vhd")
+    assert (done["way"], done["url"]) == (planned["way"], planned["destination"])
+    planned = stamp.json("copy", near, "ccc/near.vhd", "--plan")
+    assert [step["action"] for step in planned["place"]] == ["use", "make"]
+
+
+def test_a_copy_of_a_disk_to_an_account_that_is_not_there_is_planned(
+    stamp: Stamp, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp("upload", disk, "--as", "disk", "planned-1")
+    monkeypatch.setitem(stamp.env, "VMSTAMP_STORAGE_ACCOUNT", "notthereeither")
+    steps = stamp.json("copy", "disk:planned-1", "one.vhd", "--plan")["steps"]
+    assert [(step["action"], step["what"]) for step in steps[:3]] == [
+        ("use", "resource group vmstamp"),
+        ("make", "storage account notthereeither"),
+        ("make", "container vhds"),
+    ]
+    assert [step["action"] for step in steps[3:]] == ["grant", "copy", "revoke"]
+    steps = stamp.json("copy", "disk:planned-1", "disk:planned-2", "--plan")["steps"]
+    assert [step["action"] for step in steps] == ["use", "grant", "make", "grant", "copy", "revoke", "revoke"]
+    assert steps[2]["cost"] == "storage by GiB-month"
+
+
+def test_managed_disks_are_downloaded_and_compared(stamp: Stamp, disk: Path) -> None:
+    stamp("upload", disk, "--as", "disk", "fetched-1")
+    back = stamp.root / "fetched.vhdx"
+    stamp("download", "disk:fetched-1", back)
+    stamp("verify", back, "disk:fetched-1")
+    assert disk_state(stamp, "fetched-1") == "Unattached"
+    stamp("disk", "compare", disk, back)
+    assert "ResourceNotFound" in stamp.error("download", "disk:no-such", stamp.root / "no.raw")["message"]
+    assert "--as disk fetched-2" in stamp.error("upload", disk, "disk:fetched-2", status=2)["message"]
+
+
+def test_what_is_no_file_is_told_from_a_file_that_is_not_there(stamp: Stamp, elsewhere: BlobService) -> None:
+    error = stamp.error("inspect", "disk:fetched-1")
+    assert error["message"] == "disk:fetched-1: a managed disk is not a file of this computer"
+    assert "vmstamp doctor" in error["hint"] and "vmstamp download" in error["hint"]
+    error = stamp.error("upload", elsewhere.signed("x.vhd"))
+    assert error["message"] == "a page blob is not a file of this computer"
+    assert "sig=" not in str(error)
 
 
 def test_a_blob_of_another_region_is_copied_where_it_is_wanted(stamp: Stamp, disk: Path) -> None:

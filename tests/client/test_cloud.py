@@ -1,5 +1,6 @@
 """The same commands in a cloud: a stamp's HTTPS door by azure-identity; with --azure, Azure itself."""
 
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from vmstamp.cli.images import IMAGES
 from vmstamp.cli.managed_disks import DISKS
 from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.storage import ACCOUNTS, find_account
+from vmstamp.transfer.blobs import page_ranges
 
 pytestmark = pytest.mark.timeout(3600)
 MIB = 1024 * 1024
@@ -111,11 +113,23 @@ def test_a_vm_is_planned_by_what_each_of_its_parts_costs(azure: CloudDoor, blob:
     azure("image", "delete", "plan")
 
 
+def test_a_plan_refuses_a_size_and_a_region_that_are_not_there(azure: CloudDoor, blob: str) -> None:
+    azure("image", "create", "refused", "--source", blob, "--generation", "2")
+    words = ("vm", "create", "web-1", "--image", "refused", "--plan")
+    error = azure.error(*words, "--size", "Standard_B1mss")
+    assert "there is no VM size 'Standard_B1mss'" in error["message"]
+    assert "Standard_B1ms" in error["hint"]
+    error = azure.error(*words, "--location", "westeurop")
+    assert "there is no region 'westeurop'" in error["message"] and "westeurope" in error["hint"]
+    assert "there is no resource group no-such-group" in azure("vm", "list", "-g", "no-such-group").text
+    azure("image", "delete", "refused")
+
+
 def test_disks_are_filled_copied_and_come_back(azure: CloudDoor, disk: Path) -> None:
     done = azure.json("upload", disk, "--as", "disk", "data-1")
     assert done["disk"]["properties"]["diskState"] == "Unattached"
     planned = azure.json("copy", "disk:data-1", "backup/one.vhd", "--plan")
-    assert [step["action"] for step in planned["steps"]] == ["grant", "copy", "revoke"]
+    assert [step["action"] for step in planned["steps"]] == ["use", "make", "grant", "copy", "revoke"]
     azure("copy", "disk:data-1", "backup/one.vhd")
     found = azure.find(DISKS, "data-1")
     assert found is not None and found["properties"]["diskState"] == "Unattached"
@@ -129,21 +143,38 @@ def test_disks_are_filled_copied_and_come_back(azure: CloudDoor, disk: Path) -> 
 def test_an_interrupted_upload_tells_what_stays_and_costs_and_continues(azure: CloudDoor, blob: str) -> None:
     large, said = azure.root / "large.raw", azure.root / "large.said"
     large.write_bytes(os.urandom(MIB) * 600)
-    process = azure.begin("upload", large, said=said)
-    deadline = time.monotonic() + 600
     with azure.arm() as arm:
         account = find_account(arm, azure.env["VMSTAMP_STORAGE_ACCOUNT"])
     assert account is not None
+    process = azure.begin("upload", large, said=said)
+    deadline = time.monotonic() + 600
     with account.blob(CONTAINER, "large.vhd") as begun:
-        while not begun.exists():
+        while not (begun.exists() and page_ranges(begun).length > 20 * MIB):
             assert process.poll() is None, "it was too quick to be interrupted"
             assert time.monotonic() < deadline
+            time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     told = said.read_text()
     assert "the same command continues" in told
     assert "left: blob large.vhd (storage by GiB-month); to delete it: az storage blob delete" in told
     assert azure.json("upload", large)["resumed"] > 0
+
+
+def test_a_copy_to_an_account_that_is_not_there_is_planned_as_it_is_done(azure: CloudDoor, blob: str) -> None:
+    new = f"new{azure.env['VMSTAMP_STORAGE_ACCOUNT'].removeprefix('vmstamptest')}"
+    planned = json.loads(
+        azure("copy", blob, "bbb/new.vhd", "--plan", "--json", VMSTAMP_STORAGE_ACCOUNT=new).stdout
+    )
+    assert [(step["action"], step["what"]) for step in planned["place"]] == [
+        ("use", f"resource group {azure.group}"),
+        ("make", f"storage account {new}"),
+        ("make", "container bbb"),
+    ]
+    assert planned["costs"][0]["cost"] == "storage by GiB-month"
+    assert azure.find(ACCOUNTS, new) is None
+    done = json.loads(azure("copy", blob, "bbb/new.vhd", "--json", VMSTAMP_STORAGE_ACCOUNT=new).stdout)
+    assert (done["way"], done["url"]) == (planned["way"], planned["destination"])
 
 
 @pytest.mark.parametrize(
@@ -168,7 +199,8 @@ def test_an_unknown_subscription_is_azures_not_found(azure: CloudDoor) -> None:
     error = azure.error("vm", "list", "--subscription", "11111111-2222-3333-4444-555555555555")
     assert error["code"] in ("SubscriptionNotFound", "InvalidSubscriptionId")
     error = azure.error("vm", "list", "--subscription", "no such name")
-    assert (error["code"], error["message"]) == ("CloudError", "0 subscriptions are named 'no such name'")
+    assert (error["code"], error["message"]) == ("CloudError", "no subscription is named 'no such name'")
+    assert error["hint"].startswith("there are: ")
 
 
 def test_nobody_signed_in_is_said_with_the_mend(azure: CloudDoor) -> None:

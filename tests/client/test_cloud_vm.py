@@ -35,7 +35,10 @@ def test_a_vm_is_made_in_its_images_region_and_told(cloud: FakeCloud) -> None:
     shown = cloud.door("vm", "show", "web-1").text
     assert "power         running" in shown and "ready         no" not in shown
     assert [one["power"] for one in cloud.door.json("status")["vms"]] == ["running"]
+    assert len(cloud.door.json("vm", "generalize", "web-1", "--plan")["plan"]) == 6
     cloud.door("vm", "stop", "web-1")
+    assert "deallocated: its guest" in cloud.door.error("vm", "generalize", "web-1", "--plan")["message"]
+    assert cloud.door.error("vm", "generalize", "web-9", "--plan")["code"] == "ResourceNotFound"
     deleted = cloud.door.json("vm", "delete", "web-1")["deleted"]
     assert [one.rsplit("/", 1)[1] for one in deleted if "Microsoft.Network" in one] == [
         "web-1-nic",

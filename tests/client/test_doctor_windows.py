@@ -33,6 +33,7 @@ from tests.unit.guest.windows_guests import (
     LISTENER,
     LOADER,
     LOGS,
+    MANAGER,
     ROOT_GUID,
     SAM,
     SIGNATURE,
@@ -43,6 +44,7 @@ from tests.unit.guest.windows_guests import (
     Tree,
     account,
     bcd,
+    bcd_template,
     changed,
     element,
     evtx,
@@ -51,6 +53,7 @@ from tests.unit.guest.windows_guests import (
 from tests.unit.guest.windows_verdicts import PASSWORD, POLICIES, PROXY_KEY, WINLOGON, proxy
 from vmstamp.disk.partitions import EFI_SYSTEM, NewPartition, build_gpt
 from vmstamp.guest.checks.windows import CHECKS
+from vmstamp.guest.facts import gather
 from vmstamp.guest.files.fs import open_root
 from vmstamp.guest.windows.bcd import APPLICATION_DEVICE, APPLICATION_PATH, OS_DEVICE, pack_device
 from vmstamp.guest.windows.hive import Key
@@ -166,7 +169,8 @@ def make_windows(
     boot = boot_files(
         generation, make_hive(path.with_suffix(".hive"), changed(bcd_here(generation), store or {}))
     )
-    boot.pop(boot_lacks, None)
+    if boot_lacks:
+        boot = {name: data for name, data in boot.items() if not name.startswith(boot_lacks)}
     root, esp = path.with_suffix(".root"), path.with_suffix(".esp")
     plain = {name: data for name, data in FILES.items() if not name.endswith("/")}
     write_tree(root, {**plain, "/WindowsAzure/Logs/x.log": "", **written, **(files or {})})
@@ -307,6 +311,31 @@ def test_whatever_can_be_mended_in_windows_is_found_and_mended_on_the_disk(tmp_p
     assert set(wrong(found)) == {check.id for check in CHECKS if check.fix} - ELSEWHERE
     fixed = doctor(bad, *to_be, "--fix", "-o", tmp_path / "mended.raw", status=0)
     assert wrong(fixed["after"]) == {}
+
+
+def test_a_boot_store_and_a_boot_manager_that_are_gone_are_made_anew(tmp_path: Path) -> None:
+    """Of what Windows carries; hivexregedit, which knows nothing of ours, reads the store."""
+    manager = signed_loader(signature=b"Microsoft Windows Production PCA 2011")
+    gone = make_windows(
+        tmp_path / "gone.raw",
+        files={
+            f"{CONFIG}/BCD-Template": make_hive(tmp_path / "template", bcd_template()),
+            "/Windows/Boot/EFI/bootmgfw.efi": manager,
+        },
+        boot_lacks="/EFI/Microsoft",
+    )
+    assert wrong(doctor(gone, status=1)) == {"win-bcd": "fail", "win-generation": "fail"}
+    fixed = doctor(gone, "--fix", "-o", tmp_path / "mended.raw", status=0)
+    assert wrong(fixed["after"]) == {}
+    with vmstamp.disk.open(tmp_path / "mended.raw") as disk:
+        esp = gather(disk).boot.esp_files
+        assert esp is not None
+        store = esp.read_bytes("/EFI/Microsoft/Boot/BCD", MIB)
+    (tmp_path / "BCD").write_bytes(store)
+    text = run([find_program("hivexregedit"), "--export", tmp_path / "BCD", "\\"]).stdout.decode()
+    assert "hex(1):42,00,43,00,44,00,30,00" in text  # BCD0...
+    assert f"[\\Objects\\{MANAGER}\\Elements\\24000001]" in text
+    assert pack_device(DISK_GUID, ROOT_GUID).hex(",") in text
 
 
 def test_a_2012_with_a_boot_partition_of_its_own_is_mended(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vmstamp.cli import ssh
+from vmstamp.errors import MachineError
 
 
 def target(directory: Path) -> ssh.Target:
@@ -39,3 +40,12 @@ def test_a_login_that_never_began_is_tried_again(tmp_path: Path, capfd: pytest.C
     said = capfd.readouterr().err
     assert "protocol" in said.lower()
     assert "kex_exchange_identification" not in said
+
+
+def test_a_port_that_the_stamp_does_not_offer_is_told_at_once(tmp_path: Path) -> None:
+    found = ssh.Target("web", "me", "127.99.41.7", tmp_path / "key", tmp_path / "known_hosts")
+    with pytest.raises(MachineError, match=r"port 22 is not offered at 127\.99\.41\.7") as caught:
+        ssh.require_offered(found)
+    assert "az vm open-port -n web --port 22" in (caught.value.hint or "")
+    with socket.create_server((found.address, 22 + ssh.OFFERED_HIGHER)):
+        ssh.require_offered(found)

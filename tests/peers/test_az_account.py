@@ -38,6 +38,71 @@ def test_an_account_lives_its_life_by_az(shell: Shell) -> None:
     assert shell.az("storage account list") == []
 
 
+def test_containers_live_their_life_by_arm(shell: Shell) -> None:
+    shell.az("group create -n rg -l local")
+    shell.az("storage account create -n acct2 -g rg --sku Standard_LRS")
+    one = "--storage-account acct2 -g rg"
+    made = shell.az(f"storage container-rm create -n box {one} --metadata a=b --public-access blob")
+    assert (made["publicAccess"], made["metadata"], made["leaseState"]) == ("Blob", {"a": "b"}, "Available")
+    assert shell.az(f"storage container-rm exists -n box {one}") == {"exists": True}
+    changed = shell.az(f"storage container-rm update -n box {one} --public-access container --metadata c=d")
+    assert (changed["publicAccess"], changed["metadata"]) == ("Container", {"c": "d"})
+    words = shell.az("storage account show-connection-string -n acct2 -g rg")["connectionString"]
+    shown = shell.az(f"storage container metadata show -n box --connection-string '{words}'")
+    assert shown == {"c": "d"}
+    shell.az(f"storage container create -n other --connection-string '{words}'")
+    assert [found["name"] for found in shell.az(f"storage container-rm list {one}")] == ["box", "other"]
+    assert shell.az(f"storage container-rm show -n other {one}")["name"] == "other"
+    shell.az(f"storage container-rm delete -n box {one} --yes")
+    assert shell.az(f"storage container-rm exists -n box {one}") == {"exists": False}
+    refused = shell.refused(f"storage container-rm create -n worm {one} --enable-vlw true")
+    assert "immutableStorageWithVersioning" in refused
+
+
+def test_the_blob_service_is_set_by_arm(shell: Shell) -> None:
+    shell.az("group create -n rg -l local")
+    shell.az("storage account create -n acct3 -g rg --sku Standard_LRS")
+    service, one = "storage account blob-service-properties", "--account-name acct3 -g rg"
+    assert shell.az(f"{service} show {one}")["deleteRetentionPolicy"]["enabled"] is False
+    kept = shell.az(f"{service} update {one} --enable-delete-retention true --delete-retention-days 3")
+    assert (kept["deleteRetentionPolicy"]["days"], kept["sku"]["name"]) == (3, "Standard_LRS")
+    rule = "--allowed-origins http://x --allowed-methods GET --max-age-in-seconds 5"
+    shell.az(f"{service} cors-rule add {one} {rule} --allowed-headers '*' --exposed-headers '*'")
+    assert shell.az(f"{service} cors-rule list {one}")[0]["allowedOrigins"] == ["http://x"]
+    assert "isVersioningEnabled" in shell.refused(f"{service} update {one} --enable-versioning true")
+    assert shell.az(f"{service} show {one}")["deleteRetentionPolicy"]["days"] == 3
+
+
+def test_an_accounts_small_verbs(shell: Shell) -> None:
+    shell.az("group create -n rg -l local")
+    shell.az("storage account create -n acct4 -g rg --sku Standard_LRS")
+    assert shell.az("storage account show-usage -l local")["currentValue"] >= 1
+    update = "storage account update -n acct4 -g rg"
+    found = shell.az(f"{update} --tags a=b --allow-blob-public-access false --min-tls-version TLS1_2")
+    assert (found["tags"], found["allowBlobPublicAccess"], found["minimumTlsVersion"]) == (
+        {"a": "b"},
+        False,
+        "TLS1_2",
+    )
+    one = "--storage-account acct4 -g rg"
+    refused = shell.refused(f"storage container-rm create -n open {one} --public-access blob")
+    assert "PublicAccessNotPermitted" in refused
+    words = shell.az("storage account show-connection-string -n acct4 -g rg")["connectionString"]
+    by_words = f"--connection-string '{words}'"
+    shell.az(f"storage container create -n shut {by_words}")
+    asked = "--services b --resource-types sco --permissions rl --expiry 2126-01-01T00:00Z"
+    sas = shell.az(f"storage account generate-sas {asked} {by_words}")
+    endpoint = next(word for word in words.split(";") if word.startswith("BlobEndpoint="))
+    listed = shell.az(f"storage container list --connection-string '{endpoint};SharedAccessSignature={sas}'")
+    assert [found["name"] for found in listed] == ["shut"]
+    shell.az("storage account keys renew -n acct4 -g rg --key primary")
+    late = shell.run(
+        f"vmstamp az -- storage container list --connection-string '{endpoint};SharedAccessSignature={sas}'",
+        status=1,
+    )
+    assert b"AuthenticationFailed" in late.stderr or b"Authentication failure" in late.stderr
+
+
 def test_the_shell_is_turned_to_the_stamp_and_back(shell: Shell) -> None:
     script = (
         'eval "$(vmstamp env)"; az account show --query name -o tsv; eval "$(vmstamp env)";'

@@ -203,6 +203,14 @@ class Catalog:
         with self.db.read() as connection:
             return connection.execute(query, (type.lower(), f"$.{member}", value)).fetchone() is not None
 
+    def any_target(self, beginning: str, kind: str) -> bool:
+        """Whether there is a reference of a kind to something whose key begins so."""
+        begun = beginning.lower()
+        query = "SELECT 1 FROM reference WHERE target >= ? AND target < ? AND kind = ? LIMIT 1"
+        with self.db.read() as connection:
+            found = connection.execute(query, (begun, f"{begun}\U0010ffff", kind)).fetchone()
+        return found is not None
+
     def referrers_within(self, target: ResourceId) -> list[Referrer]:
         """Who refers to a resource or to a part of it, by source id."""
         within = "(target = :key OR (target > :key || '/' AND target < :key || '0'))"

@@ -45,8 +45,11 @@ from vmstamp.arm.network.public_addresses import PublicAddresses
 from vmstamp.arm.network.security_groups import SecurityGroups
 from vmstamp.arm.network.virtual_networks import VirtualNetworks
 from vmstamp.arm.operations import WORKERS
+from vmstamp.arm.proxy_types import ProxyType
 from vmstamp.arm.routes import Router
 from vmstamp.arm.storage import StorageAccounts
+from vmstamp.arm.storage_blob_services import BlobServices
+from vmstamp.arm.storage_containers import BlobContainers
 from vmstamp.arm.template.deployments import Deployments
 from vmstamp.arm.template.links import BlobLinks, no_links
 from vmstamp.arm.template.request import Fetch
@@ -65,13 +68,14 @@ class ControlPlane:
         types: Callable[[Catalog], Iterable[ResourceType]],
         settings: Settings,
         *,
+        proxies: Callable[[Catalog], Iterable[ProxyType]] = lambda catalog: (),
         calls: Callable[[Engine], Iterable[Call]] = lambda engine: (),
         fetch: Fetch = no_links,
         storage_suffix: str = "",
         clock: Clock = utc_now,
         workers: int = WORKERS,
     ) -> None:
-        self.engine = Engine(db, types, settings, clock=clock, workers=workers)
+        self.engine = Engine(db, types, settings, proxies=proxies, clock=clock, workers=workers)
         self._groups = Groups(self.engine)
         self._deployments = Deployments(self.engine, clock, fetch, storage_suffix)
         kind = self._deployments.resource_type()
@@ -92,7 +96,7 @@ class ControlPlane:
         self._deployments.kept.close_orphans()
         for operation in list(self.engine.operations.unfinished()):
             if not (self._groups.resume(operation) or self._deployments.resume(operation)):
-                self.engine.resume(operation)
+                self.engine.recovery.resume(operation)
 
     def close(self) -> None:
         """End what runs; what is open is taken up again by the next `recover`."""
@@ -165,6 +169,7 @@ def build(
         db,
         types,
         settings,
+        proxies=lambda catalog: (BlobServices(store).type(), BlobContainers(catalog, store).type()),
         calls=calls,
         fetch=BlobLinks(store, blob_endpoint),
         storage_suffix=f"localhost:{urlsplit(blob_endpoint).port}",

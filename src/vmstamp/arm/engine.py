@@ -9,7 +9,6 @@ operation in one transaction; only then is the operation run. So what a client w
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -21,13 +20,14 @@ from vmstamp.arm.deletions import Deletions
 from vmstamp.arm.locations import Locations
 from vmstamp.arm.locks import TYPE as LOCK_TYPE
 from vmstamp.arm.locks import Locks, Verb
-from vmstamp.arm.operations import WORKERS, Operation, Operations
+from vmstamp.arm.operations import WORKERS, Operations
 from vmstamp.arm.polling import RETRY_AFTER, Polling
+from vmstamp.arm.proxy_types import ProxyType
+from vmstamp.arm.recovery import Recovery
 from vmstamp.arm.shape import Json, merged, tags, without_nulls
 from vmstamp.arm.subscriptions import TYPE as SUBSCRIPTION_TYPE
 from vmstamp.arm.subscriptions import Subscriptions
 from vmstamp.arm.types import (
-    Action,
     Change,
     Put,
     Reference,
@@ -40,8 +40,6 @@ from vmstamp.arm.types import (
 from vmstamp.db import Database
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
-
-log = logging.getLogger("vmstamp.arm")
 
 READ_ONLY_MEMBERS = ("id", "name", "type", "etag", "systemData", "resourceGroup")
 
@@ -77,6 +75,7 @@ class Engine:
         types: Callable[[Catalog], Iterable[ResourceType]],
         settings: Settings,
         *,
+        proxies: Callable[[Catalog], Iterable[ProxyType]] = lambda catalog: (),
         locations: Locations | None = None,
         clock: Clock = utc_now,
         workers: int = WORKERS,
@@ -88,6 +87,7 @@ class Engine:
         self.operations = Operations(db, clock, workers)
         self.types = {t.key: t for t in types(self.catalog)}
         self.types |= {kind.key: kind for kind in (SUBSCRIPTION_TYPE, LOCK_TYPE)}
+        self.proxies = {kind.key: kind for kind in proxies(self.catalog)}
         self.subscriptions = Subscriptions(
             self.catalog, settings.subscription, settings.tenant, settings.subscription_name
         )
@@ -95,6 +95,7 @@ class Engine:
         self.polling = Polling(self.catalog, self.operations, self.show)
         self.deletions = Deletions(self)
         self.actions = Actions(self)
+        self.recovery = Recovery(self)
 
     def close(self) -> None:
         """End what runs; open operations are taken up again by the next start."""
@@ -109,12 +110,15 @@ class Engine:
     def get_type(self, id: ResourceId) -> ResourceType:
         """The type of an id. Raises AzureError that names what is not there."""
         found = self.types.get(id.type.lower())
+        if found is None and (proxy := self.proxies.get(id.type.lower())):
+            raise faults.unsupported(f"This request on '{proxy.name}'")
         if found is None:
             raise self.unknown_type(id.provider, "/".join(id.types))
         return found
 
     def unknown_type(self, provider: str, kind: str) -> AzureError:
         provided = ["Microsoft.Resources/resourceGroups", *(t.name for t in self.types.values())]
+        provided += [proxy.name for proxy in self.proxies.values()]
         pairs = [name.split("/", 1) for name in provided]
         known = [name for namespace, name in pairs if namespace.lower() == provider.lower()]
         if not known:
@@ -269,7 +273,7 @@ class Engine:
         shown = resource.with_properties(provisioningState=working)
         if kind.apply is None:
             return Stored(shown, operation, new, lambda: kind.changed(resource))
-        return Stored(shown, operation, new, lambda: self._submit_put(kind, operation, resource.id, new))
+        return Stored(shown, operation, new, lambda: self.submit_put(kind, operation, resource.id, new))
 
     def _location(self, kind: ResourceType, id: ResourceId, body: Json, existing: Resource | None) -> str:
         given = body.get("location")
@@ -323,7 +327,7 @@ class Engine:
             shown["properties"] = {**shown["properties"], "isArmResource": True}
         return shown
 
-    def _submit_put(
+    def submit_put(
         self, kind: ResourceType, operation: str, id: ResourceId, first: bool, resumed: bool = False
     ) -> None:
         def body(work: Work) -> None:
@@ -347,45 +351,6 @@ class Engine:
         """Raises 409 while an operation works on a resource that shares bytes with this one."""
         if self.operations.any_open([*self.catalog.coupled(id), *self.catalog.coupled_to(id)]):
             raise faults.conflict()
-
-    # -- after a crash
-
-    def resume(self, operation: Operation) -> None:
-        """Take up what the last run of this stamp left open, or say that it failed and why."""
-        try:
-            self._resume(operation)
-        except Exception:
-            log.exception("operation %s could not be resumed", operation.id)
-            self.operations.end(operation.id, error=_interrupted(operation))
-
-    def _resume(self, operation: Operation) -> None:
-        kind = self.types.get(operation.resource.type.lower())
-        resource = self.catalog.find(operation.resource)
-        if kind is None or resource is None:
-            gone = operation.kind == "delete"
-            self.operations.end(operation.id, error=None if gone else _interrupted(operation))
-        elif operation.kind == "delete":
-            self.deletions.submit(kind, operation.id, resource.id, lambda: None, resumed=True)
-        elif operation.kind == "put" and resource.provisioning_state != "Deleting":
-            first = resource.provisioning_state == kind.style.creating
-            self._submit_put(kind, operation.id, resource.id, first, resumed=True)
-        elif (action := _find_action(kind, operation.kind)) and action.resumable:
-            self.actions.submit(action, operation.id, resource.id, resumed=True)
-        else:
-            self.operations.end(operation.id, error=_interrupted(operation))
-
-
-def _find_action(kind: ResourceType, name: str) -> Action | None:
-    return next((action for action in kind.actions if action.name == name), None)
-
-
-def _interrupted(operation: Operation) -> AzureError:
-    return AzureError(
-        500,
-        "OperationInterrupted",
-        f"The stamp ended while the operation '{operation.kind}' on '{operation.resource}' was under way, "
-        "and it cannot be taken up again. Send the request again.",
-    )
 
 
 def read_body(request: Request) -> Json:

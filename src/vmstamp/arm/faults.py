@@ -49,12 +49,13 @@ def refuse_while_deleting(group: Resource) -> None:
         )
 
 
-def parent_not_found(id: ResourceId) -> AzureError:
+def parent_not_found(id: ResourceId, parent: ResourceId | None = None) -> AzureError:
+    """404 of a write below a resource that is not there: the one above, unless another is named."""
     return AzureError(
         404,
         "ParentResourceNotFound",
         f"Failed to perform 'write' on resource(s) of type '{'/'.join(id.types)}', because the parent "
-        f"resource '{id.parent}' could not be found.",
+        f"resource '{parent or id.parent}' could not be found.",
     )
 
 

@@ -26,7 +26,7 @@ from vmstamp.resource_id import ResourceId, parse_resource_id
 
 log = logging.getLogger("vmstamp.arm")
 
-WORKERS = 16  # each VM being provisioned holds one
+WORKERS = 64  # each VM that is provisioned, or waits for its turn, holds one
 
 Body = Callable[[Work], Json | None]
 Finish = Callable[[AzureError | None], None]

@@ -13,6 +13,7 @@ from typing import Final
 from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.groups import TYPE as GROUP_TYPE
+from vmstamp.arm.proxy_types import ProxyType
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Reply, Request, Resource, ResourceType
 from vmstamp.errors import AzureError
@@ -83,6 +84,9 @@ class Providers:
     def _types(self, namespace: str) -> list[ResourceType]:
         return [kind for kind in self._engine.types.values() if kind.provider == namespace]
 
+    def _proxies(self, namespace: str) -> list[ProxyType]:
+        return [kind for kind in self._engine.proxies.values() if kind.provider == namespace]
+
     def _show(self, name: str, subscription: Resource) -> Json:
         locations = [self._engine.locations.display_name(n) for n in self._engine.locations.names()]
         registered = self._subscriptions.is_registered(subscription, name)
@@ -99,6 +103,15 @@ class Providers:
                     "capabilities": "SupportsTags, SupportsLocation",
                 }
                 for kind in self._types(name)
+            ]
+            + [
+                {
+                    "resourceType": "/".join(kind.words),
+                    "locations": locations,
+                    "apiVersions": sorted(kind.api_versions, reverse=True),
+                    "capabilities": "None",
+                }
+                for kind in self._proxies(name)
             ],
         }
 
@@ -114,14 +127,16 @@ class Providers:
         return Reply(200, self._operations(self._known(words[0]), expand))
 
     def _operations(self, namespace: str, expand: bool) -> Json:
-        kinds = [GROUP_TYPE, *self._types(namespace)] if namespace == GROUP_TYPE.provider else None
+        kinds: list[ResourceType | ProxyType] = [*self._types(namespace), *self._proxies(namespace)]
+        if namespace == GROUP_TYPE.provider:
+            kinds = [GROUP_TYPE, *kinds]
         types = [
             {
                 "name": kind.name.split("/", 1)[1],
                 "displayName": kind.name.split("/", 1)[1],
                 "operations": [_operation(kind, verb, text) for verb, text in _verbs(kind)],
             }
-            for kind in kinds or self._types(namespace)
+            for kind in kinds
         ]
         return {
             "id": f"/providers/{OPERATIONS}/{namespace}",
@@ -141,7 +156,7 @@ class Providers:
         }
 
 
-def _verbs(kind: ResourceType) -> Iterator[tuple[str, str]]:
+def _verbs(kind: ResourceType | ProxyType) -> Iterator[tuple[str, str]]:
     """What may be done with resources of a type: the end of the operation's name, and words for people."""
     yield from VERBS.items()
     for name in kind.reads:
@@ -150,7 +165,7 @@ def _verbs(kind: ResourceType) -> Iterator[tuple[str, str]]:
         yield f"{action.name}/action", f"Do {action.name}"
 
 
-def _operation(kind: ResourceType, verb: str, text: str) -> Json:
+def _operation(kind: ResourceType | ProxyType, verb: str, text: str) -> Json:
     words = f"{text}: {kind.name}"
     return {
         "name": f"{kind.name}/{verb}",

@@ -18,6 +18,7 @@ from vmstamp.arm.groups import Groups
 from vmstamp.arm.lists import Lists
 from vmstamp.arm.locks import NAME as LOCKS
 from vmstamp.arm.providers import OPERATIONS, Providers
+from vmstamp.arm.proxies import ProxyResources
 from vmstamp.arm.shape import Json
 from vmstamp.arm.subscriptions import PROVIDER as SUBSCRIPTION_PROVIDER
 from vmstamp.arm.subscriptions import show as show_subscription
@@ -53,6 +54,7 @@ class Router:
         self._groups = groups
         self._deployments = deployments
         self._embedded = EmbeddedResources(engine)
+        self._proxies = ProxyResources(engine)
         self._calls = tuple(calls)
         self._lists = Lists(engine)
         self._providers = Providers(engine)
@@ -199,6 +201,8 @@ class Router:
         if len(words) % 2 == 0:
             return self._resource(request, id)
         below = ResourceId(scope.subscription, scope.group, provider, words[:-1:2], words[1::2])
+        if request.method == "POST" and (proxy := self._engine.proxies.get(below.type.lower())):
+            return self._proxies.act(request, below, proxy, words[-1])
         if request.method == "POST":
             return self._engine.actions.act(below, words[-1], request)
         if request.method == "GET":
@@ -220,6 +224,8 @@ class Router:
         raise self._engine.unknown_type(provider, "/".join(words[::2]))
 
     def _resource(self, request: Request, id: ResourceId) -> Reply:
+        if proxy := self._engine.proxies.get(id.type.lower()):
+            return self._proxies.handle(request, id, proxy)
         if embedding := self._embedded.find(id):
             return self._embedded_resource(request, id, *embedding)
         match request.method:
@@ -255,6 +261,8 @@ class Router:
                 self._engine.get_group(below)
             scope = ResourceId(below.subscription, below.group)
             return self._lists.of_type(request, kind.key, scope)
+        if proxy := self._engine.proxies.get("/".join((below.type, last)).lower()):
+            return self._proxies.list_page(request, below, proxy)
         kind = self._engine.get_type(below)
         if nested := self._engine.types.get("/".join((below.type, last)).lower()):
             self._engine.get_group(below)

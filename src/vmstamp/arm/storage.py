@@ -1,6 +1,7 @@
 """Microsoft.Storage/storageAccounts: an account of the blob room, shown as ARM shows one.
 
-The bytes and the keys live in the blob room; here is the resource. Containers are made by Blob REST.
+The bytes and the keys live in the blob room; here is the resource. What lies in an account are proxy
+resources: storage_blob_services.py, storage_containers.py.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from vmstamp.errors import AzureError
 
 NAME: Final = "Microsoft.Storage/storageAccounts"
 API_VERSIONS: Final = ("2019-06-01", "2021-09-01", "2023-01-01", "2025-08-01")
+MOST_ACCOUNTS: Final = 250  # of a subscription in a region: Azure's default, told and not enforced
 ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 
 SKUS = (
@@ -53,7 +55,7 @@ SHAPE = {
     "properties": {
         "accessTier": KEEP,
         "accountType": OneOf(*SKUS),  # what the api-versions of 2015 have in place of sku
-        "allowBlobPublicAccess": KEEP,
+        "allowBlobPublicAccess": bool,
         "allowCrossTenantReplication": KEEP,
         "allowSharedKeyAccess": Only(True),
         "customDomain": Only(),
@@ -141,7 +143,27 @@ class StorageAccounts:
         )
 
     def calls(self, engine: Engine) -> list[Call]:
-        return [Call("POST", "Microsoft.Storage", ("checkNameAvailability",), self.check_name)]
+        def usages(request: Request, words: tuple[str, ...]) -> Reply:
+            return self.usages(engine, request, words[0])
+
+        return [
+            Call("POST", "Microsoft.Storage", ("checkNameAvailability",), self.check_name),
+            Call("GET", "Microsoft.Storage", ("locations", "{}", "usages"), usages),
+        ]
+
+    def usages(self, engine: Engine, request: Request, given: str) -> Reply:
+        """How many accounts a subscription has in a region. REST: Usages - List By Location, 2023-01-01."""
+        location = engine.locations.normalize(given)
+        if not engine.locations.known(location):
+            raise invalid_parameter(f"The location '{given}' is not valid.", "location")
+        found = self._catalog.select(type=NAME, scope=f"/subscriptions/{request.subscription}")
+        usage = {
+            "unit": "Count",
+            "currentValue": sum(account.location == location for account in found),
+            "limit": MOST_ACCOUNTS,
+            "name": {"value": "StorageAccounts", "localizedValue": "Storage Accounts"},
+        }
+        return Reply(200, {"value": [usage]})
 
     def parse(self, put: Put) -> Change:
         if not ACCOUNT_NAME.fullmatch(put.id.name):
@@ -174,7 +196,11 @@ class StorageAccounts:
         if self._store.find_account(resource.name) is None:
             self._store.create_account(resource.name)
         sku, kind = resource.document["sku"]["name"], resource.document["kind"]
-        self._store.update_account(resource.name, lambda found: replace(found, sku=sku, kind=kind))
+        public = resource.properties.get("allowBlobPublicAccess") is not False
+        self._store.update_account(
+            resource.name,
+            lambda found: replace(found, sku=sku, kind=kind, allow_public_access=public),
+        )
         return resource
 
     def remove(self, resource: Resource, work: Work) -> None:

@@ -231,6 +231,8 @@ class ResourceType:
     remove: Callable[[Resource, Work], None] | None = None
     # Without `apply`: what follows from a PUT that is committed, before it is answered. Never raises.
     changed: Callable[[Resource], None] = lambda resource: None
+    # What is true of a resource whose operation was ended by its server's death and is not taken up again.
+    abandoned: Callable[[Resource], Resource] = lambda resource: resource
     # What a GET shows: the document with what is computed. `expand` is the query's $expand.
     view: Callable[[Resource, str], Json] = lambda resource, expand: resource.document
     references: Callable[[Resource], Iterable[Reference]] = lambda resource: ()

@@ -49,6 +49,8 @@ class Accounts:
         self._cache: dict[str | tuple[str, str], Any] = {}
         self._cache_lock = threading.Lock()
         self._changes = 0
+        # Whether a container, by its account and name, is kept for what uses its blobs: the disks of VMs.
+        self.keeps_container: Callable[[str, str], bool] = lambda account, name: False
 
     def now(self) -> datetime:
         return self._clock()
@@ -258,12 +260,14 @@ class Accounts:
     def delete_container(
         self, account: str, name: str, check: Callable[[Container], None] = lambda container: None
     ) -> None:
-        """Delete a container and its blobs, at once."""
+        """Delete a container and its blobs, at once. Raises 412 while something keeps it."""
         with self._changing() as connection:
             found = tables.find_container(connection, account, name)
             if found is None:
                 raise faults.fault("ContainerNotFound")
             check(found)
+            if self.keeps_container(account, name):
+                raise faults.fault("LeaseIdMissing", "container")
             contents = tables.contents_of(connection, account, name)
             connection.execute("DELETE FROM container WHERE account = ? AND name = ?", (account, name))
             unused = tables.delete_unused(connection, contents)

@@ -68,6 +68,8 @@ def authenticate(
     if "sig" in request.query:
         return _by_sas(request, account, container, now)
     public = container.public_access if container is not None else ""
+    if public and not account.allow_public_access:
+        raise faults.fault("PublicAccessNotPermitted")
     if public and request.method in ("GET", "HEAD"):
         return Grant("public", "rl" if public == "container" else "r")
     raise faults.fault("NoAuthenticationInformation")

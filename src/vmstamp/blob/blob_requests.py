@@ -18,7 +18,7 @@ from vmstamp.blob.store import PAGE, BlobStore, Check
 
 _TIERS: Final = ("Hot", "Cool", "Cold")
 MAXIMUM_SEQUENCE: Final = 2**63 - 1
-_METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+METADATA_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 # -- checks
@@ -195,7 +195,7 @@ def sequence_number(request: Request) -> int | None:
 def blob_metadata(request: Request) -> dict[str, str]:
     metadata = request.metadata()
     for name in metadata:
-        if not _METADATA_NAME.fullmatch(name):
+        if not METADATA_NAME.fullmatch(name):
             raise faults.fault("InvalidMetadata")
     return metadata
 

@@ -46,15 +46,20 @@ def list_containers(store: BlobStore, request: Request) -> Reply:
 
 def create_container(store: BlobStore, request: Request) -> Reply:
     """Create Container."""
-    name = request.address.container
+    account, name = request.address[:2]
+    check_container_name(name)
+    container = store.create_container(
+        account, name, metadata=blob_metadata(request), public_access=_public_access(store, request)
+    )
+    return Reply(201, validators(container))
+
+
+def check_container_name(name: str) -> None:
+    """Raises 400 unless a container may have this name."""
     if not 3 <= len(name) <= 63:
         raise faults.fault("OutOfRangeInput", "A container's name has 3 to 63 characters.")
     if not _CONTAINER_NAME.fullmatch(name):
         raise faults.fault("InvalidResourceName")
-    container = store.create_container(
-        request.address.account, name, metadata=blob_metadata(request), public_access=_public_access(request)
-    )
-    return Reply(201, validators(container))
 
 
 def delete_container(store: BlobStore, request: Request) -> Reply:
@@ -104,7 +109,7 @@ def get_container_acl(store: BlobStore, request: Request) -> Reply:
 
 def set_container_acl(store: BlobStore, request: Request) -> Reply:
     """Set Container ACL."""
-    access = _public_access(request)
+    access = _public_access(store, request)
     policies = documents.parse_access_policies(request.body)
     if len(policies) > MAXIMUM_POLICIES:
         raise faults.fault(
@@ -209,8 +214,11 @@ def _includes(request: Request) -> set[str]:
     return words
 
 
-def _public_access(request: Request) -> PublicAccess:
+def _public_access(store: BlobStore, request: Request) -> PublicAccess:
+    """The public access that a request asks for. Raises 409 when its account permits none."""
     value = request.header("x-ms-blob-public-access")
+    if value and not store.get_account(request.address.account).allow_public_access:
+        raise faults.fault("PublicAccessNotPermitted")
     if value == "container":
         return "container"
     if value in ("blob", "true"):

@@ -141,7 +141,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
     ),
     "LeaseIdMissing": (
         412,
-        "There is currently a lease on the blob and no lease ID was specified in the request.",
+        "There is currently a lease on the {detail} and no lease ID was specified in the request.",
     ),
     "LeaseIsBreakingAndCannotBeAcquired": (
         409,
@@ -193,6 +193,7 @@ _TABLE: Final[dict[str, tuple[int, str]]] = {
         "The prevsnapshot query parameter value cannot be newer than snapshot query parameter value.",
     ),
     "PreviousSnapshotNotFound": (409, "The previous snapshot is not found."),
+    "PublicAccessNotPermitted": (409, "Public access is not permitted on this storage account."),
     "RequestBodyTooLarge": (413, "The request body is too large and exceeds the maximum permissible limit."),
     "ResourceNotFound": (404, "The specified resource does not exist."),
     "SequenceNumberConditionNotMet": (412, "The sequence number condition specified was not met."),

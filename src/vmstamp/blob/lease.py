@@ -107,7 +107,7 @@ def check(
     locked = lease is not None and lease.locks(now)
     if lease_id is None:
         if locked and write:
-            raise faults.fault("LeaseIdMissing")
+            raise faults.fault("LeaseIdMissing", what.lower())
         return
     if lease is None:
         raise faults.fault(f"LeaseNotPresentWith{what}Operation")

@@ -69,6 +69,7 @@ class Account:
     kind: str = "StorageV2"
     delegation_secret: str = ""
     properties: ServiceProperties = ServiceProperties()
+    allow_public_access: bool = True  # whether containers may have public access
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def account_of(row: Row) -> Account:
         document.get("kind", Account.kind),
         document.get("delegation_secret", ""),
         ServiceProperties(rules, properties.get("retention_days", 0), properties.get("default_version", "")),
+        document.get("allow_public_access", True),
     )
 
 
@@ -216,6 +218,7 @@ def account_document(account: Account) -> str:
             "kind": account.kind,
             "delegation_secret": account.delegation_secret,
             "properties": asdict(account.properties),
+            "allow_public_access": account.allow_public_access,
         }
     )
 

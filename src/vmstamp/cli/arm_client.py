@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError as SdkError
 from azure.core.exceptions import (
     ClientAuthenticationError,
@@ -22,11 +21,9 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import (
     ContentDecodePolicy,
     HeadersPolicy,
-    HTTPPolicy,
     RequestIdPolicy,
     RetryPolicy,
     UserAgentPolicy,
@@ -39,6 +36,7 @@ from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from vmstamp import __version__
+from vmstamp.cli.arm_credential import ClientCredential, NewTokenPolicy, TokenCredential
 from vmstamp.cli.endpoint import Endpoint
 from vmstamp.cli.resources import Wanted
 from vmstamp.errors import AzureError, CloudError, StampError, VmstampError
@@ -48,6 +46,7 @@ Document = dict[str, Any]
 # Sent for each type; the newest that the fields used here need.
 API_VERSIONS = {
     "microsoft.compute/virtualmachines": "2024-07-01",
+    "microsoft.compute/locations": "2024-07-01",
     "microsoft.compute/images": "2024-07-01",
     "microsoft.compute/disks": "2024-03-02",
     "microsoft.compute/snapshots": "2024-03-02",
@@ -61,12 +60,6 @@ API_VERSIONS = {
 SUBSCRIPTIONS = "/subscriptions"
 SUBSCRIPTIONS_VERSION = "2022-12-01"  # REST: Subscriptions - List
 PATIENCE = 10.0  # seconds of waiting after which it is said, and again
-
-
-class TokenCredential(Protocol):
-    """What the pipeline needs of a credential; azure-identity's classes fit."""
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken: ...
 
 
 class ArmEndpoint(Protocol):
@@ -88,45 +81,6 @@ class ArmEndpoint(Protocol):
     def ca(self) -> Path | None: ...
     @property
     def interval(self) -> float: ...
-
-
-class ClientCredential:
-    """Client credentials at the stamp's own token endpoint (OAuth 2.0, RFC 6749 4.4)."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._client: ARMPipelineClient[HttpRequest, HttpResponse] = ARMPipelineClient(
-            endpoint.arm, policies=[RetryPolicy(retry_total=2)], connection_verify=str(endpoint.ca)
-        )
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """A token for the scopes. Raises StampError when the endpoint refuses."""
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._endpoint.client_id,
-            "client_secret": self._endpoint.client_secret,
-            "scope": " ".join(scopes),
-        }
-        url = f"{self._endpoint.arm}/adfs/oauth2/token"
-        response = self._client.send_request(HttpRequest("POST", url, data=form))
-        if response.status_code != 200:
-            raise StampError(f"{url}: {response.status_code} {response.reason}: {response.text()[:200]}")
-        answer = response.json()
-        return AccessToken(answer["access_token"], int(time.time()) + int(answer["expires_in"]))
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class NewTokenPolicy(HTTPPolicy[HttpRequest, HttpResponse]):
-    """Sends a request that was refused for its token once more; the policy behind it takes a new token then.
-
-    A token is renewed before its time is over, but a computer that slept or whose clock was set misses that.
-    """
-
-    def send(self, request: PipelineRequest[HttpRequest]) -> PipelineResponse[HttpRequest, HttpResponse]:
-        response = self.next.send(request)
-        return self.next.send(request) if response.http_response.status_code == 401 else response
 
 
 class ArmClient:

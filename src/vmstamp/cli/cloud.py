@@ -18,7 +18,7 @@ from vmstamp.cli.endpoint import Endpoint, get_endpoint
 from vmstamp.errors import CloudError, VmstampError
 
 if TYPE_CHECKING:
-    from vmstamp.cli.arm_client import TokenCredential
+    from vmstamp.cli.arm_credential import TokenCredential
 
 STAMP = settings.CLOUD.default
 
@@ -158,11 +158,13 @@ def choose_subscription(found: Iterable[dict[str, Any]], wanted: str) -> str:
     if len(named) == 1:
         return str(named[0]["subscriptionId"])
     hint = f"pass --subscription, or set {settings.SUBSCRIPTION.variable}"
-    if wanted:
-        raise CloudError(f"{len(named)} subscriptions are named {wanted!r}", hint="pass its id")
     if not able:
         raise CloudError("who is signed in sees no subscription", hint=hint)
     names = ", ".join(f"{one['subscriptionId']} ({one.get('displayName')})" for one in able[:10])
+    if wanted and named:
+        raise CloudError(f"{len(named)} subscriptions are named {wanted!r}", hint=f"pass its id: {names}")
+    if wanted:
+        raise CloudError(f"no subscription is named {wanted!r}", hint=f"there are: {names}")
     raise CloudError(f"there are {len(able)} subscriptions: {names}", hint=hint)
 
 

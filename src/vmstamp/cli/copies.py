@@ -62,13 +62,19 @@ def check_vhd(held: PageBlobDisk, source: BlobClient) -> None:
         )
 
 
-def make_plan(source: BlobClient, blob: BlobClient | None, name: str, overwrite: bool) -> CopyPlan:
-    """What a copy would do; `blob` None: to the managed disk `name`. Changes nothing."""
+def make_plan(
+    source: BlobClient, blob: BlobClient | None, name: str, overwrite: bool, *, account_comes: bool = False
+) -> CopyPlan:
+    """What a copy would do; `blob` None: to the managed disk `name`. Changes nothing.
+
+    `account_comes`: the account of `blob` is not there, and would be made.
+    """
     if blob is None:
         with PageBlobDisk(source) as held:
             check_vhd(held, source)
         return plan_new_disk(CopySource(source), name)
-    return plan_copy(CopySource(source), blob, overwrite=overwrite, container_comes=True)
+    found = CopySource(source)
+    return plan_copy(found, blob, overwrite=overwrite, container_comes=True, account_comes=account_comes)
 
 
 def plan_document(plan: CopyPlan) -> dict[str, Any]:
@@ -90,12 +96,14 @@ def plan_document(plan: CopyPlan) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: CopyPlan, costs: Sequence[Step] = ()) -> list[str]:
-    """A plan for people; `costs` are what of it Azure bills."""
+def plan_lines(plan: CopyPlan, costs: Sequence[Step] = (), place: Sequence[Step] = ()) -> list[str]:
+    """A plan for people; `costs` are what of it Azure bills, `place` what must be there before."""
+    made = [one for one in place if one.action == "make"]
     lines = [
         f"from {plan.source}",
         f"to   {plan.destination}",
         f"{plan.way}: {plan.why}",
+        *(f"made first: {one.what}" + (f" ({one.detail})" if one.detail else "") for one in made),
         f"{bytes_text(plan.logical)} logical, {bytes_text(plan.ranges.length)} data, "
         f"{bytes_text(plan.total)} to be moved, {bytes_text(plan.kept)} there from before",
     ]
@@ -108,11 +116,11 @@ def plan_lines(plan: CopyPlan, costs: Sequence[Step] = ()) -> list[str]:
     return [*lines, "nothing was changed"]
 
 
-def copied_text(done: Copied) -> str:
-    """What a copy did, in one line."""
+def copied_text(done: Copied, name: str) -> str:
+    """What a copy to `name` did, in one line."""
     counts = [("logical", done.logical), ("data", done.data), ("sent", done.sent), ("skipped", done.skipped)]
     counts += [
         (word, count) for word, count in (("cleared", done.cleared), ("from before", done.resumed)) if count
     ]
     figures = ", ".join(f"{bytes_text(count)} {word}" for word, count in counts)
-    return f"{done.url}: {done.way} ({done.why}): {figures} in {seconds_text(done.seconds)}"
+    return f"{name}: {done.way} ({done.why}): {figures} in {seconds_text(done.seconds)}"

@@ -123,6 +123,15 @@ def find_endpoint(home: Home) -> Endpoint | None:
         ) from error
 
 
+def find_server(home: Home) -> int | None:
+    """The pid of the home's server, also of one that is still starting or stopping; None when none runs."""
+    try:
+        pid = int(home.lock.read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if is_ours(pid, home) else None
+
+
 def get_endpoint(home: Home) -> Endpoint:
     """The running stamp; StampError when none runs."""
     found = find_endpoint(home)

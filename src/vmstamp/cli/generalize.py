@@ -6,14 +6,16 @@ OS disk, where it lies, through a read SAS, and says what of the machine's ident
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vmstamp.cli import ssh
-from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.render import Reporter, bytes_text
+from vmstamp.cli.storage import open_named
 from vmstamp.cli.vms import get_vm, is_generalized, status_of, stop_vm, vm_id
 from vmstamp.errors import AzureError, MachineError
 from vmstamp.guest.identity import Identity, read_identity
@@ -112,14 +114,8 @@ def generalize(
 ) -> Generalized:
     """All steps of STEPS; each is skipped when it is done already. Raises MachineError and AzureError."""
     vm = get_vm(arm, group, name)
-    if not is_generalized(vm):
-        if status_of(vm, "PowerState") == "running":
-            clean_guest(ssh.target_of(arm, home, vm, key=key, user=user), report)
-        else:
-            raise MachineError(
-                f"VM {name} is {status_of(vm, 'PowerState') or 'not running'}: its guest cannot be cleaned",
-                hint=f"start it first: vmstamp vm start {name}",
-            )
+    if steps_for(vm) == STEPS:
+        clean_guest(ssh.target_of(arm, home, vm, key=key, user=user), report)
         stop_vm(arm, group, name)
         report.say(f"VM {name} is deallocated")
         arm.post(vm_id(arm, group, name), "generalize")
@@ -127,6 +123,21 @@ def generalize(
     identity, fetched = look_at_disk(arm, group, name)
     report.say(f"looked at the OS disk ({bytes_text(fetched)} read): {verdict(identity)}")
     return Generalized(name, identity, fetched)
+
+
+def steps_for(vm: Document) -> tuple[str, ...]:
+    """What is to be done with a VM: all of STEPS, or the look alone at one that is generalized already.
+
+    Raises MachineError when its guest does not run, and so cannot be cleaned.
+    """
+    if is_generalized(vm):
+        return STEPS[-1:]
+    if (power := status_of(vm, "PowerState")) == "running":
+        return STEPS
+    raise MachineError(
+        f"VM {vm['name']} is {power or 'not running'}: its guest cannot be cleaned",
+        hint=f"start it first: vmstamp vm start {vm['name']}",
+    )
 
 
 def clean_guest(target: ssh.Target, report: Reporter) -> None:
@@ -152,13 +163,13 @@ def clean_guest(target: ssh.Target, report: Reporter) -> None:
 
 def look_at_disk(arm: ArmClient, group: str, name: str) -> tuple[Identity, int]:
     """What is left of identity on the OS disk of a deallocated VM, and how many bytes were read."""
-    vm = get_vm(arm, group, name)
-    disk = str(vm["properties"]["storageProfile"]["osDisk"]["managedDisk"]["id"])
-    with (
-        disk_access(arm, disk) as url,
-        open_blob(url) as blob,
-        PageBlobDisk(blob) as opened,
-    ):
+    disk: Document = get_vm(arm, group, name)["properties"]["storageProfile"]["osDisk"]
+    with ExitStack() as stack:
+        if "managedDisk" in disk:
+            blob = open_blob(stack.enter_context(disk_access(arm, str(disk["managedDisk"]["id"]))))
+        else:
+            blob = open_named(arm, str(disk["vhd"]["uri"]))
+        opened = stack.enter_context(PageBlobDisk(stack.enter_context(blob)))
         return read_identity(opened), opened.fetched
 
 

@@ -92,8 +92,8 @@ def refuse_elsewhere(file: Path) -> None:
     if text.startswith("disk:") and not file.exists():
         raise GuestError(
             f"{shown(text)}: a managed disk is not generalized where it is",
-            hint=f"of a running VM: vmstamp vm generalize VM; else: vmstamp copy {shown(text)} copy.vhd, and "
-            "vmstamp download copy.vhd FILE",
+            hint=f"of a running VM: vmstamp vm generalize VM; else: vmstamp download {shown(text)} FILE, and "
+            "vmstamp generalize FILE",
         )
 
 

@@ -22,6 +22,7 @@ from vmstamp.cli.commands import (
     subscription,
     transfer,
     vm,
+    vm_guest,
 )
 from vmstamp.cli.options import Group, examples, location_option, place_options
 
@@ -78,6 +79,27 @@ for command in (
 ):
     disk_group.add_command(command)
 
+
+@click.group("vm", cls=Group, short_help="VMs: really booted, provisioned by their own agent.")
+def vm_group() -> None:
+    """Virtual machines: really booted, provisioned by their own guest agent."""
+
+
+for command in (
+    vm.create,
+    vm.list_,
+    vm.show,
+    vm.start,
+    vm.stop,
+    vm_guest.ssh,
+    vm_guest.run_command,
+    vm_guest.log,
+    vm_guest.generalize,
+    vm.capture,
+    vm.delete,
+):
+    vm_group.add_command(command)
+
 for command in (
     stamp.up,
     stamp.down,
@@ -93,7 +115,7 @@ for command in (
     copy.copy,
     disk_group,
     image.image,
-    vm.vm,
+    vm_group,
     subscription.subscription,
     clients.env,
     clients.az,

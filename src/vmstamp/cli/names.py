@@ -15,6 +15,7 @@ from datetime import date
 from vmstamp.errors import VmstampError
 
 CONTAINER = "vhds"
+DISK = "disk:"  # before the name of a managed disk, where a command takes blobs and files too
 VNET = "vmstamp-vnet"
 SUBNET = "default"
 VNET_PREFIX = "10.0.0.0/16"
@@ -84,5 +85,42 @@ def check_name(kind: str, name: str) -> str:
             f"{name!r} is not a name that Azure takes for {'an' if kind == 'image' else 'a'} {kind}",
             hint=f"1 to {LONGEST[kind]} letters, digits, '_', '.' and '-', beginning with a letter, digit "
             "or '_' and not ending in '.' or '-'",
+        )
+    return name
+
+
+# REST: Naming and Referencing Containers, Blobs, and Metadata; the three with $ are the service's own.
+_CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}|\$root|\$web|\$logs")
+_ACCOUNT = re.compile(r"[a-z0-9]{3,24}")
+LONGEST_BLOB, LONGEST_CONTAINER = 1024, 63
+
+
+def parse_blob_name(wanted: str) -> tuple[str, str]:
+    """The container and the blob of `CONTAINER/BLOB` or a name in the container `vhds`.
+
+    VmstampError for names that Azure does not take: before anything is made for them.
+    """
+    container, mark, name = wanted.partition("/")
+    if not mark:
+        container, name = CONTAINER, wanted
+    if not _CONTAINER.fullmatch(container) or len(container) > LONGEST_CONTAINER:
+        raise VmstampError(
+            f"{wanted}: {container!r} is not a name that Azure takes for a container",
+            hint="3 to 63 lower-case letters, digits and single hyphens, with a letter or digit at both ends",
+        )
+    if not name or len(name) > LONGEST_BLOB:
+        raise VmstampError(
+            f"{wanted[:80]}: a blob's name has {len(name)} characters, expected 1 to {LONGEST_BLOB}",
+            hint="name it as CONTAINER/BLOB, or BLOB in the container vhds",
+        )
+    return container, name
+
+
+def check_account(name: str) -> str:
+    """The name of a storage account, if Azure takes it. Raises VmstampError."""
+    if not _ACCOUNT.fullmatch(name):
+        raise VmstampError(
+            f"{name!r} is not a name that Azure takes for a storage account",
+            hint="3 to 24 lower-case letters and digits",
         )
     return name

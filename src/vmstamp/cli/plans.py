@@ -6,25 +6,29 @@ those that the command itself makes things of.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from azure.core.exceptions import AzureError as SdkError
 from azure.storage.blob import BlobClient
 
-from vmstamp.cli.arm_client import ArmClient
+from vmstamp.cli.arm_client import SUBSCRIPTIONS_VERSION, ArmClient
 from vmstamp.cli.capture import GENERALIZED, account_of_image, disks_of, generation_of
 from vmstamp.cli.captured_disks import Part, is_still
 from vmstamp.cli.generalize import require_generalized
+from vmstamp.cli.image_upload import refuse_other_region, region_name
 from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
-from vmstamp.cli.names import CONTAINER, blob_name, check_name
+from vmstamp.cli.names import DISK, blob_name, check_name, parse_blob_name
 from vmstamp.cli.network import network_wanted
 from vmstamp.cli.render import Console, bytes_text, table
 from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
-from vmstamp.cli.storage import account_wanted, find_account, own_account_name
+from vmstamp.cli.storage import Account, account_wanted, find_account, own_account_name
 from vmstamp.cli.vms import VmRequest, get_vm, region_of, source_for, vm_wanted
 from vmstamp.disk import Disk, FixedVhd
+from vmstamp.errors import VmstampError
 from vmstamp.transfer.blobs import explain, without_sas
 from vmstamp.transfer.copy_plan import CopyPlan
 
@@ -72,6 +76,7 @@ def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
     """`vm create`. Raises what `create_vm` would: a bad name, a VM that is there, an image that is not."""
     source = source_for(arm, request)
     region = region_of(arm, request, source)
+    refuse_unknown_place(arm, region, request.size)
     network = network_wanted(arm, request.group, request.name, region)
     wanted = vm_wanted(arm, request, source, network[-1].id)
     new = [
@@ -87,6 +92,31 @@ def of_vm(arm: ArmClient, request: VmRequest) -> Planned:
         *new,
         Step("wait", "until its agent reports Ready"),
     )
+
+
+def refuse_unknown_place(arm: ArmClient, region: str, size: str) -> None:
+    """VmstampError for a region that the subscription has not, or a size that no VM has there.
+
+    REST: Subscriptions - List Locations; Virtual Machine Sizes - List.
+    """
+    subscription = f"/subscriptions/{arm.endpoint.subscription}"
+    version = {"api-version": SUBSCRIPTIONS_VERSION}
+    regions = [str(one["name"]) for one in arm.list(f"{subscription}/locations", **version)]
+    if (wanted := region_name(region)) not in regions:
+        raise VmstampError(
+            f"there is no region {region!r} in subscription {arm.endpoint.subscription}",
+            hint=_instead(wanted, regions),
+        )
+    path = f"{subscription}/providers/Microsoft.Compute/locations/{wanted}/vmSizes"
+    sizes = [str(one["name"]) for one in arm.list(path)]
+    if size.lower() not in (one.lower() for one in sizes):
+        raise VmstampError(f"there is no VM size {size!r} in {region}", hint=_instead(size, sizes))
+
+
+def _instead(wanted: str, names: Sequence[str]) -> str:
+    """The names that were perhaps meant, else some of all."""
+    found = get_close_matches(wanted, names, n=5, cutoff=0.6)
+    return f"did you mean {' or '.join(found)}?" if found else f"there are: {', '.join(names[:12])}, ..."
 
 
 def of_capture(
@@ -132,7 +162,8 @@ def of_image(arm: ArmClient, request: ImageRequest, url: str) -> Planned:
 
 
 def of_image_of_disk(arm: ArmClient, request: ImageRequest, source: Disk) -> Planned:
-    """`image create` of a disk file: its upload, then the image."""
+    """`image create` of a disk file: its upload, then the image. Raises what it would itself."""
+    refuse_other_region(arm, request)
     name = blob_name(f"{request.name}.vhd")
     upload = _upload(arm, request.group, name, source)
     return _planned(arm, *upload, _image(arm, request, upload[-1].id))
@@ -167,8 +198,15 @@ def of_disk_copy(arm: ArmClient, group: str, name: str, destination: str) -> Pla
     """`copy disk:NAME DESTINATION`: by a SAS that is granted and revoked, so its ranges are not read here."""
     disk = arm.resource_id(group, DISKS, name)
     size = int(arm.get(disk)["properties"]["diskSizeBytes"])
-    copy = Step("copy", f"to {without_sas(destination)}", Cost.STORAGE, detail=f"at most {bytes_text(size)}")
-    return _planned(arm, *_by_access("Read", name, disk, copy))
+    moved = f"at most {bytes_text(size)}"
+    to_disk = destination.removeprefix(DISK) if destination.startswith(DISK) else ""
+    if not to_disk:
+        copy = Step("copy", f"to {without_sas(destination)}", Cost.STORAGE, detail=moved)
+        return _planned(arm, *of_place(arm, group, destination), *_by_access("Read", name, disk, copy))
+    made = Wanted("managed disk", arm.resource_id(group, DISKS, to_disk), {}, Cost.STORAGE)
+    grant, copy, revoke = _by_access("Write", to_disk, made.id, Step("copy", "its content", detail=moved))
+    reading, _, read = _by_access("Read", name, disk, copy)
+    return _planned(arm, _group(arm, group), reading, step_of(arm, made), grant, copy, revoke, read)
 
 
 def of_copy(plan: CopyPlan, to_disk: str, blob: BlobClient | None, source: BlobClient) -> list[Step]:
@@ -207,40 +245,59 @@ def _by_access(access: str, name: str, disk: str, between: Step) -> tuple[Step, 
 
 def _upload(arm: ArmClient, group: str, wanted: str, source: Disk, raw: bool = False) -> tuple[Step, ...]:
     """Group, account, container and blob of an upload; the blob's step is the last and has its URL."""
-    container, _, name = wanted.rpartition("/")
-    container = container or CONTAINER
-    own = own_account_name(arm)
+    container, name = parse_blob_name(wanted)
+    own, size = own_account_name(arm), _size_text(source, raw)
     account = find_account(arm, own)
+    place = _place(arm, group, container, account)
+    if account is None:
+        return *place, Step("upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", size)
+    has_blob = place[-1].action == "use" and _blob_is_there(account, container, name)
+    there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
+    step = Step("upload", f"blob {name}", Cost.STORAGE, account.url(container, name), size + there)
+    return *place, step
+
+
+def of_place(arm: ArmClient, group: str, wanted: str) -> tuple[Step, ...]:
+    """Where a copy goes: what must be there and is made else; of a URL nothing.
+
+    `wanted` is `CONTAINER/BLOB`, a name, or disk:NAME, which needs its group only.
+    """
+    if wanted.startswith(DISK):
+        return (_group(arm, group),)
+    if "://" in wanted:
+        return ()
+    container, _ = parse_blob_name(wanted)
+    return _place(arm, group, container, find_account(arm, own_account_name(arm)))
+
+
+def _place(arm: ArmClient, group: str, container: str, account: Account | None) -> tuple[Step, ...]:
+    """The own account and one of its containers; of an account that is not there (None) its group, too."""
     if account is None:
         made = account_wanted(arm, group)
+        detail = f"Standard_LRS in {made.body['location']}"
         return (
             _group(arm, group),
-            Step("make", f"storage account {own}", Cost.FREE, made.id, f"Standard_LRS in {_region(made)}"),
+            Step("make", f"storage account {made.name}", Cost.FREE, made.id, detail),
             Step("make", f"container {container}"),
-            Step(
-                "upload", f"blob {name}", Cost.STORAGE, f"{own}/{container}/{name}", _size_text(source, raw)
-            ),
         )
-    blob = account.blob(container, name)
+    url = f"{account.endpoint}/{container}"
     try:
         with account.open() as service:
-            has_container = service.get_container_client(container).exists()
-        has_blob = has_container and blob.exists()
+            there = service.get_container_client(container).exists()
     except SdkError as error:
-        raise explain(error, "looking at", blob.url) from error
-    finally:
-        blob.close()
-    there = "; one is there: it is continued if it is the same disk, else --overwrite" if has_blob else ""
-    detail = _size_text(source, raw) + there
+        raise explain(error, "looking at", url) from error
     return (
-        Step("use", f"storage account {own}", id=account.id),
-        Step("use" if has_container else "make", f"container {container}"),
-        Step("upload", f"blob {name}", Cost.STORAGE, account.url(container, name), detail),
+        Step("use", f"storage account {account.name}", id=account.id),
+        Step("use" if there else "make", f"container {container}"),
     )
 
 
-def _region(wanted: Wanted) -> str:
-    return str(wanted.body["location"])
+def _blob_is_there(account: Account, container: str, name: str) -> bool:
+    with account.blob(container, name) as blob:
+        try:
+            return blob.exists()
+        except SdkError as error:
+            raise explain(error, "looking at", blob.url) from error
 
 
 def _size_text(source: Disk, raw: bool = False) -> str:

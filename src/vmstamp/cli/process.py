@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from vmstamp import settings
-from vmstamp.cli.endpoint import SERVER_MODULE, Endpoint, find_endpoint, is_ours
+from vmstamp.cli.endpoint import SERVER_MODULE, Endpoint, find_endpoint, find_server, is_ours
 from vmstamp.cli.render import Reporter
 from vmstamp.errors import StampError
 from vmstamp.paths import Home
@@ -20,6 +20,12 @@ from vmstamp.run import Process, spawn
 
 START_TIMEOUT = 60.0  # seconds until stamp.json must show the server
 STOP_TIMEOUT = 300.0  # seconds for the VMs' shutdown under software emulation
+SAY_AFTER = 2.0  # seconds of stopping, after which it is said who is waited for
+GUEST = b"guest=vmstamp-"  # QEMU's -name
+LONGEST = (
+    f"{settings.shutdown_seconds('tcg'):.0f} s at most ({settings.shutdown_seconds('kvm'):.0f} s under KVM)"
+)
+WAITING = f": {LONGEST}, then the plug is pulled; vmstamp down --force pulls it now"
 LOG_TAIL = 4096  # bytes of server.log that an error shows the end of
 LEAST_ROOM = 1 << 20  # bytes; with less of them free a server cannot begin
 
@@ -33,6 +39,11 @@ def start(home: Home, ports: dict[str, int] | None = None) -> tuple[Endpoint, bo
     found = find_endpoint(home)
     if found is not None:
         return found, False
+    if (busy := find_server(home)) is not None:
+        raise StampError(
+            f"the stamp of {home.root} (pid {busy}) is starting or stopping at this moment",
+            hint="vmstamp down waits for its end, vmstamp down --force waits for no guest",
+        )
     numbers = {
         settings.ARM_PORT.variable: settings.arm_port(),
         settings.BLOB_PORT.variable: settings.blob_port(),
@@ -138,25 +149,62 @@ def _end(server: Process) -> None:
             server.kill()
 
 
-def stop(home: Home, report: Reporter, timeout: float = STOP_TIMEOUT) -> Endpoint | None:
-    """Stop the stamp of `home` and its VMs, and wait; what was running, or None when none was.
+def stop(home: Home, report: Reporter, timeout: float = STOP_TIMEOUT, *, force: bool = False) -> int | None:
+    """Stop the stamp of `home` and its VMs, and wait; the pid of what was running, or None when none was.
 
-    Raises StampError when it is still there after `timeout` seconds.
+    Its guests are asked to shut down, and whom is waited for is said; with `force` their plugs are pulled.
+    One that is stopping already is waited for. Raises StampError when it is still there after `timeout`
+    seconds.
     """
     endpoint = find_endpoint(home)
-    if endpoint is None:
+    pid = endpoint.pid if endpoint else find_server(home)
+    if pid is None:
         return None
     try:
-        os.kill(endpoint.pid, signal.SIGTERM)
+        if force:
+            os.kill(pid, signal.SIGUSR1)
+        if endpoint:
+            os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
-        return endpoint
-    report.say(f"asked the stamp (pid {endpoint.pid}) to stop")
-    deadline = time.monotonic() + timeout
-    while is_ours(endpoint.pid, home):
-        if time.monotonic() > deadline:
+        return pid
+    report.say(f"asked the stamp (pid {pid}) to stop" if endpoint else f"the stamp (pid {pid}) is stopping")
+    try:
+        _wait_end(home, pid, report, timeout)
+    except KeyboardInterrupt as error:
+        error.add_note(
+            "the stamp goes on stopping: vmstamp down waits again, vmstamp down --force pulls the plugs"
+        )
+        raise
+    return pid
+
+
+def _wait_end(home: Home, pid: int, report: Reporter, timeout: float) -> None:
+    said: list[str] = []
+    began = time.monotonic()
+    while is_ours(pid, home):
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise StampError(
-                f"the stamp (pid {endpoint.pid}) still runs {timeout:.0f} s after it was asked to stop",
-                hint=f"its log: {home.log}; kill -9 {endpoint.pid} is safe, the next vmstamp up cleans up",
+                f"the stamp (pid {pid}) still runs {timeout:.0f} s after it was asked to stop",
+                hint=f"its log: {home.log}; kill -9 {pid} is safe, the next vmstamp up cleans up",
             )
+        if waited > SAY_AFTER and (guests := running_guests(home)) != said:
+            said = guests
+            if guests:
+                report.say(f"waiting for {', '.join(guests)} to shut down{WAITING}")
         time.sleep(0.1)
-    return endpoint
+
+
+def running_guests(home: Home) -> list[str]:
+    """The names of the VMs of a home whose QEMU runs, by the command lines of processes."""
+    mark, found = os.fsencode(home.machines) + b"/", []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = entry.joinpath("cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"/qemu-system-" in b"/" + words[0] and any(mark in word for word in words):
+            found += [word.removeprefix(GUEST).decode() for word in words if word.startswith(GUEST)]
+    return sorted(found)

@@ -121,6 +121,13 @@ def group_wanted(arm: ArmClient, group: str, location: str = "") -> Wanted:
     return Wanted("resource group", arm.group_id(group), {"location": arm.region(group, location)})
 
 
+def none_in(arm: ArmClient, what: str, group: str) -> str:
+    """That a group has no VMs, images, ...; or that it is itself not there, as when it is mistyped."""
+    if arm.find(arm.group_id(group)) is None:
+        return f"no {what}: there is no resource group {group}"
+    return f"no {what} in resource group {group}"
+
+
 def ensure_group(arm: ArmClient, group: str, location: str = "") -> None:
     """The resource group, made when it is not there."""
     ensure(arm, group_wanted(arm, group, location))

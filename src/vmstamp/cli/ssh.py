@@ -86,12 +86,35 @@ def find_port(address: str) -> int | None:
 
     None when it does not greet.
     """
-    port = SSH_PORT + OFFERED_HIGHER if ip_address(address).is_loopback else SSH_PORT
+    port = _port_of(address)
     try:
         with socket.create_connection((address, port), timeout=CONNECT_TIMEOUT) as connection:
             return port if connection.recv(len(BANNER)) == BANNER else None
     except OSError:
         return None
+
+
+def _port_of(address: str) -> int:
+    return SSH_PORT + OFFERED_HIGHER if ip_address(address).is_loopback else SSH_PORT
+
+
+def require_offered(target: Target) -> None:
+    """Raises MachineError where the stamp of a running VM does not offer its port 22: waiting is in vain.
+
+    A stamp listens at a VM's public address for as long as the VM runs. Of a cloud nothing is known.
+    """
+    if not ip_address(target.address).is_loopback:
+        return
+    try:
+        socket.create_connection((target.address, _port_of(target.address)), CONNECT_TIMEOUT).close()
+    except ConnectionRefusedError as error:
+        raise MachineError(
+            f"VM {target.vm} runs, but its port {SSH_PORT} is not offered at {target.address}",
+            hint="no security group lets it through, or another program has the port: az vm open-port -n "
+            f"{target.vm} --port {SSH_PORT}",
+        ) from error
+    except OSError:
+        return
 
 
 def wait_port(target: Target, timeout: float, each: Callable[[], None] = lambda: None) -> int:

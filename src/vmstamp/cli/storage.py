@@ -13,8 +13,8 @@ from azure.storage.blob import BlobClient, BlobServiceClient
 from vmstamp import settings
 from vmstamp.cli import names
 from vmstamp.cli.arm_client import ArmClient, Document
-from vmstamp.cli.cloud import authority_of
-from vmstamp.cli.names import CONTAINER
+from vmstamp.cli.cloud import authority_of, find_cloud
+from vmstamp.cli.endpoint import Endpoint
 from vmstamp.cli.render import Reporter, bytes_text, seconds_text
 from vmstamp.cli.resources import Wanted, ensure_group, make
 from vmstamp.disk import Disk
@@ -63,7 +63,7 @@ class Account:
 
 def account_wanted(arm: ArmClient, group: str, name: str = "") -> Wanted:
     """The account `name`; empty: that of the settings, else the subscription's derived one."""
-    name = name or own_account_name(arm)
+    name = names.check_account(name or own_account_name(arm))
     body = {
         "location": arm.region(group),
         "kind": "StorageV2",
@@ -181,10 +181,10 @@ def destination(arm: ArmClient, group: str, wanted: str, account_name: str = "")
         if account is not None and not urlsplit(wanted).query:
             ensure_container(account, address.container)
         return blob
-    container, _, name = wanted.rpartition("/")
+    container, name = names.parse_blob_name(wanted)
     account = ensure_account(arm, group, account_name)
-    ensure_container(account, container or CONTAINER)
-    return account.blob(container or CONTAINER, name)
+    ensure_container(account, container)
+    return account.blob(container, name)
 
 
 def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
@@ -195,14 +195,38 @@ def open_existing(arm: ArmClient, wanted: str) -> BlobClient:
     if "://" in wanted:
         return open_named(arm, wanted)
     path, mark, snapshot = wanted.partition("?snapshot=")
-    container, _, name = path.rpartition("/")
+    container, name = names.parse_blob_name(path)
     own = own_account_name(arm)
     account = find_account(arm, own)
     if account is None:
         raise TransferError(
             f"{wanted}: there is no storage account {own} yet", hint="vmstamp upload makes it; or name a URL"
         )
-    return account.blob(container or CONTAINER, name + mark + snapshot)
+    return account.blob(container, name + mark + snapshot)
+
+
+def open_future(arm: ArmClient, wanted: str, beside: str) -> BlobClient:
+    """A client for a blob of the own account, which is not there yet: nothing can be asked of it.
+
+    `wanted` is `CONTAINER/BLOB` or a name, `beside` the URL of another blob: an account that lies in this
+    subscription tells where a new one would lie.
+    """
+    container, name = names.parse_blob_name(wanted)
+    endpoint = _future_endpoint(arm, own_account_name(arm), beside)
+    return open_blob(f"{endpoint}/{container}/{name}")
+
+
+def _future_endpoint(arm: ArmClient, name: str, beside: str) -> str:
+    """The Blob endpoint that a new account would have, as the cloud names them."""
+    if isinstance(arm.endpoint, Endpoint):
+        return f"{arm.endpoint.blob}/{name}"
+    other = parse_blob_url(beside).account
+    there = find_account_document(arm, other)
+    if there is not None:
+        known = str(there["properties"]["primaryEndpoints"]["blob"]).rstrip("/")
+        if urlsplit(known).hostname == urlsplit(beside).hostname:
+            return known.replace(other, name, 1)
+    return f"https://{name}.blob.{find_cloud(arm.endpoint.cloud).storage_suffix}"
 
 
 def upload_disk(

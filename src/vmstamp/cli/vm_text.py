@@ -24,6 +24,7 @@ def vm_lines(arm: ArmClient, vm: Document) -> list[str]:
         f"  id            {vm['id']}",
         f"  provisioning  {properties.get('provisioningState')}",
         *(f"  failed        {why}" for why in failures_of(vm)),
+        *([f"  waits         {waits}"] if (waits := vms.waits_of(vm)) else ()),
         f"  power         {vms.status_of(vm, 'PowerState') or 'unknown'}{generalized}",
         f"  size          {properties['hardwareProfile']['vmSize']}",
         f"  address       {network.public_address(arm, vm) or 'none'}",

@@ -242,7 +242,9 @@ class Watch:
             return
         for stage in timeline_of(vm):
             self._say(stage.name, f" ({stage.detail})" if stage.detail else "")
-        if not timeline_of(vm):
+        if waits := waits_of(vm):
+            self._say(waits)
+        elif not timeline_of(vm):
             for word in statuses_of(vm):
                 self._say(word)
 
@@ -250,6 +252,14 @@ class Watch:
         if what not in self._told:
             self._told.add(what)
             self._report.say(f"{self._name}: {what}{detail}")
+
+
+def waits_of(vm: Document) -> str:
+    """What a VM that is being created waits for, in the service's words; empty when it does not wait."""
+    for status in instance_view(vm).get("statuses", ()):
+        if str(status["code"]) == "ProvisioningState/creating":
+            return str(status.get("message") or "")
+    return ""
 
 
 def statuses_of(vm: Document) -> list[str]:

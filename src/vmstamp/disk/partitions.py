@@ -39,9 +39,9 @@ PROTECTIVE = 0xEE
 EXTENDED = (0x05, 0x0F, 0x85)
 MAX_LOGICAL = 128  # logical partitions that are followed in an extended one
 
-_HEADER = struct.Struct("<8sIII4xQQQQ16sQIII")
-_ENTRY = struct.Struct("<16s16sQQQ72s")
-_MBR_ENTRY = struct.Struct("<B3sB3sII")
+HEADER = struct.Struct("<8sIII4xQQQQ16sQIII")
+ENTRY = struct.Struct("<16s16sQQQ72s")
+MBR_ENTRY = struct.Struct("<B3sB3sII")
 _SIGNATURE = b"EFI PART"
 ENTRY_COUNT = 128
 ENTRY_SIZE = 128
@@ -102,8 +102,8 @@ class GptImage:
 
 
 @dataclass(frozen=True)
-class _Gpt:
-    """One parsed copy of a GPT; LBAs."""
+class Gpt:
+    """One copy of a GPT, whole by its checksums; LBAs."""
 
     disk_guid: UUID
     my_lba: int
@@ -112,6 +112,10 @@ class _Gpt:
     last_usable_lba: int
     entries: bytes
     entry_size: int
+
+    def same(self, other: Gpt) -> bool:
+        """Whether both copies tell of the same disk and partitions."""
+        return (self.disk_guid, self.entries) == (other.disk_guid, other.entries)
 
 
 def read_partitions(disk: Disk) -> PartitionTable:
@@ -158,12 +162,12 @@ def _signature_at(disk: Disk, offset: int) -> bool:
 def _read_gpt(disk: Disk, mbr: bytes, sector_size: int) -> PartitionTable | None:
     """The GPT of a disk with this sector size; None when no copy of it is valid."""
     last_lba = disk.data_size // sector_size - 1
-    primary = _parse_gpt(disk, 1, sector_size)
-    backup_lba = primary.alternate_lba if isinstance(primary, _Gpt) else last_lba
-    backup = _parse_gpt(disk, backup_lba, sector_size)
+    primary = parse_gpt(disk, 1, sector_size)
+    backup_lba = primary.alternate_lba if isinstance(primary, Gpt) else last_lba
+    backup = parse_gpt(disk, backup_lba, sector_size)
     if isinstance(backup, str) and backup_lba != last_lba:
-        moved = _parse_gpt(disk, last_lba, sector_size)
-        backup = moved if isinstance(moved, _Gpt) else backup
+        moved = parse_gpt(disk, last_lba, sector_size)
+        backup = moved if isinstance(moved, Gpt) else backup
     notes = []
     if isinstance(primary, str):
         notes.append(f"the primary GPT is bad ({primary}); the backup was used")
@@ -171,9 +175,11 @@ def _read_gpt(disk: Disk, mbr: bytes, sector_size: int) -> PartitionTable | None
         notes.append(f"the backup GPT is bad ({backup})")
     elif backup.my_lba != last_lba:
         notes.append(f"the backup GPT lies in sector {backup.my_lba}, not in the last one, {last_lba}")
+    if isinstance(primary, Gpt) and isinstance(backup, Gpt) and not primary.same(backup):
+        notes.append("the copies of the GPT differ; the primary was used")
     if sector_size != SECTOR:
         notes.append(f"the table is made for sectors of {sector_size} bytes; Azure has sectors of 512")
-    gpt = primary if isinstance(primary, _Gpt) else backup
+    gpt = primary if isinstance(primary, Gpt) else backup
     if isinstance(gpt, str):
         return None
     return PartitionTable(
@@ -186,38 +192,38 @@ def _read_gpt(disk: Disk, mbr: bytes, sector_size: int) -> PartitionTable | None
     )
 
 
-def _parse_gpt(disk: Disk, lba: int, sector_size: int) -> _Gpt | str:
-    """One copy of the GPT, or what is wrong with it."""
+def parse_gpt(disk: Disk, lba: int, sector_size: int) -> Gpt | str:
+    """The copy of the GPT whose header is in sector `lba`, or what is wrong with it."""
     if lba < 1 or (lba + 1) * sector_size > disk.size:
         return f"sector {lba} is not on the disk"
     header = disk.read(lba * sector_size, sector_size)
-    values = _HEADER.unpack_from(header)
+    values = HEADER.unpack_from(header)
     signature, _, header_size, found, my_lba, alternate, first, last, guid, array_lba, count, size, crc = (
         values
     )
     if signature != _SIGNATURE:
         return f"no 'EFI PART' in sector {lba}"
-    if not _HEADER.size <= header_size <= sector_size:
+    if not HEADER.size <= header_size <= sector_size:
         return f"its header size is {header_size}"
     computed = zlib.crc32(header[:16] + bytes(4) + header[20:header_size])
     if found != computed:
         return f"its CRC-32 is {found:#010x}, computed {computed:#010x}"
     if my_lba != lba:
         return f"it says that it lies in sector {my_lba}"
-    if size < _ENTRY.size or count * size > MAX_ENTRIES_SIZE:
+    if size < ENTRY.size or count * size > MAX_ENTRIES_SIZE:
         return f"it has {count} entries of {size} bytes"
     if array_lba * sector_size + count * size > disk.size:
         return "its entries are not on the disk"
     entries = disk.read(array_lba * sector_size, count * size)
     if zlib.crc32(entries) != crc:
         return f"its entries' CRC-32 is {zlib.crc32(entries):#010x}, expected {crc:#010x}"
-    return _Gpt(UUID(bytes_le=guid), my_lba, alternate, first, last, entries, size)
+    return Gpt(UUID(bytes_le=guid), my_lba, alternate, first, last, entries, size)
 
 
-def _gpt_partitions(gpt: _Gpt, sector_size: int, disk_size: int) -> list[Partition]:
+def _gpt_partitions(gpt: Gpt, sector_size: int, disk_size: int) -> list[Partition]:
     found = []
     for index in range(len(gpt.entries) // gpt.entry_size):
-        kind, unique, first, last, attributes, name = _ENTRY.unpack_from(gpt.entries, index * gpt.entry_size)
+        kind, unique, first, last, attributes, name = ENTRY.unpack_from(gpt.entries, index * gpt.entry_size)
         start, end = first * sector_size, (last + 1) * sector_size
         if kind == bytes(16) or not 0 < start < end <= disk_size:
             continue
@@ -238,7 +244,7 @@ def _gpt_partitions(gpt: _Gpt, sector_size: int, disk_size: int) -> list[Partiti
 
 def _looks_like_mbr(sector: bytes, disk_size: int) -> bool:
     """Whether sector 0 is an MBR and not a file system's boot sector, which ends in 55 AA too."""
-    entries = [_MBR_ENTRY.unpack_from(sector, 446 + 16 * index) for index in range(4)]
+    entries = [MBR_ENTRY.unpack_from(sector, 446 + 16 * index) for index in range(4)]
     used = [entry for entry in entries if entry[2]]
     return bool(used) and all(
         entry[0] in (0, 0x80) and entry[4] and entry[4] * SECTOR < disk_size for entry in used
@@ -249,7 +255,7 @@ def _read_mbr(disk: Disk, sector: bytes) -> PartitionTable:
     partitions: list[Partition] = []
     notes: list[str] = []
     for index in range(4):
-        status, _, kind, _, first, count = _MBR_ENTRY.unpack_from(sector, 446 + 16 * index)
+        status, _, kind, _, first, count = MBR_ENTRY.unpack_from(sector, 446 + 16 * index)
         if not kind or not count:
             continue
         start, end = first * SECTOR, (first + count) * SECTOR
@@ -274,11 +280,11 @@ def _read_logical(disk: Disk, extended_lba: int, notes: list[str]) -> list[Parti
         if sector[510:512] != b"\x55\xaa":
             notes.append(f"the chain of logical partitions breaks off at sector {lba}")
             break
-        _, _, kind, _, first, count = _MBR_ENTRY.unpack_from(sector, 446)
+        _, _, kind, _, first, count = MBR_ENTRY.unpack_from(sector, 446)
         start, end = (lba + first) * SECTOR, min((lba + first + count) * SECTOR, disk.size)
         if kind and start < end:
             found.append(Partition(len(found) + 5, start, end, type_byte=kind))
-        _, _, kind, _, following, _ = _MBR_ENTRY.unpack_from(sector, 462)
+        _, _, kind, _, following, _ = MBR_ENTRY.unpack_from(sector, 462)
         if kind not in EXTENDED or not following:
             break
         lba = extended_lba + following
@@ -300,7 +306,7 @@ def build_gpt(
         raise ValueError(f"{len(parts)} partitions or {len(boot_code)} bytes of boot code are too many")
     placed = _place(size, parts)
     entries = b"".join(
-        _ENTRY.pack(
+        ENTRY.pack(
             _guid(part.type_guid),
             _guid(part.unique_guid),
             part.start // SECTOR,
@@ -315,7 +321,7 @@ def build_gpt(
     primary = _pack_header(1, last_lba, 2, disk_guid, entries, last_lba)
     backup = _pack_header(last_lba, 1, last_lba - array_sectors, disk_guid, entries, last_lba)
     return GptImage(
-        head=_protective_mbr(size, boot_code) + primary + entries,
+        head=protective_mbr(size, boot_code) + primary + entries,
         tail=entries + backup,
         tail_offset=(last_lba - array_sectors) * SECTOR,
         partitions=tuple(placed),
@@ -343,14 +349,14 @@ def _pack_header(lba: int, other: int, array: int, guid: UUID, entries: bytes, l
     array_sectors = len(entries) // SECTOR
     values = (lba, other, 2 + array_sectors, last_lba - array_sectors - 1, guid.bytes_le, array)
     counts = (ENTRY_COUNT, ENTRY_SIZE, zlib.crc32(entries))
-    header = _HEADER.pack(_SIGNATURE, 0x00010000, _HEADER.size, 0, *values, *counts)
+    header = HEADER.pack(_SIGNATURE, 0x00010000, HEADER.size, 0, *values, *counts)
     sealed = header[:16] + struct.pack("<I", zlib.crc32(header)) + header[20:]
     return sealed.ljust(SECTOR, b"\0")
 
 
-def _protective_mbr(size: int, boot_code: bytes) -> bytes:
-    """Spec: UEFI 2.10, 5.2.3."""
-    entry = _MBR_ENTRY.pack(
+def protective_mbr(size: int, boot_code: bytes) -> bytes:
+    """Sector 0 of a GPT disk of `size` bytes, with up to 446 bytes at its start. Spec: UEFI 2.10, 5.2.3."""
+    entry = MBR_ENTRY.pack(
         0, b"\x00\x02\x00", PROTECTIVE, b"\xff\xff\xff", 1, min(size // SECTOR - 1, 0xFFFFFFFF)
     )
     return boot_code.ljust(446, b"\0") + entry + bytes(48) + b"\x55\xaa"
@@ -367,7 +373,7 @@ def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
         return {}
     table = read_partitions(disk)
     sector = table.sector_size
-    primary = _parse_gpt(disk, 1, sector)
+    primary = parse_gpt(disk, 1, sector)
     last_lba = size // sector - 1
     if isinstance(primary, str) or primary.alternate_lba == last_lba:
         return {}
@@ -375,7 +381,7 @@ def moved_backup(disk: Disk, size: int) -> dict[int, bytes]:
     if any(part.end > (last_lba - array_sectors) * sector for part in table.partitions):
         return {}
     header = disk.read(sector, sector)
-    _, _, header_size, *_, array_lba, _, _, _ = _HEADER.unpack_from(header)
+    _, _, header_size, *_, array_lba, _, _, _ = HEADER.unpack_from(header)
 
     def sealed(my_lba: int, alternate_lba: int, entries_lba: int) -> bytes:
         changed = bytearray(header)

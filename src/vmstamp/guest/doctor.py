@@ -15,11 +15,11 @@ from vmstamp.disk.base import Disk
 from vmstamp.errors import GuestError, VmstampError
 from vmstamp.guest.checks import CHECKS
 from vmstamp.guest.checks.container import mended_by_upload
-from vmstamp.guest.edits import Edit, Run, describe
+from vmstamp.guest.edits import Edit, Patch, Run, describe
 from vmstamp.guest.facts import ANY_TARGET, Facts, Target, gather
 from vmstamp.guest.finding import Check, Finding, Severity, Status, judge
 from vmstamp.guest.identity import doubts_of
-from vmstamp.guest.overlay import Overlay, is_unforeseen, lay_over
+from vmstamp.guest.overlay import Overlay, is_unforeseen, lay_over, patched
 from vmstamp.guest.system import OperatingSystem
 
 VERSION = 1  # of the JSON document; raised when a key changes its meaning or goes
@@ -210,8 +210,7 @@ def plan_mends(facts: Facts, checks: Iterable[Check]) -> Plan:
         edits = edits_of(check, current) if finding.status in BAD else ()
         if not edits or not _lay(overlay, edits):
             continue
-        if overlay is not None:
-            current = lay_over(facts, overlay)
+        current = lay_over(facts, overlay) if overlay is not None else patched(current, _patches(edits))
         made.append((check, Mend(finding, edits)))
     mends = (Mend(mend.finding, mend.edits, _expected(check, mend, current)) for check, mend in made)
     return Plan(tuple(mends), current)
@@ -228,9 +227,14 @@ def _lay(overlay: Overlay | None, edits: tuple[Edit, ...]) -> bool:
     return True
 
 
+def _patches(edits: tuple[Edit, ...]) -> dict[int, bytes]:
+    return {edit.offset: edit.data for edit in edits if isinstance(edit, Patch)}
+
+
 def _expected(check: Check, mend: Mend, after: Facts) -> Status | None:
     status = judge(check, after).status
-    foreseen = after.files is not None and not any(is_unforeseen(edit) for edit in mend.edits)
+    shown = after.files is not None or len(_patches(mend.edits)) == len(mend.edits)
+    foreseen = shown and not any(is_unforeseen(edit) for edit in mend.edits)
     return status if foreseen or status is Status.PASS else None
 
 

@@ -1,8 +1,9 @@
 """Edits: what is to be changed on a guest's disk, said before anything is changed.
 
 An edit is a record. A plan of edits is made from what was read, shown to people, and carried out at one time
-by `vmstamp.guest.workshop`. Every path is the guest's own, absolute. Symbolic links on the way resolve inside
-the guest; a link at the end is itself removed or replaced by Remove and Symlink, and followed by the others.
+by `vmstamp.guest.workshop`. All but Patch are of the guest's files: every path is the guest's own, absolute.
+Symbolic links on the way resolve inside the guest; a link at the end is itself removed or replaced by Remove
+and Symlink, and followed by the others.
 
 Owner, mode, extended attributes and SELinux context of what is kept are kept; a new file gets those of its
 directory's files (root, `mode`, the context of the policy's file_contexts when the guest has one).
@@ -102,8 +103,18 @@ class CopyKey:
     target: str
 
 
+@dataclass(frozen=True)
+class Patch:
+    """The disk itself holds `data` at `offset` bytes, in no partition; `what` names it for people."""
+
+    offset: int
+    data: bytes
+    what: str
+
+
 HiveEdit = SetValue | DeleteValue | CopyKey
-Edit = Remove | Empty | Truncate | Write | Symlink | Run | HiveEdit
+GuestEdit = Remove | Empty | Truncate | Write | Symlink | Run | HiveEdit
+Edit = GuestEdit | Patch
 
 
 def describe(edit: Edit) -> str:
@@ -127,6 +138,8 @@ def describe(edit: Edit) -> str:
             return f"delete {hive}\\{key}\\{name}"
         case CopyKey(hive, source, target):
             return f"copy {hive}\\{source} to {target}"
+        case Patch(offset, data, what):
+            return f"write {what} ({len(data)} bytes at byte {offset} of the disk)"
 
 
 def _place(partition: int) -> str:

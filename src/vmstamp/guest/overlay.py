@@ -7,14 +7,17 @@ partition that the guest does not mount is not known before it is done: such edi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from vmstamp.disk.partitions import read_partitions
+from vmstamp.disk.resized import Changed
 from vmstamp.errors import GuestError
 from vmstamp.guest.edits import (
     Edit,
     Empty,
     HiveEdit,
+    Patch,
     Remove,
     Run,
     Symlink,
@@ -108,7 +111,8 @@ class OverlayTree:
 
 
 class Overlay(Files):
-    """Files with edits laid over them. `unforeseen` are the edits whose outcome is not known.
+    """Files with edits laid over them. `unforeseen` are the edits whose outcome is not known, `patches` the
+    bytes that are written to the disk itself, by their offset.
 
     The files beneath are not changed. GuestError where an edit cannot be done: a file where a directory is
     needed, links that form a loop.
@@ -117,6 +121,7 @@ class Overlay(Files):
     def __init__(self, files: Files) -> None:
         super().__init__({path: OverlayTree(Directory("/", tree.root)) for path, tree in files.trees.items()})
         self.unforeseen: list[Edit] = []
+        self.patches: dict[int, bytes] = {}
 
     def _child(self, node: Node, path: str, name: str) -> Node | None:
         return node.child(name)  # not kept: the next edit may change it
@@ -142,6 +147,8 @@ class Overlay(Files):
                     self._write(path, b"", 0o644)
             case Write(path, data, mode):
                 self._write(path, data, mode)
+            case Patch(offset, data):
+                self.patches[offset] = data
             case Symlink(path, target):
                 self._put(path, NewNode(_name(path), Kind.SYMLINK, link=target))
 
@@ -194,12 +201,20 @@ def lay_over(facts: Facts, overlay: Overlay) -> Facts:
     Their files are a view of the overlay as it is now, for readers keep what they have read of one Files.
     """
     view = Files(overlay.trees)
-    changed = replace(facts, files=view, survey=replace(facts.survey, files=view))
+    changed = patched(replace(facts, files=view, survey=replace(facts.survey, files=view)), overlay.patches)
     esp = _esp_tree(facts, overlay)
     if esp is not None:
         files = Files({"/": esp})
         changed = replace(changed, boot=replace(facts.boot, esp_files=files, loaders=find_loaders(files)))
     return gather_guest(changed)
+
+
+def patched(facts: Facts, patches: Mapping[int, bytes]) -> Facts:
+    """The facts with the partition table as it is once these bytes, by their offset, are on the disk."""
+    if not patches:
+        return facts
+    table = read_partitions(Changed(facts.disk, facts.disk.size, patches))
+    return replace(facts, survey=replace(facts.survey, table=table))
 
 
 def _esp_tree(facts: Facts, overlay: Overlay) -> Tree | None:

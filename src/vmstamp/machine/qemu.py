@@ -38,6 +38,9 @@ POLL = 0.25  # seconds
 MONITOR_TIMEOUT = 20.0  # seconds until QEMU must answer on its monitor
 COMMAND_TIMEOUT = 10.0  # seconds
 PRESS_INTERVAL = 15.0  # seconds; a guest that boots does not hear its power button yet
+SHUTDOWN_STEP = 0.5  # seconds between two looks at a guest that was asked to shut down
+NO_SYSTEM_PATIENCE = 5.0  # seconds for a guest of which no system was seen, and which wrote nothing
+SYSTEM_STAGES = (Stage.KERNEL, Stage.DVD, Stage.IMDS, Stage.WIRESERVER)  # firmware may do DHCP: PXE
 DETACH_TIMEOUT = 10.0  # seconds until QEMU must let a disk's file go
 DETACH_STEP = 0.05  # seconds
 QUIT_TIMEOUT = 10.0  # seconds until QEMU must end after `quit`
@@ -115,16 +118,38 @@ class Machine:
         """Block until QEMU has ended; False when it still runs after `timeout` seconds."""
         return self._ended.wait(timeout)
 
-    def shutdown(self, timeout: float) -> bool:
-        """Press the power button; True when the guest obeys, else pull the plug after `timeout` seconds."""
-        deadline = time.monotonic() + timeout
-        while self.running and (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(MachineError):
-                self._command("system_powerdown")
-            self.wait(min(PRESS_INTERVAL, left))
+    def shutdown(self, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Press the power button; True when the guest obeys, else pull the plug after `timeout` seconds.
+
+        Sooner when `give_up` says so, and when there is nothing to wait for: no system was seen in this boot
+        (a blank disk, a boot loader that found nothing), and no disk was written to, so nothing is lost.
+        """
+        began, pressed = time.monotonic(), float("-inf")
+        while self.running and not give_up():
+            now = time.monotonic()
+            waited = now - began
+            if waited >= timeout or (waited >= NO_SYSTEM_PATIENCE and self._has_nothing_to_lose()):
+                break
+            if now - pressed >= PRESS_INTERVAL:
+                pressed = now
+                with contextlib.suppress(MachineError):
+                    self._command("system_powerdown")
+            self.wait(min(SHUTDOWN_STEP, timeout - waited))
         obeyed = not self.running
         self.kill()
         return obeyed
+
+    def _has_nothing_to_lose(self) -> bool:
+        """Whether neither a system nor a write to a disk was seen in this boot."""
+        if any(self._timeline.find(stage) for stage in SYSTEM_STAGES):
+            return False
+        nodes = {"os", *(data_node(disk) for disk in self.spec.data_disks)}
+        try:
+            devices = self._command("query-blockstats")
+        except MachineError:
+            return False
+        disks = [device["stats"] for device in devices if device.get("node-name") in nodes]
+        return bool(disks) and not any(stats["wr_operations"] for stats in disks)
 
     def kill(self) -> None:
         """End QEMU at once; what the guest wrote to its disks and QEMU acknowledged stays. Idempotent."""

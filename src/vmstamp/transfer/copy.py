@@ -78,15 +78,17 @@ def plan_copy(
     resume: bool = True,
     into: bool = False,
     container_comes: bool = False,
+    account_comes: bool = False,
 ) -> CopyPlan:
     """Look at both ends and decide; nothing is changed. `into`: `blob` stays, as a managed disk's does.
 
-    `container_comes`: a container that is not there is made before the copy.
+    `container_comes`: a container that is not there is made before the copy. `account_comes`: so is the whole
+    account, and nobody is there yet who could be asked for the blob.
     Raises TransferError when the copy would be refused: the destination exists, the source is unfinished or
     is itself the destination.
     """
     _check_source(source, blob)
-    found = look(blob, DOING, container_comes=container_comes)
+    found = None if account_comes else look(blob, DOING, container_comes=container_comes)
     if into:
         return _plan_into(source, blob, found)
     mark = _mark(source)

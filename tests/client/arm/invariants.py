@@ -12,7 +12,7 @@ from vmstamp.arm.types import Resource
 from vmstamp.blob.store import BlobStore
 
 # References that keep their target from being deleted.
-HOLDING = ("interface", "disk", "subnet", "public address", "security group")
+HOLDING = ("interface", "disk", "subnet", "public address", "security group", "availability set")
 ENDED = ("Succeeded", "Failed", "Canceled")
 MACHINES = "microsoft.compute/virtualmachines"
 DISKS = "microsoft.compute/disks"
@@ -67,6 +67,8 @@ def _machines(plane: ControlPlane, store: BlobStore, host: Any, resources: list[
         runs = vm.properties["vmId"] in host.up
         if runs != (vm.state["power"] == "running"):
             yield f"{vm.name} is said to be {vm.state['power']}; its guest runs: {runs}"
+        if vm.state.get("turning"):
+            yield f"{vm.name} is {vm.state['turning']}, and nothing works on it"
         if runs and vm.state["generalized"]:
             yield f"{vm.name} is generalized, and runs"
         for disk in read_disks(vm.state):

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
 
+from tests.client.arm.machines_words import GIB, MIB, create, error_of, plan_of, wait_until
 from vmstamp.arm.compute.host import Outcome
 from vmstamp.arm.compute.turns import places
 from vmstamp.blob.store import BlobRef
 from vmstamp.errors import MachineError
-
-MIB, GIB = 2**20, 2**30
-
-
-def error_of(call: Any) -> Any:
-    with pytest.raises(HttpResponseError) as caught:
-        call()
-    return caught.value.error
-
-
-def create(arm: Any, body: dict[str, Any], name: str = "vm1") -> Any:
-    return arm.compute.virtual_machines.begin_create_or_update("rg", name, body).result()
-
-
-def plan_of(arm: Any, vm: Any) -> Any:
-    return arm.host.plans[vm.properties.vm_id][-1]
 
 
 def test_vm_is_created_of_an_image_and_shown(arm: Any) -> None:
@@ -115,99 +99,6 @@ def test_power_states_follow_the_actions(arm: Any) -> None:
     assert arm.power("vm1") == "PowerState/stopped"
 
 
-def test_generalized_vm_cannot_be_started(arm: Any) -> None:
-    arm.vm()
-    machines = arm.compute.virtual_machines
-    error = error_of(lambda: machines.generalize("rg", "vm1"))
-    assert error.code == "OperationNotAllowed"
-    assert error.message.startswith(
-        "Operation 'generalize' is not allowed on VM 'vm1' since the VM is running. Please power off "
-        "explicitly"
-    )
-    machines.begin_deallocate("rg", "vm1").result()
-    machines.generalize("rg", "vm1")
-    machines.generalize("rg", "vm1")
-    error = error_of(lambda: machines.begin_start("rg", "vm1"))
-    assert (error.code, error.message) == (
-        "OperationNotAllowed",
-        "Operation 'start' is not allowed on VM 'vm1' since the VM is generalized.",
-    )
-    codes = [s.code for s in machines.instance_view("rg", "vm1").statuses]
-    assert codes == ["ProvisioningState/succeeded", "OSState/generalized", "PowerState/deallocated"]
-
-
-def test_capture_of_managed_disks_is_refused(arm: Any) -> None:
-    arm.vm()
-    body = {"vhdPrefix": "p", "destinationContainerName": "captured", "overwriteVhds": False}
-    error = error_of(lambda: arm.compute.virtual_machines.begin_capture("rg", "vm1", body))
-    assert error.code == "OperationNotAllowed"
-    assert error.message.startswith(
-        "The Capture action is only supported on a Virtual Machine with blob based disks."
-    )
-
-
-def blob_vm(arm: Any) -> Any:
-    image = arm.vhd("account1", "image.vhd", mark=b"the os")
-    storage = {
-        "osDisk": {
-            "name": "os",
-            "osType": "Linux",
-            "createOption": "FromImage",
-            "image": {"uri": image},
-            "vhd": {"uri": image.replace("image.vhd", "vm1.vhd")},
-        },
-        "dataDisks": [
-            {
-                "lun": 0,
-                "createOption": "Empty",
-                "diskSizeGB": 1,
-                "vhd": {"uri": image.replace("image.vhd", "vm1-data.vhd")},
-            }
-        ],
-    }
-    return create(arm, arm.vm_body(None or arm.image(), arm.nic(), storageProfile=storage))
-
-
-def test_blob_based_vm_is_captured_to_the_system_container(arm: Any) -> None:
-    vm = blob_vm(arm)
-    machines = arm.compute.virtual_machines
-    body = {"vhdPrefix": "pre", "destinationContainerName": "captured", "overwriteVhds": False}
-    error = error_of(lambda: machines.begin_capture("rg", "vm1", body))
-    assert error.message == "Capture operation cannot be completed because the VM is not generalized."
-    arm.host.write(plan_of(arm, vm), 0, 0, b"data of the guest")
-    machines.begin_deallocate("rg", "vm1").result()
-    assert arm.store.read(BlobRef("account1", "vhds", "vm1-data.vhd"), 0, 17) == b"data of the guest"
-    machines.generalize("rg", "vm1")
-    template = machines.begin_capture("rg", "vm1", body).result().as_dict()
-    disk = template["resources"][0]["properties"]["storageProfile"]["osDisk"]
-    name = f"pre-osDisk.{vm.properties.vm_id}.vhd"
-    assert disk["name"] == name
-    assert disk["image"]["uri"] == (
-        f"http://127.0.0.1:10000/account1/system/Microsoft.Compute/Images/captured/{name}"
-    )
-    assert template["parameters"]["vmSize"]["defaultValue"] == "Standard_B1ms"
-    data = f"Microsoft.Compute/Images/captured/pre-dataDisk-0.{vm.properties.vm_id}.vhd"
-    assert arm.store.read(BlobRef("account1", "system", data), 0, 17) == b"data of the guest"
-    error = error_of(lambda: machines.begin_capture("rg", "vm1", body))
-    assert error.code == "TargetDiskBlobAlreadyExists"
-    machines.begin_capture("rg", "vm1", {**body, "overwriteVhds": True}).result()
-
-
-def test_account_with_disks_in_use_is_kept(arm: Any) -> None:
-    blob_vm(arm)
-    error = error_of(lambda: arm.storage.storage_accounts.delete("rg", "account1"))
-    assert error.code == "AccountCannotBeDeleted"
-    arm.compute.virtual_machines.begin_delete("rg", "vm1").result()
-    arm.storage.storage_accounts.delete("rg", "account1")
-
-
-def test_target_blob_that_exists_is_refused(arm: Any) -> None:
-    url = arm.vhd("account1", "image.vhd")
-    os_disk = {"createOption": "FromImage", "image": {"uri": url}, "vhd": {"uri": url}}
-    body = arm.vm_body(arm.image(), arm.nic(), storageProfile={"osDisk": os_disk})
-    assert error_of(lambda: create(arm, body)).code == "TargetDiskBlobAlreadyExists"
-
-
 def test_guest_that_never_reports_fails_with_the_code_and_the_timeline(arm: Any) -> None:
     arm.host.outcome = Outcome(
         False, "OSProvisioningTimedOut", "OS Provisioning for VM 'vm1' did not finish in the allotted time."
@@ -237,81 +128,6 @@ def test_vm_that_could_not_be_started_is_shown_as_it_was(arm: Any) -> None:
     with pytest.raises(HttpResponseError, match="no memory"):
         arm.compute.virtual_machines.begin_start("rg", "vm1").result()
     assert (begun, arm.power("vm1")) == (["PowerState/starting"], "PowerState/deallocated")
-
-
-def test_vm_of_an_image_of_another_region_is_refused(arm: Any) -> None:
-    body = {**arm.vm_body(arm.image(), arm.nic()), "location": "eastus"}
-    error = error_of(lambda: create(arm, body))
-    assert error.code == "NotFound" and "The Image '" in error.message and "cannot be found" in error.message
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "part"),
-    [
-        (
-            {"hardwareProfile": {"vmSize": "Standard_Z9"}},
-            "InvalidParameter",
-            "The valid sizes in the current region are:",
-        ),
-        (
-            {"hardwareProfile": {"vmSize": "Standard_A1_v2"}},
-            "BadRequest",
-            "cannot boot Hypervisor Generation '2'",
-        ),
-        ({"osProfile": None}, "InvalidParameter", "Required parameter 'osProfile' is missing (null)."),
-        ({"priority": "Spot"}, "NotSupportedByStamp", "priority"),
-        ({"proximityPlacementGroup": {"id": "/x"}}, "NotSupportedByStamp", "proximityPlacementGroup"),
-        ({"networkProfile": {"networkInterfaces": []}}, "InvalidParameter", "networkInterfaces"),
-    ],
-)
-def test_wrong_vm_is_refused(arm: Any, change: dict[str, Any], code: str, part: str) -> None:
-    error = error_of(lambda: create(arm, arm.vm_body(arm.image(), arm.nic(), **change)))
-    assert error.code == code and part in error.message
-
-
-@pytest.mark.parametrize(
-    ("change", "target"),
-    [
-        ({"adminUsername": "root"}, "adminUsername"),
-        ({"computerName": "bad_name"}, "computerName"),
-        ({"adminPassword": "weak", "linuxConfiguration": None}, "adminPassword"),
-        ({"linuxConfiguration": {"disablePasswordAuthentication": True}}, "linuxConfiguration"),
-        ({"linuxConfiguration": None}, "adminPassword"),
-        ({"customData": "%%%"}, "customData"),
-    ],
-)
-def test_wrong_os_profile_is_refused(arm: Any, change: dict[str, Any], target: str) -> None:
-    body = arm.vm_body(arm.image(), arm.nic())
-    body["properties"]["osProfile"] |= change
-    error = error_of(lambda: create(arm, body))
-    assert (error.code, error.target) == ("InvalidParameter", target)
-
-
-def test_wrong_key_path_is_refused(arm: Any) -> None:
-    body = arm.vm_body(arm.image(), arm.nic())
-    body["properties"]["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["path"] = "/root/key"
-    error = error_of(lambda: create(arm, body))
-    assert error.target == "linuxConfiguration.ssh.publicKeys.path"
-
-
-def test_data_disks_have_luns_and_limits(arm: Any) -> None:
-    image, nic = arm.image(), arm.nic()
-
-    def attempt(*disks: dict[str, Any]) -> Any:
-        body = arm.vm_body(image, nic)
-        body["properties"]["storageProfile"]["dataDisks"] = list(disks)
-        return error_of(lambda: create(arm, body))
-
-    empty = {"createOption": "Empty", "diskSizeGB": 1}
-    assert attempt({**empty, "lun": 0}, {**empty, "lun": 0}).message == "A disk at LUN 0 already exists."
-    three = attempt(*({**empty, "lun": lun} for lun in range(3)))
-    assert (
-        three.message == "The maximum number of data disks allowed to be attached to a VM of this size is 2."
-    )
-    assert attempt({"lun": 0, "createOption": "FromImage"}).code == "InvalidParameter"
-    assert attempt({"lun": 0, "createOption": "Empty"}).code == "InvalidParameter"
-    blob = {**empty, "lun": 0, "vhd": {"uri": "http://127.0.0.1:10000/account1/vhds/d.vhd"}}
-    assert "blob based disk to VM with managed disks" in attempt(blob).message
 
 
 def test_data_disks_of_the_image_come_along(arm: Any) -> None:
@@ -347,24 +163,6 @@ def test_specialized_disk_is_attached_without_a_profile(arm: Any) -> None:
     second["properties"]["networkProfile"] = {"networkInterfaces": [{"id": arm.nic("nic2").id}]}
     error = error_of(lambda: create(arm, second, "vm2"))
     assert "already owned by VM" in error.message
-
-
-def test_interface_of_another_vm_is_refused(arm: Any) -> None:
-    image, nic = arm.image(), arm.nic()
-    create(arm, arm.vm_body(image, nic))
-    error = error_of(lambda: create(arm, arm.vm_body(image, nic), "vm2"))
-    assert error.code == "NicInUse"
-    assert error_of(lambda: arm.network.network_interfaces.begin_delete("rg", "nic1")).code == "NicInUse"
-
-
-def test_second_operation_on_a_vm_is_a_conflict(arm: Any) -> None:
-    image, nic = arm.image(), arm.nic()
-    arm.host.held.clear()
-    poller = arm.compute.virtual_machines.begin_create_or_update("rg", "vm1", arm.vm_body(image, nic))
-    error = error_of(lambda: arm.compute.virtual_machines.begin_start("rg", "vm1"))
-    assert error.code == "Conflict"
-    arm.host.held.set()
-    poller.result()
 
 
 def test_vm_that_is_being_created_can_be_deleted(arm: Any) -> None:
@@ -464,19 +262,6 @@ def test_reapply_mends_a_vm_that_failed(arm: Any) -> None:
     assert len(arm.host.plans[vm.vm_id]) == starts, "a sound VM runs on"
 
 
-def test_what_the_stamp_does_not_do_is_named(arm: Any) -> None:
-    arm.vm()
-    machines = arm.compute.virtual_machines
-    error = error_of(lambda: machines.begin_assess_patches("rg", "vm1"))
-    assert error.code == "NotSupportedByStamp" and "'assessPatches'" in error.message
-    error = error_of(lambda: machines.simulate_eviction("rg", "vm1"))
-    assert error.code == "NotSupportedByStamp" and "'simulateEviction'" in error.message
-    error = error_of(lambda: list(arm.compute.dedicated_host_groups.list_by_subscription()))
-    assert error.code == "InvalidResourceType" and "'hostGroups'" in error.message
-    error = error_of(lambda: arm.compute.virtual_machines.instance_view("rg", "nothing"))
-    assert error.message == "The entity was not found in this Azure location."
-
-
 def test_sizes_are_listed(arm: Any) -> None:
     sizes = list(arm.compute.virtual_machine_sizes.list("westeurope"))
     assert "Standard_B1ms" in [size.name for size in sizes]
@@ -493,7 +278,10 @@ def test_group_with_a_running_vm_is_deleted_whole(arm: Any) -> None:
     assert arm.store.find_account("account1") is None
 
 
-def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: Any) -> None:
+def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(
+    arm: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "vmstamp")
     image, machines = arm.image(), arm.compute.virtual_machines
     bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 2)]
     arm.host.held.clear()
@@ -506,6 +294,8 @@ def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: An
     status = machines.instance_view("rg", last).statuses[0]
     assert status.code == "ProvisioningState/creating"
     assert status.message.startswith("Waits for its turn: ")
+    assert f"VM {last} waits: {places()} are provisioned at a time" in caplog.text
+    assert "VM vm0 waits" not in caplog.text
     assert machines.instance_view("rg", "vm0").statuses[0].message is None
     machines.begin_delete("rg", last).result()
     assert error_of(pollers[-1].result).code == "OperationPreempted"
@@ -513,8 +303,14 @@ def test_vms_beyond_what_the_computer_provisions_at_once_wait_and_say_so(arm: An
     assert [p.result().properties.provisioning_state for p in pollers[:-1]] == ["Succeeded"] * (places() + 1)
 
 
-def wait_until(holds: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def test_no_other_operation_waits_behind_the_vms_that_wait(arm: Any) -> None:
+    image, machines = arm.image(), arm.compute.virtual_machines
+    bodies = [arm.vm_body(image, arm.nic(f"nic{number}")) for number in range(places() + 16)]
+    arm.host.held.clear()
+    pollers = [machines.begin_create_or_update("rg", f"vm{n}", body) for n, body in enumerate(bodies)]
+    empty = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}
+    disk = {"location": "westeurope", "properties": empty}
+    made = arm.compute.disks.begin_create_or_update("rg", "disk1", disk).result(timeout=20)
+    assert made.properties.provisioning_state == "Succeeded"
+    arm.host.held.set()
+    assert {p.result().properties.provisioning_state for p in pollers} == {"Succeeded"}

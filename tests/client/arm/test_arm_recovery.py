@@ -74,6 +74,56 @@ def test_vm_that_ran_is_found_stopped(arm: Any, restart: Any) -> None:
         assert view["statuses"][-1]["code"] == "PowerState/running"
 
 
+@pytest.mark.parametrize(("state", "left"), [("Updating", "Failed"), ("Succeeded", "Succeeded")])
+def test_what_cannot_be_taken_up_again_leaves_nothing_that_turns(
+    arm: Any, restart: Any, state: str, left: str
+) -> None:
+    arm.vm()
+    engine = arm.plane.engine
+    with engine.db.write():
+        vm = engine.catalog.find(VM)
+        engine.catalog.save(vm.with_state(turning="stopping").with_properties(provisioningState=state))
+        operation = engine.operations.record(vm.id, "hibernate")
+    with closing(restart()) as plane:
+        ended = plane.engine.operations.find(operation)
+        assert (ended.status, ended.error.code) == ("Failed", "OperationInterrupted")
+        assert plane.handle(request("GET", VM)).body["properties"]["provisioningState"] == left
+        view = plane.handle(request("GET", f"{VM}/instanceView")).body
+        assert view["statuses"][-1]["code"] == "PowerState/stopped"
+        plane.handle(request("POST", f"{VM}/start"))
+        plane.engine.operations.wait(timeout=10)
+        view = plane.handle(request("GET", f"{VM}/instanceView")).body
+        assert view["statuses"][-1]["code"] == "PowerState/running"
+
+
+def test_a_put_whose_resource_is_being_deleted_leaves_that_to_the_deletion(arm: Any, restart: Any) -> None:
+    arm.vm()
+    engine = arm.plane.engine
+    with engine.db.write():
+        vm = engine.catalog.save(engine.catalog.find(VM).with_properties(provisioningState="Deleting"))
+        put = engine.operations.record(vm.id, "put")
+        deletion = engine.operations.record(vm.id, "delete")
+    with closing(restart()) as plane:
+        plane.engine.operations.wait(timeout=10)
+        assert plane.engine.operations.find(put).error.code == "OperationInterrupted"
+        assert plane.engine.operations.find(deletion).status == "Succeeded"
+        assert plane.engine.catalog.find(VM) is None
+
+
+def test_a_vm_whose_disks_could_not_be_made_is_not_said_to_be_created_for_ever(arm: Any) -> None:
+    image = arm.image()
+    (disk,) = arm.plane.engine.catalog.find(image.id).state["disks"].values()
+    arm.store.delete_account(disk["place"][0])
+    arm.plane.handle(request("PUT", VM, arm.vm_body(image, arm.nic())))
+    arm.plane.engine.operations.wait(timeout=10)
+    assert arm.plane.handle(request("GET", VM)).body["properties"]["provisioningState"] == "Failed"
+    first, *_, last = arm.plane.handle(request("GET", f"{VM}/instanceView")).body["statuses"]
+    assert (first["code"], last["code"]) == (
+        "ProvisioningState/failed/ContainerNotFound",
+        "PowerState/stopped",
+    )
+
+
 def test_what_a_stamp_was_doing_when_it_ended_is_taken_up_by_the_next(arm: Any, restart: Any) -> None:
     creating(arm)
     arm.plane.close()

@@ -13,6 +13,7 @@ from tests.client.arm.deployments_words import (
     DEADLINE,
     DEPLOYMENT,
     GROUP,
+    SUBSCRIPTION,
     body,
     broken,
     deploy,
@@ -262,6 +263,17 @@ def test_a_canceled_deployment_begins_nothing_more(arm: Any, client: Any) -> Non
         client.deployments.cancel("rg", "one")
 
 
+def test_what_a_template_takes_to_exist_is_ignored(arm: Any, client: Any) -> None:
+    deploy(client, template(network("old")))
+    old = {"type": "Microsoft.Network/virtualNetworks", "apiVersion": "2023-09-01", "name": "old"}
+    symbols = {"a": {**old, "existing": True}, "b": network("new")}
+    whole = {**template(), "languageVersion": "2.0", "resources": symbols}
+    for mode in ("Incremental", "Complete"):
+        foreseen = client.deployments.begin_what_if("rg", "one", body(whole, mode=mode)).result()
+        kinds = {one.resource_id.rsplit("/", 1)[1]: one.change_type for one in foreseen.properties.changes}
+        assert kinds == {"old": "Ignore", "new": "Create"}
+
+
 def test_mode_complete_deletes_what_the_template_does_not_have(arm: Any, client: Any) -> None:
     deploy(client, template(network("kept"), network("gone"), group_of_rules("gone-too")))
     whole = template(network("kept", tags={"a": "b"}), nested("inner", template(network("of-nested"))))
@@ -389,6 +401,26 @@ def test_what_is_known_to_be_wrong_is_told_before_anything_is_made(
     assert networks(arm) == []
     with pytest.raises(ResourceNotFoundError):
         client.deployments.get("rg", "one")
+
+
+def test_a_full_reference_gives_the_id_in_parts(arm: Any, client: Any) -> None:
+    outputs = {"v1": {"type": "object", "value": "[reference('v1', '2023-09-01', 'Full')]"}}
+    old = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/v1"
+    made = deploy(client, template(network("v1", tags={"a": "b"}), outputs=outputs)).properties
+    full = made.outputs["v1"]["value"]
+    assert full["resourceId"] == "Microsoft.Network/virtualNetworks/v1"
+    assert (full["resourceGroupName"], full["subscriptionId"]) == ("rg", SUBSCRIPTION)
+    assert (full["apiVersion"], full["location"], full["tags"]) == ("2023-09-01", "westeurope", {"a": "b"})
+    assert (full["isTemplateResource"], full["provisioningOperation"]) == (True, "Create")
+    assert full["properties"]["addressSpace"]["addressPrefixes"] == ["10.0.0.0/16"]
+    group = {"type": "object", "value": f"[reference('{GROUP}', '2022-09-01', 'Full')]"}
+    read = {"type": "object", "value": f"[reference('{old}', '2023-09-01', 'Full')]"}
+    outputs = deploy(client, template(outputs={"group": group, "read": read})).properties.outputs
+    assert outputs["group"]["value"]["resourceId"] == "Microsoft.Resources/resourceGroups/rg"
+    assert outputs["read"]["value"]["isTemplateResource"] is False
+    lost = {"type": "string", "value": f"[reference('{old}', '2023-09-01', 'Full').id]"}
+    (detail,) = failure(client, template(outputs={"id": lost})).details
+    assert "property 'id' doesn't exist, available properties are 'apiVersion, " in detail.message
 
 
 def test_an_output_that_cannot_be_told_fails_the_deployment(arm: Any, client: Any) -> None:

@@ -96,6 +96,55 @@ def test_what_bicep_compiles_is_deployed(arm: Any, client: Any) -> None:
     assert [one.name for one in client.deployments.list_by_resource_group("other")] == ["module"]
 
 
+def test_a_deployment_into_a_group_that_it_makes_is_looked_into(arm: Any, client: Any) -> None:
+    group = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": "2022-09-01", "name": "new"}
+    inner = template(network("v1", location="[resourceGroup().location]"))
+    into = {**nested("fill", inner), "resourceGroup": "new", "dependsOn": ["new"]}
+    whole = template(into, {**group, "location": "[deployment().location]"})
+    asked = {**body(whole), "location": "northeurope"}
+    foreseen = client.deployments.begin_what_if_at_subscription_scope("one", asked).result()
+    changes = {one.resource_id.rsplit("/", 1)[1]: one for one in foreseen.properties.changes}
+    assert {name: one.change_type for name, one in changes.items()} == {"new": "Create", "v1": "Create"}
+    assert changes["v1"].after["location"] == "northeurope"
+    broken_inner = template(network("v1", location="nowhere"))
+    wrong = {**body(template({**into, **nested("fill", broken_inner)}, whole["resources"][1]))}
+    with pytest.raises(HttpResponseError) as caught:
+        client.deployments.begin_validate_at_subscription_scope(
+            "one", {**wrong, "location": "northeurope"}
+        ).result()
+    assert caught.value.error is not None and caught.value.error.code == "InvalidTemplateDeployment"
+    assert not arm.resources.resource_groups.check_existence("new")
+
+
+def test_a_secure_output_of_a_module_is_told_to_its_parent_alone(arm: Any, client: Any) -> None:
+    word = {"type": "securestring"}
+    inner = template(
+        parameters={"word": word, "other": {"type": "string"}},
+        outputs={
+            "secret": {"type": "securestring", "value": "[concat('made-of-', parameters('word'))]"},
+            "plain": {"type": "string", "value": "[parameters('other')]"},
+        },
+    )
+    step = nested("mod", inner, word="[parameters('word')]", other="seen")
+    asked = "listOutputsWithSecureValues(resourceId('Microsoft.Resources/deployments', 'mod'), '2022-09-01')"
+    tags = {"plain": f"[{asked}.plain]", "length": f"[string(length({asked}.secret))]"}
+    outputs = {"again": {"type": "securestring", "value": f"[{asked}.secret]"}}
+    whole = template(step, network("v1", tags=tags), parameters={"word": word}, outputs=outputs)
+    done = deploy(client, whole, word="hushhush").properties
+    assert arm.network.virtual_networks.get("rg", "v1").tags == {"plain": "seen", "length": "16"}
+    assert done.outputs == {"again": {"type": "SecureString"}}
+    shown = client.deployments.get("rg", "mod").properties.outputs
+    assert shown == {"secret": {"type": "SecureString"}, "plain": {"type": "String", "value": "seen"}}
+    misused = template(step, network("v2", location=f"[{asked}.secret]"), parameters={"word": word})
+    error = failure(client, misused, word="hushhush")
+    operations = [one.as_dict() for one in client.deployment_operations.list("rg", "one")]
+    said = json.dumps([error.as_dict(), operations])
+    assert "*******" in said and "hushhush" not in said
+    alone = template(outputs={"x": {"type": "securestring", "value": f"[{asked}.secret]"}})
+    (detail,) = failure(client, alone).details
+    assert "are told to the deployment alone that it is nested in" in detail.message
+
+
 def test_a_subscriptions_deployment_makes_groups_and_fills_them(arm: Any, client: Any) -> None:
     made = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": "2022-09-01", "name": "made"}
     step = nested("fill", template(network("v1", location="[resourceGroup().location]")))
@@ -104,7 +153,7 @@ def test_a_subscriptions_deployment_makes_groups_and_fills_them(arm: Any, client
     )
     asked = {**body(whole), "location": "westeurope"}
     foreseen = client.deployments.begin_what_if_at_subscription_scope("one", asked).result()
-    assert [one.change_type for one in foreseen.properties.changes] == ["Create"]
+    assert [one.change_type for one in foreseen.properties.changes] == ["Create", "Create"]
     client.deployments.begin_create_or_update_at_subscription_scope("one", asked).result()
     assert arm.network.virtual_networks.get("made", "v1").location == "northeurope"
     operations = client.deployment_operations.list_at_subscription_scope("one")

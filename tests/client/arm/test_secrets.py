@@ -8,11 +8,13 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
 from tests.client.arm.parity.row import COMPUTE, GROUP, ask
 from vmstamp.arm.compute.host import Outcome
+from vmstamp.errors import MachineError
 
 PASSWORD = "Planted-Pass-4711"
 CUSTOM = base64.b64encode(b"planted custom data " * 900).decode()  # more than a page of the database
@@ -218,3 +220,120 @@ def test_an_accounts_keys_are_told_by_list_keys_alone(arm: Any, said: Said) -> N
     said("POST", f"{GROUP}/exportTemplate", {"resources": ["*"]})
     assert account.key1 not in said()
     assert account.key2 not in json.dumps(said())
+
+
+def extension(**properties: Any) -> dict[str, Any]:
+    kind = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
+    return {"location": "westeurope", "properties": {**kind, **properties}}
+
+
+ACCESS = {"publisher": "Microsoft.OSTCExtensions", "type": "VMAccessForLinux", "typeHandlerVersion": "1.5"}
+PROTECTED = {"commandToExecute": f"login {PASSWORD}"}
+COMMAND = {
+    "source": {"scriptUri": f"https://account.blob.core.windows.net/scripts/one.sh?sv=1&sig={PASSWORD}"},
+    "protectedParameters": [{"name": "password", "value": PASSWORD}],
+}
+CHILDREN: dict[str, tuple[str, Any]] = {
+    "a script": ("extensions/one", extension(protectedSettings=PROTECTED)),
+    "a user": (
+        "extensions/one",
+        extension(**ACCESS, protectedSettings={"username": "ann", "password": PASSWORD}),
+    ),
+    "a run command": ("runCommands/one", {"location": "westeurope", "properties": COMMAND}),
+}
+ENDS = {
+    "success": [],
+    "a failure": [("error", "the script ended with 1")],
+    "no handler": [("not ready", "it could not be installed")],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("child", CHILDREN)
+def test_protected_settings_are_gone_however_it_ends(
+    arm: Any, said: Said, tmp_path: Path, child: str, end: str
+) -> None:
+    arm.vm()
+    path, body = CHILDREN[child]
+    arm.host.answers = list(ENDS[end])
+    said("PUT", f"{MACHINE}/{path}", body)
+    assert PASSWORD in json.dumps(arm.host.handled[-1][3]), "the agent has it"
+    for one in (f"{MACHINE}/{path}", MACHINE, f"{MACHINE}/instanceView", f"{GROUP}/resources"):
+        said("GET", one)
+    said("POST", f"{GROUP}/exportTemplate", {"resources": ["*"]})
+    assert PASSWORD not in said() and PASSWORD.encode() not in stored(tmp_path)
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_protected_settings_that_the_agent_never_had_are_gone(
+    arm: Any, said: Said, tmp_path: Path, child: str
+) -> None:
+    arm.vm()
+    first = extension(**ACCESS, settings={}) if "user" not in child else extension(settings={})
+    arm.host.answers = [("error", "no")]
+    said("PUT", f"{MACHINE}/extensions/first", first)
+    path, body = CHILDREN[child]
+    if path.startswith("extensions"):
+        body = {**body, "properties": {**body["properties"], "provisionAfterExtensions": ["first"]}}
+    real, arm.host.extend = arm.host.extend, refuse
+    assert '"Failed"' in said("PUT", f"{MACHINE}/{path}", body)
+    arm.host.extend = real
+    assert PASSWORD not in said() and PASSWORD.encode() not in stored(tmp_path)
+
+
+def refuse(*given: Any, **named: Any) -> int:
+    raise MachineError("the guest is gone")
+
+
+def test_a_run_commands_script_is_kept_nowhere(arm: Any, said: Said, tmp_path: Path) -> None:
+    arm.vm()
+    parameters = [{"name": "password", "value": PASSWORD}]
+    body = {"commandId": "RunShellScript", "script": [f"login {PASSWORD}"], "parameters": parameters}
+    said("POST", f"{MACHINE}/runCommand", body)
+    arm.plane.engine.operations.wait()
+    assert PASSWORD in base64.b64decode(arm.host.handled[-1][2]["script"]).decode()
+    for path in (MACHINE, f"{MACHINE}/instanceView", f"{GROUP}/resources"):
+        said("GET", path)
+    assert PASSWORD not in said() and PASSWORD.encode() not in stored(tmp_path)
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_secure_parameter_in_protected_settings_is_used_and_forgotten(
+    arm: Any, said: Said, tmp_path: Path, end: str
+) -> None:
+    arm.vm()
+    arm.host.answers = list(ENDS[end])
+    kind = {"type": "Microsoft.Compute/virtualMachines/extensions", "apiVersion": "2024-07-01"}
+    protected = {"commandToExecute": "[concat('login ', parameters('secret'))]"}
+    body = deployment({**kind, "name": "vm1/one", **extension(protectedSettings=protected)})
+    said("POST", f"{DEPLOYMENT}/validate", body)
+    said("POST", f"{DEPLOYMENT}/whatIf", body)
+    said("PUT", DEPLOYMENT, body)
+    look_everywhere(said)
+    assert PASSWORD in json.dumps(arm.host.handled[-1][3]), "the agent has it"
+    assert PASSWORD not in said() and PASSWORD.encode() not in stored(tmp_path)
+
+
+def test_a_key_that_a_deployment_outputs_is_not_kept(arm: Any, said: Said, tmp_path: Path) -> None:
+    arm.vhd("account1", "disk.vhd")
+    account = arm.store.get_account("account1")
+    keys = "listKeys(resourceId('Microsoft.Storage/storageAccounts', 'account1'), '2023-05-01')"
+    outputs = {"key": {"type": "securestring", "value": f"[{keys}.keys[0].value]"}}
+    said("PUT", DEPLOYMENT, deployment(outputs=outputs))
+    look_everywhere(said)
+    assert '"Succeeded"' in said() and account.key1 not in said()
+
+
+def test_an_access_sas_is_told_by_its_operation_alone(arm: Any, said: Said) -> None:
+    disk = f"{COMPUTE}/disks/disk1"
+    empty = {"creationData": {"createOption": "Empty"}, "diskSizeGB": 1}
+    said("PUT", disk, {"location": "westeurope", "properties": empty})
+    grant = {"access": "Read", "durationInSeconds": 3600}
+    given = arm.compute.disks.begin_grant_access("rg", "disk1", grant).result().access_sas
+    signature = parse_qs(urlsplit(given).query)["sig"][0]
+    for path in (disk, f"{COMPUTE}/disks", f"{GROUP}/resources", GROUP):
+        said("GET", path)
+    said("PUT", disk, {"location": "westeurope", "properties": {**empty, "diskSizeGB": 2}})
+    said("DELETE", disk)
+    said("POST", f"{GROUP}/exportTemplate", {"resources": ["*"]})
+    assert "409" in said() and signature not in said() and quote(signature, safe="") not in said()

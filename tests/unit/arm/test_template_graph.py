@@ -168,7 +168,7 @@ def test_outputs() -> None:
         ],
     )
     found = opened(template)
-    assert evaluate_outputs(found.template, found.scope) == {
+    assert evaluate_outputs(found.template, found.scope).shown == {
         "a": {"type": "String", "value": "X"},
         "b": {"type": "Array", "value": [0, 1]},
         "c": {"type": "SecureString"},

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.images import VmSource, vm_source
+from vmstamp.cli.image_upload import refuse_other_region
+from vmstamp.cli.images import ImageRequest, VmSource, vm_source
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.process import check_port, full_hint
 from vmstamp.cli.render import Progress
@@ -203,3 +205,20 @@ def test_a_full_file_system_is_named_when_a_server_cannot_begin(tmp_path: Path) 
     assert full_hint(tmp_path, least=1 << 62).startswith(
         f"the file system of {tmp_path} is full: free some space"
     )
+
+
+@pytest.mark.parametrize(("region", "refused"), [("westeurope", False), ("North Europe", True)])
+def test_an_image_is_refused_before_the_upload_where_the_account_lies_elsewhere(
+    region: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMSTAMP_STORAGE_ACCOUNT", "mine")
+    arm = MemoryArm()
+    monkeypatch.setattr(arm, "list", lambda collection: iter([{"name": "mine", "location": "West Europe"}]))
+    arm.endpoint = replace(ENDPOINT, location=region)
+    request = ImageRequest("web", "g", 2)
+    if not refused:
+        refuse_other_region(arm, request)
+        return
+    with pytest.raises(VmstampError, match="storage account mine is in West Europe") as error:
+        refuse_other_region(arm, request)
+    assert "--location West Europe" in error.value.hint

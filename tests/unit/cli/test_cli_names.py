@@ -4,7 +4,15 @@ from datetime import date
 
 import pytest
 
-from vmstamp.cli.names import account_name, blob_name, captured_vhd_name, check_name, computer_name
+from vmstamp.cli.names import (
+    account_name,
+    blob_name,
+    captured_vhd_name,
+    check_account,
+    check_name,
+    computer_name,
+    parse_blob_name,
+)
 from vmstamp.errors import VmstampError
 
 DAY = date(2026, 3, 9)
@@ -62,3 +70,41 @@ def test_names_that_azure_refuses_are_told_before_anything_is_made(name: str) ->
 
 def test_a_host_name_has_letters_digits_and_hyphens_only() -> None:
     assert computer_name("web_1.prod") == "web-1-prod"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("web.vhd", ("vhds", "web.vhd")),
+        ("images/web.vhd", ("images", "web.vhd")),
+        ("images/2026/web.vhd", ("images", "2026/web.vhd")),
+        ("$root/web.vhd", ("$root", "web.vhd")),
+    ],
+)
+def test_a_blob_is_named_by_its_container_and_its_path(wanted: str, expected: tuple[str, str]) -> None:
+    assert parse_blob_name(wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("b/web.vhd", "'b' is not a name that Azure takes for a container"),
+        ("My-Images/web.vhd", "'My-Images' is not a name"),
+        ("a--b/web.vhd", "'a--b' is not a name"),
+        ("abc-/web.vhd", "'abc-' is not a name"),
+        (f"{'a' * 64}/web.vhd", "is not a name"),
+        ("/web.vhd", "'' is not a name"),
+        ("images/", "a blob's name has 0 characters"),
+        (f"images/{'x' * 1025}", "a blob's name has 1025 characters"),
+    ],
+)
+def test_a_name_that_azure_does_not_take_is_told_before_anything_is_made(wanted: str, said: str) -> None:
+    with pytest.raises(VmstampError) as error:
+        parse_blob_name(wanted)
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize("name", ["ab", "my-account", "Upper", "x" * 25, ""])
+def test_a_storage_account_is_named_as_azure_takes_it(name: str) -> None:
+    with pytest.raises(VmstampError, match="storage account"):
+        check_account(name)

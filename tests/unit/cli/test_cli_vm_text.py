@@ -67,6 +67,15 @@ def test_a_vm_that_is_ready_has_no_probable_cause() -> None:
     assert "probable cause" not in "\n".join(vm_lines(SilentArm(), vm))
 
 
+def test_a_vm_that_waits_for_its_turn_says_so() -> None:
+    waits = "Waits for its turn: 2 virtual machines are provisioned before it, 2 at a time on this computer."
+    creating = {"code": "ProvisioningState/creating", "level": "Info", "displayStatus": "Creating"}
+    vm = machine("Creating", statuses=({**creating, "message": waits}, RUNNING))
+    assert f"waits         {waits}" in "\n".join(vm_lines(SilentArm(), vm))
+    vm = machine("Creating", "started", statuses=(creating, RUNNING))
+    assert "waits" not in "\n".join(vm_lines(SilentArm(), vm))
+
+
 @pytest.mark.parametrize(
     ("state", "stages", "stuck"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -176,3 +177,30 @@ def test_a_database_of_the_first_schema_is_brought_to_the_current_one(path: Path
             columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY name"
             found = [tuple(row) for row in connection.execute(columns)]
             assert found == [tuple(row) for row in fresh.execute(columns)]
+
+
+def test_what_is_to_be_gone_from_the_log_goes_when_no_reader_needs_it(tmp_path: Path) -> None:
+    path = tmp_path / "stamp.db"
+    database = Database(path)
+    with database.write() as connection:
+        connection.execute("CREATE TABLE kept (word TEXT)")
+        connection.execute("INSERT INTO kept VALUES ('planted-word'), ('another')")
+    with ThreadPoolExecutor(1) as reader:
+        cursor = reader.submit(lambda: _first_of(database)).result()
+        with database.write() as connection:
+            connection.execute("DELETE FROM kept")
+        database.scrub()
+        assert any(b"planted-word" in file.read_bytes() for file in tmp_path.iterdir()), "it is being read"
+        reader.submit(cursor.close).result()
+        with database.write() as connection:
+            connection.execute("INSERT INTO kept VALUES ('later')")
+    assert not any(b"planted-word" in file.read_bytes() for file in tmp_path.iterdir())
+    database.close()
+
+
+def _first_of(database: Database) -> sqlite3.Cursor:
+    """A query that has given one row of two."""
+    with database.read() as connection:
+        cursor = connection.execute("SELECT word FROM kept")
+        cursor.fetchone()
+        return cursor

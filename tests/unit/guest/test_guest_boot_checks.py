@@ -200,6 +200,17 @@ def test_a_module_that_the_initramfs_lacks(guests: Any, check: str, status: str,
     assert Run(("update-initramfs", "-u", "-k", "all")) in list(fix(facts))
 
 
+def test_an_initramfs_that_is_made_here_has_every_driver(guests: Any) -> None:
+    """With MODULES=dep it would have those of the machine on which it is made."""
+    dep = {INITRD: b"", "/etc/initramfs-tools/initramfs.conf": "MODULES=dep\n"}
+    fix = BY_ID["initramfs-present"].fix
+    assert fix is not None
+    most = Write("/etc/initramfs-tools/conf.d/zz-azure", b"MODULES=most\n")
+    made = Run(("update-initramfs", "-u", "-k", "all"))
+    assert list(fix(guests.facts(dep))) == [most, made]
+    assert list(fix(guests.facts({INITRD: b""}))) == [made]
+
+
 @pytest.mark.parametrize(
     "path", ["/etc/initramfs-tools/modules", "/usr/share/initramfs-tools/modules.d/azure"]
 )

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from vmstamp.disk.partitions import PartitionTable
+from vmstamp.disk.memory import MemoryDisk
+from vmstamp.disk.partitions import (
+    LINUX_FILE_SYSTEM,
+    NewPartition,
+    PartitionTable,
+    build_gpt,
+    read_partitions,
+)
 from vmstamp.guest.checks import CHECKS
+from vmstamp.guest.doctor import plan_mends
+from vmstamp.guest.edits import describe
 from vmstamp.guest.finding import Finding, Status, judge
 
 MIB = 1024 * 1024
@@ -166,6 +176,22 @@ def test_a_gpt_with_one_bad_copy_is_a_warning(guests: Any) -> None:
     facts = guests.facts({})
     table = PartitionTable("gpt", facts.survey.table.partitions, notes=("the backup GPT is bad (CRC)",))
     assert bad(replace(facts, survey=replace(facts.survey, table=table))) == {"part-table-valid": "warning"}
+
+
+def test_a_bad_copy_of_a_gpt_is_mended_by_the_other(guests: Any) -> None:
+    size = 2048 * MIB
+    gpt = build_gpt(size, [NewPartition(LINUX_FILE_SYSTEM, "", MIB, 0, UUID(int=1))], UUID(int=2))
+    disk = MemoryDisk(size, {0: gpt.head, gpt.tail_offset: gpt.tail[:-512]})
+    facts = guests.facts({})
+    facts = replace(facts, disk=disk, survey=replace(facts.survey, table=read_partitions(disk)))
+    check = next(check for check in CHECKS if check.id == "part-table-valid")
+    assert judge(check, facts).status == "warning"
+    plan = plan_mends(facts, [check])
+    assert [describe(edit) for edit in plan.edits] == [
+        f"write the GPT's backup ({len(gpt.tail)} bytes at byte {gpt.tail_offset} of the disk)"
+    ]
+    assert plan.mends[0].expected == "pass"
+    assert plan.is_foreseen
 
 
 def test_a_table_that_cannot_be_read_fails(guests: Any) -> None:

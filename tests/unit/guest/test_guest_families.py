@@ -134,7 +134,7 @@ def test_a_devices_file_inside_the_initramfs_is_found(guests: Any) -> None:
     assert (found.status, found.where) == ("fail", f"/boot/initramfs-{RHEL}.img")
     fix = BY_ID["lvm-devices-file"].fix
     assert fix is not None
-    assert Run(("dracut", "--force", "--regenerate-all")) in list(fix(facts))
+    assert Run(("dracut", "--force", "--no-hostonly", "--regenerate-all")) in list(fix(facts))
 
 
 def test_a_filter_inside_the_initramfs_is_found(guests: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_filter_inside_the_initramfs_is_found(guests: Any) -> None:
     assert judge(BY_ID["lvm-filter"], facts).status == "fail"
     fix = BY_ID["lvm-filter"].fix
     assert fix is not None
-    assert list(fix(facts)) == [Run(("dracut", "--force", "--regenerate-all"))]
+    assert list(fix(facts)) == [Run(("dracut", "--force", "--no-hostonly", "--regenerate-all"))]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_dracut_is_given_its_drivers_by_a_drop_in(guests: Any) -> None:
     drivers = b'add_drivers+=" hv_vmbus hv_storvsc hv_netvsc hyperv_keyboard nvme "\n'
     assert list(fix(facts)) == [
         Write("/etc/dracut.conf.d/90-azure.conf", drivers),
-        Run(("dracut", "--force", "--regenerate-all")),
+        Run(("dracut", "--force", "--no-hostonly", "--regenerate-all")),
     ]
 
 

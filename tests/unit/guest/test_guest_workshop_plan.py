@@ -13,8 +13,8 @@ from vmstamp.errors import GuestError
 from vmstamp.guest.edits import (
     CopyKey,
     DeleteValue,
-    Edit,
     Empty,
+    GuestEdit,
     Remove,
     Run,
     SetValue,
@@ -108,7 +108,7 @@ def test_a_disk_without_a_system_is_refused(guests: Any) -> None:
 
 def test_a_partition_is_mounted_for_the_edits_in_it(windows: WindowsGuests) -> None:
     survey = windows.facts().survey
-    edits: list[Edit] = [
+    edits: list[GuestEdit] = [
         SetValue("/Windows/System32/config/SYSTEM", "k", "n", "REG_SZ", ""),
         SetValue("/EFI/Microsoft/Boot/BCD", "k", "n", "REG_SZ", "", 1),
         Write("/EFI/BOOT/BOOTX64.EFI", b"", partition=1),
@@ -167,7 +167,7 @@ def test_a_boot_loader_is_not_configured_offline_on_a_logical_volume(guests: Any
         CopyKey("SYSTEM", "k", "l"),
     ],
 )
-def test_an_edit_that_names_no_path_of_the_guest_is_refused(edit: Edit) -> None:
+def test_an_edit_that_names_no_path_of_the_guest_is_refused(edit: GuestEdit) -> None:
     with pytest.raises(GuestError):
         plan.check_edit(edit)
 

@@ -83,7 +83,6 @@ AUTOLOGON_PASSWORD = "hunter3hunter3"
         ("win-services", "fail", start(Netlogon=4)),
         ("win-services", "fail", {rf"{SERVICES}\nsi": None}),
         ("win-service-starts", "warning", start(RemoteRegistry=4)),
-        ("win-winrm", "warning", start(WinRM=3)),
     ],
 )  # fmt: skip
 def test_one_wrong_value_of_the_system_hive_fails_one_check(
@@ -101,7 +100,6 @@ def test_one_wrong_value_of_the_system_hive_fails_one_check(
         ("win-firewall", "fail",
          {rf"{POLICIES}\WindowsFirewall\PublicProfile": {"AllowLocalPolicyMerge": 0}}),
         ("win-proxy", "fail", {PROXY_KEY: {"WinHttpSettings": proxy(b"<local>")}}),
-        ("win-winrm", "warning", {r"Microsoft\Windows\CurrentVersion\WSMAN\Listener\*+HTTP": None}),
     ],
 )  # fmt: skip
 def test_one_wrong_value_of_the_software_hive_fails_one_check(
@@ -171,7 +169,6 @@ def test_passwords_are_found_and_never_said(windows: WindowsGuests) -> None:
         ("win-proxy", {"software": {PROXY_KEY: {"WinHttpSettings": proxy(b"<local>")}}}),
         ("win-proxy", {"software": {PROXY_KEY: {"WinHttpSettings": proxy(b"")}}}),
         ("win-services", {"system": start(Dhcp=4)}),
-        ("win-winrm", {"system": start(WinRM=3)}),
         ("win-autologon", {"software": {WINLOGON: {"DefaultPassword": "x", "AutoAdminLogon": "1"}}}),
     ],
 )  # fmt: skip

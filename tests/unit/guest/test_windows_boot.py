@@ -18,10 +18,13 @@ from tests.unit.guest.windows_guests import (
     LOADER,
     MANAGER,
     ROOT_START,
+    SETTINGS,
     SIGNATURE,
     SYSTEM,
     VOLUME_CLASS,
     WindowsGuests,
+    bcd,
+    bcd_template,
     changed,
     element,
     pe,
@@ -305,8 +308,66 @@ def test_the_default_and_the_path_of_a_loader_are_mended_where_the_store_lies(wi
     assert fixes(other, "win-bcd") == [
         SetValue(path, element(LOADER, 0x22000002), "Element", "REG_SZ", r"\Windows", 1)
     ]
-    two = {**store, r"Objects\{another}\Description": {"Type": 0x10200003}}
-    assert fixes(windows.facts(store=two), "win-bcd") == []
+    another = r"Objects\{another}"
+    two: dict[str, Any] = {**store, rf"{another}\Description": {"Type": 0x10200003}}
+    only = [SetValue(path, element(MANAGER, 0x23000003), "Element", "REG_SZ", LOADER, 1)]
+    assert fixes(windows.facts(store=two), "win-bcd") == only
+    same = {rf"{another}\Elements\{key[-8:]}": value for key, value in bcd(2).items() if LOADER in key}
+    assert fixes(windows.facts(store={**two, **same}), "win-bcd") == []
+    without = {**store, rf"Objects\{MANAGER}\Description": None}
+    assert fixes(windows.facts(store=without), "win-bcd") == []
+
+
+STORE = "/EFI/Microsoft/Boot/BCD"
+TEMPLATE = f"{CONFIG}/BCD-Template"
+
+
+def new_store(windows: WindowsGuests, template: bytes) -> list[Any]:
+    return fixes(windows.facts({TEMPLATE: template}, boot={STORE: None}), "win-bcd")
+
+
+def test_a_store_that_is_gone_is_made_of_the_template(windows: WindowsGuests) -> None:
+    template = build_hive(bcd_template())
+    written, *values = new_store(windows, template)
+    assert written == Write(STORE, template, 0o755, 1)
+    assert all(edit.hive == STORE and edit.partition == 1 for edit in values)
+    made: dict[str, dict[str, Any]] = {}
+    for edit in values:
+        made.setdefault(edit.key, {})[edit.name] = edit.data
+    hive = build_hive(changed(bcd_template(), made))
+    assert bad(windows.facts({TEMPLATE: template}, boot={STORE: hive})) == {}
+    assert made["Description"] == {"KeyName": "BCD00000000", "System": 1, "TreatAsSystem": 1}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(b"regf", id="cut"),
+        pytest.param(build_hive(bcd_template(), sequences=(2, 1)), id="unfinished"),
+        pytest.param(build_hive(changed(bcd_template(), {rf"Objects\{SETTINGS}": None})), id="no settings"),
+        pytest.param(build_hive(changed(bcd_template(), {rf"Objects\{MANAGER}": None})), id="no manager"),
+    ],
+)
+def test_no_store_is_made_of_a_template_that_is_not_whole(windows: WindowsGuests, template: bytes) -> None:
+    assert new_store(windows, template) == []
+
+
+def test_no_store_is_made_for_bios_nor_without_what_it_would_start(windows: WindowsGuests) -> None:
+    template = build_hive(bcd_template())
+    for changes, lacks in (
+        ({TEMPLATE: template}, {STORE: None, "/EFI/Microsoft/Boot/bootmgfw.efi": None}),
+        ({TEMPLATE: template, "/Windows/System32/winload.efi": None}, {STORE: None}),
+        ({}, {STORE: None}),
+    ):
+        assert fixes(windows.facts(changes, boot=lacks), "win-bcd") == []
+    bios = windows.facts({TEMPLATE: template}, generation=1, boot={"/Boot/BCD": None})
+    assert fixes(bios, "win-bcd") == []
+
+
+def test_a_boot_manager_that_is_gone_is_copied_from_windows(windows: WindowsGuests) -> None:
+    manager = "/EFI/Microsoft/Boot/bootmgfw.efi"
+    facts = windows.facts({"/Windows/Boot/EFI/bootmgfw.efi": b"MZ2"}, boot={manager: None})
+    assert fixes(facts, "win-generation") == [Write(manager, b"MZ2", 0o755, 1)]
 
 
 def test_a_driver_that_is_overridden_is_named(windows: WindowsGuests) -> None:

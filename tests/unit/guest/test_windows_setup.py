@@ -157,3 +157,44 @@ def test_an_answer_file_and_a_hibernation_file_are_removed(windows: WindowsGuest
     assert fixes(facts, "win-custom-answer-file") == [Remove(UNATTEND)]
     assert fixes(facts, "win-hibernated") == [Remove("/hiberfil.sys")]
     assert fixes(windows.facts({"/hiberfil.sys": b"hibr" + bytes(60)}), "win-hibernated") == []
+
+
+RUN = "2026-05-01 10:00:00, Info     SYSPRP ===          Beginning of a new sysprep run          ===\n"
+NO_REARM = (
+    "2026-05-01 10:00:09, Error      [0x0f0082] SYSPRP LaunchDll: Failure occurred while executing "
+    "'C:\\Windows\\System32\\slc.dll, SLReArmWindows', returned error code -1073425657\n"
+)
+
+
+def complete(logs: dict[str, str | bytes], **software: Any) -> dict[str, Any]:
+    """A Windows in use with these logs of Sysprep."""
+    paths = {f"{SYSPREP_LOGS}/{name}": text for name, text in logs.items()}
+    return {
+        **COMPLETE,
+        "changes": {**COMPLETE["changes"], **paths},
+        "software": {**COMPLETE["software"], **software},
+    }
+
+
+def test_runs_of_sysprep_are_counted_against_the_limit(windows: WindowsGuests) -> None:
+    few = windows.facts(**complete({"setupact.log": RUN * 2}))
+    assert finding(few, "win-rearm").status is Status.PASS
+    assert "tells of 2 runs, the limit is 1001" in finding(few, "win-rearm").found
+    many = windows.facts(**complete({"setupact.log": (RUN * 1001).encode("utf-16")}))
+    assert finding(many, "win-rearm").status is Status.WARNING
+    assert "win-rearm" not in bad(windows.facts({f"{SYSPREP_LOGS}/setupact.log": RUN * 1001}))
+
+
+def test_windows_7_has_three_rearms(windows: WindowsGuests) -> None:
+    version = {r"Microsoft\Windows NT\CurrentVersion": {"CurrentBuild": "7601"}}
+    for runs, status in ((2, Status.PASS), (3, Status.WARNING)):
+        facts = windows.facts(**complete({"setupact.log": RUN * runs}, **version))
+        assert finding(facts, "win-rearm").status is status
+
+
+@pytest.mark.parametrize("line", [NO_REARM, NO_REARM.split(" LaunchDll")[0] + " WinMain: hr = 0xc004d307\n"])
+def test_a_sysprep_without_a_rearm_left_is_told_with_its_line(windows: WindowsGuests, line: str) -> None:
+    facts = windows.facts(**complete({"setuperr.log": "x\n" + line}))
+    found = finding(facts, "win-rearm")
+    assert (found.status, found.where) == (Status.WARNING, f"{SYSPREP_LOGS}/setuperr.log:2")
+    assert fixes(facts, "win-rearm") == []

@@ -30,11 +30,13 @@ CONFIG = "/Windows/System32/config"
 LOADER = "{1b0f2c3d-0000-11ee-8000-000000000001}"
 MANAGER = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}"
 SETTINGS = "{6efb52bf-1766-41db-a6b3-0ee5eff72bd7}"
+GLOBAL = "{7ea2e1ac-2e61-4728-aaa3-896d9d0a9f0e}"
 EMS = "{0ce4991b-e6b3-4b16-b23c-5e0d9250e5d9}"
 
 Tree = dict[str, dict[str, Data]]
 Changes = Mapping[str, Mapping[str, Data | None] | None]  # key -> values; None: leave out
 
+CATALOG = "/Windows/System32/CatRoot/{F750E6C3-38EE-11D1-85E5-00C04FC295EE}/Package_1.cat"
 LOGS = "/Windows/System32/winevt/Logs"
 # An answer file for Sysprep.
 KEEP = "<unattend><PersistAllDeviceInstalls>{}</PersistAllDeviceInstalls></unattend>"
@@ -244,7 +246,26 @@ def bcd(generation: int) -> Tree:
         (EMS, 0x15000022): (1).to_bytes(8, "little"),
         (EMS, 0x15000023): (115_200).to_bytes(8, "little"),
     }
-    return {element(*place): {"Element": data} for place, data in values.items()}
+    described: Tree = {f"Objects\\{MANAGER}\\Description": {"Type": 0x10100002}}
+    return described | {element(*place): {"Element": data} for place, data in values.items()}
+
+
+def bcd_template() -> Tree:
+    """What a new boot store is made of, with some of the objects of Windows' own template."""
+    kinds = {MANAGER: 0x10100002, SETTINGS: 0x20200003, GLOBAL: 0x20100000, EMS: 0x20100000}
+    tree: Tree = {
+        "Description": {"KeyName": "BCD-Template"},
+        **{f"Objects\\{name}\\Description": {"Type": kind} for name, kind in kinds.items()},
+    }
+    values: dict[tuple[str, int], Data] = {
+        (MANAGER, 0x12000004): "Windows Boot Manager",
+        (MANAGER, 0x14000006): (GLOBAL,),
+        (MANAGER, 0x25000004): (30).to_bytes(8, "little"),
+        (SETTINGS, 0x14000006): (GLOBAL,),
+        (GLOBAL, 0x14000006): (EMS,),
+        (EMS, 0x16000020): b"\0",
+    }
+    return tree | {element(*place): {"Element": data} for place, data in values.items()}
 
 
 def changed(tree: Mapping[str, Mapping[str, Data]], changes: Changes) -> Tree:
@@ -270,6 +291,7 @@ FILES: dict[str, str | bytes] = {
     "/Windows/System32/Sysprep/Sysprep_succeeded.tag": "",
     "/Windows/Setup/State/State.ini": "[State]\r\nImageState=IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE\r\n",
     "/WindowsAzure/Logs/": "",
+    CATALOG: b"\x30\x82",
     **{f"/Windows/System32/drivers/{name}.sys": pe() for name in DRIVERS},
 }
 

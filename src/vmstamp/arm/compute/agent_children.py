@@ -10,6 +10,7 @@ from vmstamp.arm.compute.guest_agent import GuestAgents, Task, check_allowed
 from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import conflict, not_allowed, parent_not_found
+from vmstamp.arm.operations import Preempted
 from vmstamp.arm.shape import Json
 from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
 from vmstamp.errors import AzureError
@@ -51,8 +52,9 @@ class AgentChildren(ABC):
             api_versions=API_VERSIONS,
             style=VM_STYLE,
             parse=self.parse,
-            apply=self.apply,
+            apply=self.carry_out,
             remove=self.remove,
+            abandoned=lambda child: child.with_state(protected=None),
             view=self.view,
             references=references,
             check_delete=self.check_delete,
@@ -76,6 +78,18 @@ class AgentChildren(ABC):
         if power_state(vm, self._agents.host) != "running":
             raise not_allowed(self.not_running)
 
+    def carry_out(self, child: Resource, work: Work) -> Resource:
+        """As `apply`; where that fails the protected settings are gone too, unless it is taken up again."""
+        try:
+            return self.apply(child, work)
+        except Preempted:
+            raise
+        except Exception:
+            if (fresh := self._catalog.find(child.id)) and fresh.state.get("protected"):
+                self.save(fresh.with_state(protected=None))
+                self._catalog.db.scrub()
+            raise
+
     def hand_over(self, child: Resource, work: Work) -> Resource:
         """The resource without its protected settings, and saved so: they are gone once the agent has them.
 
@@ -90,6 +104,8 @@ class AgentChildren(ABC):
             )
         forgotten = child.with_state(protected=None, told=None, sent=bool(child.state.get("protected")))
         self.save(forgotten)
+        if child.state.get("protected"):
+            self._catalog.db.scrub()
         return forgotten
 
     def save(self, child: Resource) -> None:

@@ -106,7 +106,7 @@ def check_member(put: Put, link: Json, *, managed: bool) -> Resource:
     """The set that a new VM is to belong to. Raises AzureError when there is none of its kind."""
     id = linked_id(link, "properties.availabilitySet", NAME)
     found = put.catalog.find(id)
-    if found is None or found.location != put.location:
+    if found is None or found.location != put.location or found.provisioning_state == "Deleting":
         raise not_found(f"The Availability Set '{id}' cannot be found.")
     if (found.document["sku"]["name"] == "Aligned") != managed:
         raise AzureError(

@@ -24,6 +24,12 @@ class Turns:
         self._condition = threading.Condition()
         self._queue: list[str] = []  # those that have a turn come first
 
+    @property
+    def full(self) -> bool:
+        """Whether one more would have to wait now."""
+        with self._condition:
+            return len(self._queue) >= self.limit
+
     @contextmanager
     def turn(self, name: str, cancelled: Callable[[], bool]) -> Iterator[bool]:
         """Wait for a turn and keep it for the block. False: `cancelled()` turned true before it came."""

@@ -181,7 +181,7 @@ class Vhds:
                 400,
                 "VHDSizeInvalid",
                 f"The specified disk size value of {max(0, length - FOOTER_SIZE)} for disk '{disk}' with "
-                f"blob {url} is invalid. The disk size must be between {MIB} and {LARGEST}.",
+                f"blob {url} is invalid. Disk size must be between {MIB} and {LARGEST}.",
             )
         data = self.store.read(ref, length - FOOTER_SIZE, FOOTER_SIZE)
         if data[:8] != COOKIE:

@@ -81,6 +81,7 @@ class VirtualMachines:
             parse=self.parse,
             apply=life.apply,
             remove=life.remove,
+            abandoned=lambda vm: vm.with_state(turning=""),
             view=self.view,
             references=references,
             patch="all",
@@ -241,7 +242,8 @@ class VirtualMachines:
         network = old["networkProfile"]
         if "networkProfile" in properties:
             network = self._network(put, properties["networkProfile"])
-        _check_profile_unchanged(old.get("osProfile"), properties.pop("osProfile", None))
+        secrets = existing.state.get("secrets", {})
+        _check_profile_unchanged(old.get("osProfile"), properties.pop("osProfile", None), secrets)
         user_data = properties.pop("userData", existing.state.get("user data"))
         if user_data is not None:
             check_user_data(user_data)
@@ -336,13 +338,14 @@ def shown_profile(profile: Json) -> Json:
     }
 
 
-def _check_profile_unchanged(old: Json | None, new: Json | None) -> None:
+def _check_profile_unchanged(old: Json | None, new: Json | None, secrets: Json) -> None:
+    """Raises AzureError for a change. `secrets` are those that are still kept: until its guest has them."""
     if new is None:
         return
     if old is None:
         raise change_not_allowed("osProfile")
     for secret in SECRETS:
-        if secret in new:
+        if secret in new and new[secret] != secrets.get(secret):
             raise change_not_allowed(f"osProfile.{secret}")
     for name, value in shown_profile(new).items():
         if name in new and value != old.get(name):

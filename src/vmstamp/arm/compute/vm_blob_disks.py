@@ -113,7 +113,8 @@ class BlobDisks:
         accounts = self._catalog.select(type=ACCOUNTS)
         if ref is None:
             raise invalid_parameter(f"The URI {uri} does not look to be correct blob URI.", parameter)
-        if not any(a.name == ref.account and a.location == put.location for a in accounts):
+        there = (a for a in accounts if a.location == put.location and a.provisioning_state != "Deleting")
+        if ref.account not in {account.name for account in there}:
             raise AzureError(
                 400,
                 "StorageAccountNotFound",

@@ -10,6 +10,7 @@ wrote before it was Ready is kept. A VM that ran when the stamp ended is found s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,6 +34,8 @@ from vmstamp.arm.types import Request, Resource, Work
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import parse_resource_id
 
+log = logging.getLogger("vmstamp.arm")
+
 LOG_ACCESS: Final = 120 * 60  # seconds that a serial log's URL is good for, unless others are asked for
 LONGEST_LOG_ACCESS: Final = 1440  # minutes (REST: Virtual Machines - Retrieve Boot Diagnostics Data)
 LARGEST_LOG: Final = 16 * 2**20  # bytes of a serial log that are handed out: its end
@@ -53,6 +56,10 @@ class Life:
 
     def apply(self, vm: Resource, work: Work) -> Resource:
         """Make the VM's disks and start it, or take up a change."""
+        with self._failures(vm):
+            return self._apply(vm, work)
+
+    def _apply(self, vm: Resource, work: Work) -> Resource:
         self._drop(vm)
         self._make_disks(vm)
         if work.first or vm.state.get("again"):
@@ -70,6 +77,8 @@ class Life:
 
     def _begin(self, vm: Resource, work: Work) -> None:
         """The first boot, when it is this VM's turn."""
+        if self.turns.full:
+            log.info("VM %s waits: %d are provisioned at a time on this computer", vm.name, self.turns.limit)
         with self.turns.turn(_vm_id(vm), work.cancelled) as came:
             if not came:
                 raise Preempted("the VM's creation was preempted")
@@ -79,7 +88,7 @@ class Life:
         """Boot with provisioning data, if the VM takes them, until the agent reports."""
         self.host.remove(_vm_id(vm))
         self._keep(vm, power="stopped", failure=None)
-        with self._failures(vm), self._turning(vm, "starting"):
+        with self._turning(vm, "starting"):
             self._boot(vm, provision=vm.state["provision"])
             self._keep(vm, power="running", turning="")
         if vm.state["wait"]:
@@ -88,7 +97,7 @@ class Life:
         self._forget(vm)
 
     def _forget(self, vm: Resource) -> None:
-        """Erase the secrets: their last byte is gone when this returns."""
+        """Erase the secrets: their last byte is gone once no reader needs it."""
         if vm.state.get("secrets"):
             self._keep(vm, secrets={})
             self._catalog.db.scrub()
@@ -103,14 +112,15 @@ class Life:
             Detail(f"Timeline/{event.stage.value}", f"{event.at.isoformat()} {event.detail}".strip())
             for event in self.host.timeline(_vm_id(vm))
         ]
-        with self._failures(vm):
-            raise AzureError(409, outcome.code, outcome.message, details=details)
+        raise AzureError(409, outcome.code, outcome.message, details=details)
 
     @contextmanager
     def _failures(self, vm: Resource) -> Iterator[None]:
         """What fails within is kept for the instance view."""
         try:
             yield
+        except Preempted:
+            raise
         except Exception as error:
             code = error.code if isinstance(error, AzureError) else "InternalExecutionError"
             self._keep(vm, failure={"code": code, "message": str(error)}, settled=self._catalog.now())

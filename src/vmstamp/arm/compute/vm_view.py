@@ -31,8 +31,13 @@ POWER: Final = {
 
 
 def power_state(vm: Resource, host: Host) -> str:
-    """running, stopped, deallocated, creating. A guest that powered itself off is stopped."""
+    """running, stopped, deallocated, creating. A guest that powered itself off is stopped.
+
+    So is one whose creation has ended before it was started.
+    """
     power = str(vm.state["power"])
+    if power == "creating" and vm.provisioning_state not in ("Creating", "Updating"):
+        return "stopped"
     if power == "running" and not host.running(vm.properties["vmId"]):
         return "stopped"
     return power

@@ -189,15 +189,9 @@ def _call_user_function(node: Call, scope: Scope) -> Any:
 _REFUSED = {
     "managementgroup",
     "managementgroupresourceid",
-    "tologicalzone",
-    "tologicalzones",
-    "tophysicalzone",
-    "tophysicalzones",
     "getsecret",
     "loadtextcontent",
     "externalinput",
-    "builduri",
-    "parseuri",
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
@@ -19,7 +20,7 @@ from vmstamp.arm.template.opening import Opening
 from vmstamp.arm.template.outputs import OutputsFault, evaluate_outputs
 from vmstamp.arm.template.run import Run, deployment_failed, outputs_failed
 from vmstamp.arm.template.scope import Scope
-from vmstamp.arm.template.secrets import unsaid
+from vmstamp.arm.template.secrets import texts, unsaid
 from vmstamp.arm.template.spec import Spec, canceled
 from vmstamp.arm.template.step import Step
 from vmstamp.arm.types import azure_fault
@@ -39,15 +40,18 @@ class Execution:
 
     def run(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
         """Do the steps but those that are done. Blocks; raises AzureError, Canceled and Preempted."""
-        with unsaid(spec.secrets):
+        try:
             self._run_steps(spec, door, done)
+        except AzureError:
+            with unsaid(_secrets(spec, door)):
+                raise
 
     def _run_steps(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
         self._kept.update(spec.id, provisioningState="Running")
         opened = spec.opened
         self._register(opened.graph.steps)
         runtime = Live(door, opened.graph, spec.above)
-        record = Record(spec.id, self._clock, self._kept.save_operation, spec.secrets)
+        record = Record(spec.id, self._clock, self._kept.save_operation, partial(_secrets, spec, door))
 
         def nested(step: Step, body: Json, scope: Scope) -> None:
             self._run_nested(spec, door, step, body, scope)
@@ -62,7 +66,9 @@ class Execution:
             outputs = evaluate_outputs(spec.asked.template, replace(opened.scope, runtime=runtime))
         except OutputsFault as error:
             raise outputs_failed(error) from error
-        self._kept.update(spec.id, outputs=outputs)
+        door.secrets.extend(texts(outputs.secure))
+        door.told[spec.id.key] = outputs.values
+        self._kept.update(spec.id, outputs=outputs.shown)
 
     def _register(self, steps: Iterable[Step]) -> None:
         """Register the subscriptions with the providers of what will be made, as Azure's deployments do."""
@@ -121,3 +127,8 @@ class Execution:
         rank = {r.id.key: self._engine.types[r.type].delete_rank for r in found}
         found = [r for r in found if rank.get(r.id.parent.key, 99) > rank[r.id.key]]
         return [r.id for r in sorted(found, key=lambda r: (rank[r.id.key], r.id.key))]
+
+
+def _secrets(spec: Spec, door: Door) -> tuple[str, ...]:
+    """What no error may say, the longest first: secure parameters, secure outputs of what is nested in it."""
+    return tuple(sorted({*spec.secrets, *door.secrets}, key=len, reverse=True))

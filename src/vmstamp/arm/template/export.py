@@ -60,12 +60,27 @@ def _declared(resource: Resource, shown: Json, version: str, names: Mapping[str,
     name = names[resource.id.key]
     text = _escaped(_full_name(resource.id)) if name.startswith("'") else f"[{name}]"
     body: Json = {"type": shown["type"], "apiVersion": version, "name": text}
-    used: set[str] = set()
+    used = _above(resource.id, names)
     own = {key: value for key, value in shown.items() if key.lower() not in _TOP}
     body |= _exported(own, resource.id, names, used)
     if used:
         body["dependsOn"] = sorted(used)
     return body
+
+
+def _above(id: ResourceId, names: Mapping[str, str]) -> set[str]:
+    """The nearest resource of this export that an id lies in, as what to wait for."""
+    above = id.parent if len(id.types) > 1 else None
+    while above is not None and above.key not in names:
+        above = above.parent if len(above.types) > 1 else None
+    return {_named(above, names)} if above is not None else set()
+
+
+def _named(owner: ResourceId, names: Mapping[str, str]) -> str:
+    """A resource of this export as an expression."""
+    name = names[owner.key]
+    words = name if len(owner.names) == 1 else "'" + "','".join(owner.names) + "'"
+    return f"[resourceId('{'/'.join((owner.provider, *owner.types))}', {words})]"
 
 
 def _exported(value: Any, own: ResourceId, names: Mapping[str, str], used: set[str]) -> Any:
@@ -96,7 +111,7 @@ def _exported_text(value: str, own: ResourceId, names: Mapping[str, str], used: 
     words = [name if len(owner.names) == 1 else "'" + "','".join(owner.names) + "'"]
     words += [render(Literal(one)) for one in id.names[len(owner.names) :]]
     if owner.key != own.key:
-        used.add(f"[resourceId('{'/'.join((owner.provider, *owner.types))}', {words[0]})]")
+        used.add(_named(owner, names))
     return f"[resourceId('{kind}', {', '.join(words)})]"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from vmstamp.arm.template import identities
 from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError
-from vmstamp.arm.template.functions import MANY, check_count, integer, text
+from vmstamp.arm.template.functions import MANY, array, check_count, integer, text
 from vmstamp.arm.template.functions.dates import UTC_NOW, format_moment
 from vmstamp.arm.template.scope import Scope, find_loop, text_arguments
 
@@ -108,6 +108,33 @@ def _pick_zones(scope: Scope, namespace: Any, kind: Any, location: Any, *numbers
     return []
 
 
+def _zones(name: str) -> InScope:
+    """A function that tells the zones of a subscription's region: of a stamp's regions none is told."""
+
+    def run(scope: Scope, subscription: Any, location: Any, wanted: Any) -> list[str]:
+        where = text_arguments(name, (subscription, location))[1]
+        for zone in text_arguments(name, array(name, wanted)):
+            raise _no_zone(name, zone, where)
+        return []
+
+    return InScope(name, 3, 3, run)
+
+
+def _zone(name: str) -> InScope:
+    def run(scope: Scope, *words: Any) -> str:
+        _, location, zone = text_arguments(name, words)
+        raise _no_zone(name, zone, location)
+
+    return InScope(name, 3, 3, run)
+
+
+def _no_zone(name: str, zone: str, location: str) -> ExpressionError:
+    return ExpressionError(
+        f"The template language function '{name}' finds no availability zone '{zone}' in the location "
+        f"'{location}': the regions of this stamp have no zones"
+    )
+
+
 def _providers(scope: Scope, namespace: Any, kind: Any = None) -> Any:
     found = scope.place.providers(text("providers", namespace))
     if kind is None:
@@ -151,6 +178,10 @@ IN_SCOPE = {
             "resourceInfo", 1, 1, lambda scope, name: scope.runtime.information(text("resourceInfo", name))
         ),
         InScope("pickZones", 3, 5, _pick_zones),
+        _zone("toLogicalZone"),
+        _zones("toLogicalZones"),
+        _zone("toPhysicalZone"),
+        _zones("toPhysicalZones"),
         InScope("providers", 1, 2, _providers),
         _id_function("resourceId", identities.resource_id),
         _id_function("subscriptionResourceId", identities.subscription_resource_id),

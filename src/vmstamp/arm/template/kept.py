@@ -154,7 +154,7 @@ class Record:
         id: ResourceId,
         clock: Clock,
         save: Callable[[ResourceId, str, Json], None],
-        secrets: tuple[str, ...],
+        secrets: Callable[[], tuple[str, ...]],
     ) -> None:
         self._id = id
         self._secrets = secrets
@@ -168,5 +168,5 @@ class Record:
         document = operation_document(
             outcome, number, timestamp(begun), timestamp(now), duration(now - begun)
         )
-        shown = {**document, "properties": masked(document["properties"], self._secrets)}
+        shown = {**document, "properties": masked(document["properties"], self._secrets())}
         self._save(self._id, key, {**shown, "id": f"{self._id}/operations/{number}"})

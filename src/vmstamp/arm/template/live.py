@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -26,6 +26,7 @@ from vmstamp.resource_id import ResourceId, parse_resource_id
 Handle = Callable[[Request], Reply]
 PATIENCE = 30 * 60.0  # seconds to wait for an operation of another that is open on the resource
 PAUSE = 0.2  # seconds between two looks at an operation that nobody here runs
+SECURE_OUTPUTS = "listoutputswithsecurevalues"  # what bicep asks a module with a secure output
 DEFAULT_API_VERSION = "2024-11-01"
 
 
@@ -49,6 +50,9 @@ class Door:
         self._base = base
         self._stopped = stopped
         self.canceled = canceled
+        # The outputs of what was deployed through it, by deployment; secure ones are in no other place.
+        self.told: dict[str, Mapping[str, Any]] = {}
+        self.secrets: list[str] = []  # the texts of the secure ones
 
     def check(self) -> None:
         """Raises Preempted when the stamp ends, Canceled when the deployment shall."""
@@ -121,7 +125,8 @@ class Live:
     def reference(self, name: str, api_version: str, full: bool) -> Any:
         steps = self._find(name)
         if steps:
-            return self._read(str(steps[0].id), api_version or steps[0].api_version, full)
+            step = steps[0]
+            return self._read(str(step.id), api_version or step.api_version, full, step)
         if not name.startswith("/"):
             raise ExpressionError(
                 f"The template reference '{name}' is not valid: could not find template resource or "
@@ -130,16 +135,18 @@ class Live:
             )
         return self._read(name, api_version, full)
 
-    def _read(self, id: str, api_version: str, full: bool) -> Any:
+    def _read(self, id: str, api_version: str, full: bool, step: Step | None = None) -> Any:
         try:
             found = self._door.get(id, api_version)
         except AzureError as error:
             raise ExpressionError(f"{error.code}: {error.message}") from error
-        return found if full else found.get("properties", {})
+        return _full(found, api_version, step) if full else found.get("properties", {})
 
     def references(self, symbol: str, full: bool) -> list[Any]:
         return [
-            self._read(str(step.id), step.api_version, full) for step in self._find(symbol) if step.deployed
+            self._read(str(step.id), step.api_version, full, step)
+            for step in self._find(symbol)
+            if step.deployed
         ]
 
     def information(self, symbol: str) -> Json:
@@ -151,6 +158,8 @@ class Live:
     def list_action(self, name: str, id: str, api_version: str, body: Any) -> Any:
         steps = self._find(id)
         whole = str(steps[0].id) if steps else id
+        if name.lower() == SECURE_OUTPUTS:
+            return self._outputs(whole)
         try:
             parse_resource_id(whole)
             return self._door.send("POST", f"{whole}/{name}", api_version, body).body
@@ -160,6 +169,40 @@ class Live:
             ) from error
         except AzureError as error:
             raise ExpressionError(f"{error.code}: {error.message}") from error
+
+    def _outputs(self, id: str) -> Mapping[str, Any]:
+        """The outputs of a deployment nested in this one, secure ones too."""
+        found = self._door.told.get(id.lower())
+        if found is None:
+            raise ExpressionError(
+                f"The secure outputs of the deployment '{id}' are told to the deployment alone that it is "
+                "nested in, and only in the run in which it was deployed"
+            )
+        return found
+
+
+def _full(found: Json, api_version: str, step: Step | None) -> Json:
+    """What `reference(..., 'Full')` gives of a resource, which is not its document: the id is in parts.
+
+    Document: Resource functions, reference example.
+    """
+    id = parse_resource_id(str(found["id"]))
+    pairs = [word for pair in zip(id.types, id.names, strict=True) for word in pair]
+    whole = (id.provider, *pairs) if pairs else (id.type, id.name)
+    kept = {name: value for name, value in found.items() if name not in ("id", "name", "type")}
+    return {
+        "apiVersion": api_version,
+        **kept,
+        "subscriptionId": id.subscription,
+        "resourceGroupName": id.group,
+        "resourceId": "/".join(whole),
+        "referenceApiVersion": api_version,
+        "condition": True,
+        "isConditionTrue": True,
+        "isTemplateResource": step is not None,
+        "isAction": False,
+        "provisioningOperation": "Read" if step is None or step.existing else "Create",
+    }
 
 
 def status_name(status: int) -> str:

@@ -6,11 +6,14 @@ Nothing is stored or made here.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import replace
 
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template import preflight
+from vmstamp.arm.template.documents import group_document
 from vmstamp.arm.template.faults import ExpressionError, invalid_template
 from vmstamp.arm.template.opened import Opened, Setting, open_template
 from vmstamp.arm.template.places import Places
@@ -18,7 +21,7 @@ from vmstamp.arm.template.request import Asked, Fetch, read_request
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.secrets import secrets_of, unsaid
 from vmstamp.arm.template.spec import Spec
-from vmstamp.arm.template.step import Step, is_inner
+from vmstamp.arm.template.step import GROUPS, Step, is_inner
 from vmstamp.arm.types import Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
@@ -42,7 +45,7 @@ class Opening:
         if id.group:
             self._engine.get_group(id)
         else:
-            self._check_subscription_scope(asked)
+            self._check_subscription_scope(id.name, asked)
         home = ResourceId(id.subscription, id.group)
         now = self._clock()
         url = asked.link["uri"] if asked.link else ""
@@ -54,32 +57,73 @@ class Opening:
                 preflight.check(self._engine, inner, id.name, spec.correlation)
         return spec
 
-    def _check_subscription_scope(self, asked: Asked) -> None:
+    def _check_subscription_scope(self, name: str, asked: Asked) -> None:
+        """Raises AzureError: a deployment to a subscription has a region and is incremental."""
         if asked.mode == "Complete":
             raise invalid_template(
                 "The deployment mode 'Complete' is not supported for a deployment to the subscription's scope"
             )
-        if not self._engine.locations.known(self._engine.locations.normalize(asked.location)):
+        if not asked.location:
             raise AzureError(
-                400, "LocationRequired", "The location property is required for this definition."
+                400,
+                "InvalidDeployment",
+                f"The 'location' property must be specified for '{name}'. Please see "
+                "https://aka.ms/arm-deployment-subscription for usage details.",
+            )
+        region = self._engine.locations.normalize(asked.location)
+        if not self._engine.locations.known(region):
+            raise AzureError(
+                400,
+                "LocationNotAvailableForDeployment",
+                f"The provided location '{asked.location}' is not available for deployment. List of "
+                f"available regions is '{','.join(self._engine.locations.names())}'.",
             )
 
-    def _open_for_preflight(self, parent: Spec, step: Step) -> Spec | None:
-        """A nested deployment as far as it can be looked into before its parent runs."""
+    def _open_for_preflight(self, parent: Spec, step: Step, made: Mapping[str, Json]) -> Spec | None:
+        """A nested deployment as far as it can be looked into before its parent runs.
+
+        `made` are the documents of the groups that will be there by then, by their keys.
+        """
         body = step.preview or {}
         known = {k: v for k, v in body.get("properties", {}).items() if k != "template"}
         if preflight.is_open(known):
             return None
-        if step.id.group and not self._engine.catalog.find(ResourceId(step.id.subscription, step.id.group)):
+        group = ResourceId(step.id.subscription, step.id.group)
+        if step.id.group and group.key not in made and not self._engine.catalog.find(group):
             return None
-        return self.open_nested(parent, step, body, step.scope)
+        return self.open_nested(parent, step, body, step.scope, made.get(group.key))
 
-    def nested_of(self, spec: Spec) -> list[Opened]:
-        """The deployments nested in one, at any depth, as far as they can be looked into beforehand."""
+    def nested_of(self, spec: Spec, made: dict[str, Json] | None = None) -> list[Opened]:
+        """The deployments nested in one, at any depth, as far as they can be looked into beforehand.
+
+        `made` are the groups that deployments around it make; its own are added.
+        """
+        groups = {} if made is None else made
+        groups.update(self._groups_of(spec))
         found: list[Opened] = []
+        waiting = [step for step in spec.opened.graph.steps if step.is_deployment]
+        while waiting:
+            later: list[Step] = []
+            for step in waiting:
+                if inner := self._open_for_preflight(spec, step, groups):
+                    found += [inner.opened, *self.nested_of(inner, groups)]
+                else:
+                    later.append(step)
+            if len(later) == len(waiting):
+                break
+            waiting = later  # one that was opened may make another's group
+        return found
+
+    def _groups_of(self, spec: Spec) -> dict[str, Json]:
+        """The groups that a deployment makes anew, by their keys."""
+        found: dict[str, Json] = {}
         for step in spec.opened.graph.steps:
-            if step.is_deployment and (inner := self._open_for_preflight(spec, step)):
-                found += [inner.opened, *self.nested_of(inner)]
+            location = (step.preview or {}).get("location")
+            if step.kind.lower() != GROUPS or step.existing or preflight.is_open(location):
+                continue
+            if self._engine.catalog.find(step.id) is None:
+                region = self._engine.locations.normalize(str(location))
+                found[step.id.key] = {**(group_document(step.id, None) or {}), "location": region}
         return found
 
     def _check_tenant(self, parent: ResourceId, nested: ResourceId) -> None:
@@ -95,8 +139,13 @@ class Opening:
                 f"subscription '{nested.subscription}'.",
             )
 
-    def open_nested(self, parent: Spec, step: Step, body: Json, scope: Scope) -> Spec:
-        """A step that is a deployment; `body` is evaluated but for its template. Raises AzureError."""
+    def open_nested(
+        self, parent: Spec, step: Step, body: Json, scope: Scope, group: Json | None = None
+    ) -> Spec:
+        """A step that is a deployment; `body` is evaluated but for its template. Raises AzureError.
+
+        `group` is the document of its group when that is not there yet.
+        """
         if parent.nesting >= MAXIMUM_NESTING:
             raise invalid_template(f"Deployments are nested more than '{MAXIMUM_NESTING}' levels deep")
         try:
@@ -110,10 +159,13 @@ class Opening:
                 "https://aka.ms/arm-deployment-modes for usage details."
             )
         self._check_tenant(parent.id, step.id)
+        if not step.id.group:
+            self._check_subscription_scope(step.id.name, asked)
         home = ResourceId(step.id.subscription, step.id.group)
         outer = None if is_inner(step.body.get("properties") or {}) else scope
         now = self._clock()
         place = self.places.of(step.id, asked, parent.base)
+        place = place if group is None else replace(place, group=group)
         setting = Setting(place, home, now, outer, parent.opened.scope.budget)
         secrets = (*secrets_of(asked.template, asked.values), *parent.secrets)
         with unsaid(secrets):

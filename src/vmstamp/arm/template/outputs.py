@@ -6,12 +6,13 @@ Document: Outputs in ARM templates; Output iteration.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.evaluate import evaluate, evaluate_loop
 from vmstamp.arm.template.faults import ExpressionError
-from vmstamp.arm.template.parameters import SPELLED, TYPES, resolved_type
+from vmstamp.arm.template.parameters import SECURE, SPELLED, TYPES, resolved_type
 from vmstamp.arm.template.reader import place_of
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.template import Template
@@ -26,23 +27,43 @@ class OutputsFault(ExpressionError):
         self.problems = problems
 
 
-def evaluate_outputs(template: Template, scope: Scope) -> Json:
-    """The outputs of a deployment: `{"name": {"type", "value"}}`, of a secure one the type alone.
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a deployment: the values by name, and the types in lower case."""
 
-    Raises OutputsFault.
-    """
-    found: Json = {}
+    values: Mapping[str, Any]
+    types: Mapping[str, str]
+
+    @property
+    def shown(self) -> Json:
+        """As its document shows them, `{"name": {"type", "value"}}`: of a secure one the type alone."""
+        return {
+            name: {"type": SPELLED[kind]} | ({} if kind in SECURE else {"value": self.values[name]})
+            for name, kind in self.types.items()
+        }
+
+    @property
+    def secure(self) -> list[Any]:
+        """The values of the secure ones."""
+        return [self.values[name] for name, kind in self.types.items() if kind in SECURE]
+
+
+def evaluate_outputs(template: Template, scope: Scope) -> Outputs:
+    """The outputs of a deployment. Raises OutputsFault."""
+    values: dict[str, Any] = {}
+    types: dict[str, str] = {}
     problems: dict[str, str] = {}
     for name, output in template.outputs.items():
         try:
             if evaluate(output.get("condition", True), scope) is False:
                 continue
-            found[name] = _shown(template, name, output, _value(output, scope))
+            values[name] = _value(output, scope)
+            types[name] = _checked_type(template, name, output, values[name])
         except ExpressionError as error:
             problems[name] = error.message
     if problems:
         raise OutputsFault(problems)
-    return found
+    return Outputs(values, types)
 
 
 def _value(output: Mapping[str, Any], scope: Scope) -> Any:
@@ -54,13 +75,14 @@ def _value(output: Mapping[str, Any], scope: Scope) -> Any:
     return found
 
 
-def _shown(template: Template, name: str, output: Mapping[str, Any], value: Any) -> Json:
+def _checked_type(template: Template, name: str, output: Mapping[str, Any], value: Any) -> str:
+    """The type of an output, in lower case. Raises ExpressionError when its value has another one."""
     whole = resolved_type(template, output, name)
-    kind = whole["type"]
+    kind = str(whole["type"])
     actual = "Integer" if isinstance(value, float) and value == int(value) else type_name(value)
     if actual != TYPES[kind] and not (value is None and whole.get("nullable")):
         raise ExpressionError(
             f"Template output JToken type is not valid. Expected '{TYPES[kind]}'. Actual '{actual}'."
             "Please see https://aka.ms/arm-syntax-outputs for usage details."
         )
-    return {"type": SPELLED[kind]} | ({} if kind.startswith("secure") else {"value": value})
+    return kind

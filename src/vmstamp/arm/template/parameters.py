@@ -153,7 +153,7 @@ def resolve_parameters(
             raise told_apart(error) or _default_fault(name, error.message, place) from error
         whole = resolved_type(template, definition, name)
         types[name] = (
-            SECURE[0] if _holds_secret(template, whole, name) and whole["type"] in TYPES else whole["type"]
+            SECURE[0] if holds_secret(template, whole, name) and whole["type"] in TYPES else whole["type"]
         )
         if whole["type"] in ("object", "secureobject") and types[name] == SECURE[0]:
             types[name] = "secureobject"
@@ -200,15 +200,17 @@ def resolved_type(template: Template, definition: Mapping[str, Any], path: str, 
     return {**found, "type": kind}
 
 
-def _holds_secret(template: Template, whole: Json, path: str, depth: int = 0) -> bool:
+def holds_secret(template: Template, whole: Json, path: str, depth: int = 0) -> bool:
     """Whether a type is secure, or any part of it."""
     if whole["type"] in SECURE:
         return True
     if depth > 8:
         return False
+    variants = (whole.get("discriminator") or {}).get("mapping") or {}
     parts = [*(whole.get("properties") or {}).values(), whole.get("items"), whole.get("additionalProperties")]
+    parts += [*(whole.get("prefixItems") or []), *variants.values()]
     return any(
-        _holds_secret(template, resolved_type(template, part, path), path, depth + 1)
+        holds_secret(template, resolved_type(template, part, path), path, depth + 1)
         for part in parts
         if isinstance(part, dict) and ("type" in part or "$ref" in part)
     )
@@ -239,12 +241,41 @@ def _check(template: Template, whole: Json, value: Any, path: str, parameter: st
             f"Expected a value of type '{expected}', but received a value of type '{actual}'. {HELP_FILE}",
         )
     _check_limits(template, whole, value, path, parameter)
-    if isinstance(value, list) and isinstance(whole.get("items"), dict):
-        inner = resolved_type(template, whole["items"], path)
-        for i, item in enumerate(value):
-            _check(template, inner, item, f"{path}[{i}]", parameter)
+    if isinstance(value, list):
+        _check_items(template, whole, value, path, parameter)
     if isinstance(value, dict):
         _check_members(template, whole, value, path, parameter)
+        _check_variant(template, whole, value, path, parameter)
+
+
+def _check_items(template: Template, whole: Json, value: list[Any], path: str, parameter: str) -> None:
+    """The items of an array: the first by their places (`prefixItems`: a tuple), others by `items`."""
+    first, others = list(whole.get("prefixItems") or []), whole.get("items")
+    if first and (len(value) < len(first) or (others is False and len(value) > len(first))):
+        word = "greater" if len(value) < len(first) else "less"
+        why = f"Length of the value should be {word} than or equal to '{len(first)}'. {HELP_FILE}"
+        raise _not_valid(template, parameter, path, why)
+    for i, item in enumerate(value):
+        definition = first[i] if i < len(first) else others
+        if isinstance(definition, dict):
+            _check(template, resolved_type(template, definition, path), item, f"{path}[{i}]", parameter)
+
+
+def _check_variant(template: Template, whole: Json, value: Json, path: str, parameter: str) -> None:
+    """An object whose `discriminator` names the member that says which of several types it has."""
+    discriminator = whole.get("discriminator")
+    if not isinstance(discriminator, dict):
+        return
+    name, mapping = str(discriminator.get("propertyName")), discriminator.get("mapping") or {}
+    spelled = find_member(value, name)
+    if spelled is None:
+        raise _not_valid(template, parameter, path, f"The property '{name}' is missing. {HELP_FILE}")
+    chosen = value[spelled]
+    if not isinstance(chosen, str) or chosen not in mapping:
+        why = f"The parameter value is not part of the allowed value(s): '{','.join(mapping)}'."
+        shown = None if whole["type"] in SECURE else chosen
+        raise _not_valid(template, parameter, f"{path}.{name}", why, shown)
+    _check_members(template, resolved_type(template, mapping[chosen], path), value, path, parameter)
 
 
 def _check_members(template: Template, whole: Json, value: Json, path: str, parameter: str) -> None:

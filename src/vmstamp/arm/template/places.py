@@ -53,6 +53,7 @@ class Places:
                 "displayName": name,
             },
             tenant={
+                "id": f"/tenants/{tenant}",
                 "tenantId": tenant,
                 "displayName": name,
                 "countryCode": "",

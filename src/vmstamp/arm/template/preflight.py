@@ -59,7 +59,7 @@ def check_type(engine: Engine, step: Step) -> None:
         raise without_scope(step.symbol or step.id.name, step.place, step.path)
     if step.id.is_extension:
         raise engine.unknown_type(*kind.split("/", 1))
-    if kind.lower() in engine.types:
+    if kind.lower() in engine.types or kind.lower() in engine.proxies:
         return
     if len(step.id.types) > 1 and (parent := engine.types.get(step.id.parent.type.lower())):
         embedded = {name.lower() for name in parent.embedded}
@@ -82,6 +82,8 @@ def _check_body(engine: Engine, step: Step) -> None:
             "available "
             f"regions for the resource type is '{','.join(engine.locations.names())}'.",
         )
+    if (proxy := engine.proxies.get(step.id.type.lower())) and not is_open(body):
+        proxy.parse(read_body(Request("PUT", str(step.id), body=body)))
     if kind is None or not known or is_open(body) or engine.operations.find_open(step.id):
         return
     with engine.db.write():  # parse reads the catalog as if in a request; nothing is stored

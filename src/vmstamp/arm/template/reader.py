@@ -1,10 +1,10 @@
 """The text of templates and of the bodies that carry them: JSON as Azure's reader takes it.
 
-Beside JSON: comments (`//` and `/* */`), strings over several lines, commas before a closing bracket, and
-names without quotes: az sends `template:{...}` with the file's own text in it. Where each value stands is
-kept for messages: objects and arrays are a dict and a list that know it. A position is how many characters
-of the line are read when the reader has seen it: the bracket that an object or an array begins with, the end
-of any other value, the colon after a name. So Azure's reader (Json.NET) counts.
+Beside JSON: comments (`//` and `/* */`), strings over several lines and in single quotes, commas before a
+closing bracket, and names without quotes: az sends `template:{...}` with the file's own text in it. Where
+each value stands is kept for messages: objects and arrays are a dict and a list that know it. A position is
+how many characters of the line are read when the reader has seen it: the bracket that an object or an array
+begins with, the end of any other value, the colon after a name. So Azure's reader (Json.NET) counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from vmstamp.errors import VmstampError
 MAXIMUM_DEPTH = 100  # objects and arrays within each other
 
 _SPACE = re.compile(r"(?:[ \t\r\n\ufeff]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_STRINGS = {
+    '"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL),
+    "'": re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL),
+}
+_QUOTES = re.compile(r"\\.|\"", re.DOTALL)  # what a string in single quotes writes otherwise
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _WORDS = {"true": True, "false": False, "null": None}
@@ -64,6 +68,23 @@ class ReadError(VmstampError):
 def read(text: str) -> Any:
     """The value of a text. Raises ReadError."""
     return _Reader(text).read()
+
+
+def read_plain(text: str) -> Any:
+    """The value of a text, of plain dicts and lists. Raises ReadError."""
+    return _plain(read(text))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _in_double_quotes(text: str) -> str:
+    """A string in single quotes, as JSON writes it."""
+    other = {"\\'": "'", '"': '\\"'}
+    return '"' + _QUOTES.sub(lambda match: other.get(match[0], match[0]), text[1:-1]) + '"'
 
 
 class _Reader:
@@ -118,8 +139,8 @@ class _Reader:
             return self._object()
         if character == "[":
             return self._array()
-        if character == '"':
-            return self._string()
+        if character in _STRINGS:
+            return self._string(character)
         if match := _NUMBER.match(self._text, self._at):
             return self._number(match[0])
         match = _NAME.match(self._text, self._at)
@@ -137,12 +158,13 @@ class _Reader:
             raise self._error("The number is too large")
         return found  # type: ignore[no-any-return]
 
-    def _string(self) -> str:
-        match = _STRING.match(self._text, self._at)
+    def _string(self, quote: str) -> str:
+        match = _STRINGS[quote].match(self._text, self._at)
         if match is None:
-            raise self._error('Unterminated string. Expected delimiter: "')
+            raise self._error(f"Unterminated string. Expected delimiter: {quote}")
         try:
-            found: str = json.loads(match[0], strict=False)
+            written = match[0] if quote == '"' else _in_double_quotes(match[0])
+            found: str = json.loads(written, strict=False)
         except ValueError as error:
             raise self._error("Bad JSON escape sequence") from error
         self._at = match.end()
@@ -168,8 +190,8 @@ class _Reader:
         return found
 
     def _member_name(self) -> str:
-        if self._text.startswith('"', self._at):
-            name = self._string()
+        if self._text.startswith(tuple(_STRINGS), self._at):
+            name = self._string(self._text[self._at])
         elif match := _NAME.match(self._text, self._at):
             name, self._at = match[0], match.end()
         else:

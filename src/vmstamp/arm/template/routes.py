@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from vmstamp.arm import faults
@@ -15,6 +16,7 @@ from vmstamp.arm.catalog import timestamp
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, error_document
 from vmstamp.arm.polling import FORGET, RETRY_AFTER
+from vmstamp.arm.proxies import ProxyResources
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template.deployments import Deployments
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
@@ -36,6 +38,7 @@ class DeploymentRoutes:
     def __init__(self, deployments: Deployments, engine: Engine) -> None:
         self._deployments = deployments
         self._engine = engine
+        self._proxies = ProxyResources(engine)
 
     def handle(self, request: Request, scope: ResourceId, words: tuple[str, ...]) -> Reply:
         """A request on `scope`'s deployments: `words` are name, action, and the action's name."""
@@ -155,6 +158,9 @@ class DeploymentRoutes:
         if spec.id.group:
             deletes = spec.asked.mode == "Complete"
             others = [(id, deletes) for id in self._deployments.execution.others(spec.opened.home, kept)]
+            named = {step.key for one in opened for step in one.graph.steps if step.existing}
+            resources = self._engine.catalog.select(group=spec.opened.home.key)
+            others += [(resource.id, False) for resource in resources if resource.id.key in named]
         return changes(opened, self._current, others, spec.asked.result_format)
 
     def _current(self, id: ResourceId) -> Json | None:
@@ -205,6 +211,9 @@ class DeploymentRoutes:
             # As it is stored: what a GET computes, such as who uses it, is nothing to deploy.
             stored = {"type": kind.name, "location": resource.location, **resource.document}
             found.append((resource, stored, max(kind.api_versions)))
+            for proxy, id, document in self._proxies.exported(resource):
+                declared = replace(resource, id=id, document=document, state={})
+                found.append((declared, {"type": proxy.name, **document}, max(proxy.api_versions)))
         names = "SkipAllParameterization" not in options and "SkipResourceNameParameterization" not in options
         return Reply(200, {"template": export_group(found, names)})
 

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from vmstamp.arm.operations import error_document, read_detail
-from vmstamp.arm.template.parameters import SECURE
+from vmstamp.arm.template.parameters import holds_secret, resolved_type
 from vmstamp.arm.template.template import Template
-from vmstamp.arm.template.values import get_member
 from vmstamp.errors import AzureError
 
 MASK: Final = "*******"
@@ -24,28 +23,29 @@ SHORTEST: Final = 4  # characters: to mask shorter ones would make texts unreada
 def secrets_of(template: Template, values: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts within the values given for a template's secure parameters, the longest first."""
     secure = {
-        name.lower() for name, declared in template.parameters.items() if _is_secure(template, declared)
+        name.lower() for name, declared in template.parameters.items() if _is_secure(template, name, declared)
     }
-    found = {text for name, value in values.items() if name.lower() in secure for text in _texts(value)}
+    found = {text for name, value in values.items() if name.lower() in secure for text in texts(value)}
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def _is_secure(template: Template, declared: Mapping[str, Any]) -> bool:
-    kind = str(get_member(declared, "type") or "").lower()
-    reference = str(get_member(declared, "$ref") or "")
-    definition = template.definitions.get(reference.rsplit("/", 1)[-1], {})
-    return kind in SECURE or str(get_member(definition, "type") or "").lower() in SECURE
+def _is_secure(template: Template, name: str, declared: Mapping[str, Any]) -> bool:
+    try:
+        return holds_secret(template, resolved_type(template, declared, name), name)
+    except AzureError:  # no type at all: what refuses it must not say its value
+        return True
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """The texts within a value, but for those that are too short to be masked."""
     if isinstance(value, str) and len(value) >= SHORTEST:
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
 
 
 def masked(value: Any, secrets: tuple[str, ...]) -> Any:

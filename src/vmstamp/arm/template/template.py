@@ -105,6 +105,10 @@ def parse_template(document: Any) -> Template:
             "The template's resources can be an object only with a 'languageVersion' of '2.0'. " + HELP_SYNTAX
         )
     declared = _resources(resources)
+    if get_member(document, "apiProfile") and any(not get_member(one.body, "apiVersion") for one in declared):
+        raise unsupported(
+            "The template section 'apiProfile', in place of each apiVersion", target="apiProfile"
+        )
     for name, limit in LIMITS.items():
         count = len(declared) if name == "resources" else len(found[name])
         if count > limit:

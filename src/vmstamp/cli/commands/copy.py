@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.transfer import key_option, note_blob, open_blob_named, open_destination
+from vmstamp.cli.commands.transfer import (
+    key_option,
+    note_blob,
+    open_blob_named,
+    open_destination,
+    open_readable,
+)
+from vmstamp.cli.names import DISK
 from vmstamp.cli.options import arm_client, examples, group_option, json_option, location_option, plan_option
 from vmstamp.cli.render import Console
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-DISK = "disk:"
+    from vmstamp.cli.resources import Step
 
 
 @click.command(
@@ -69,13 +76,17 @@ def copy(
             arm = opened.enter_context(arm_client(read_only=True))
             plans.tell(plans.of_disk_copy(arm, group, source.removeprefix(DISK), destination), console)
             return
-        found = _open_source(source, source_key, group, opened)
+        found = opened.enter_context(open_readable(source, source_key, group, opened))
         if plan:
-            target = None if to_disk else _look_at(destination, account_key, group, opened)
-            planned = copies.make_plan(found, target, destination, overwrite)
-            costs = plans.of_copy(planned, to_disk, target, found)
-            document = copies.plan_document(planned) | {"costs": [asdict(one) for one in costs]}
-            console.result(document, copies.plan_lines(planned, costs))
+            target = _look_at(destination, account_key, group, found.url, opened)
+            planned = copies.make_plan(
+                found, target.blob, destination, overwrite, account_comes=target.account_comes
+            )
+            costs = plans.of_copy(planned, to_disk, target.blob, found)
+            document = copies.plan_document(planned)
+            document["place"] = [asdict(one) for one in target.place]
+            document["costs"] = [asdict(one) for one in costs]
+            console.result(document, copies.plan_lines(planned, costs, target.place))
             return
         if to_disk:
             done = copies.copy_to_disk(opened.enter_context(arm_client()), group, to_disk, found, console)
@@ -83,18 +94,28 @@ def copy(
             blob = opened.enter_context(open_destination(destination, account_key, group))
             note_blob(blob)
             done = copies.run_copy(found, blob, console, overwrite=overwrite)
-    console.result(done, copies.copied_text(done))
+    console.result(done, copies.copied_text(done, f"disk {to_disk}" if to_disk else done.url))
 
 
-def _open_source(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
-    from vmstamp.cli.copies import read_disk
+@dataclass(frozen=True)
+class _Target:
+    """A destination as it is: its blob (None of a managed disk), what must be there for it, what is not."""
 
-    if wanted.startswith(DISK):
-        arm = opened.enter_context(arm_client())
-        return opened.enter_context(read_disk(arm, group, wanted.removeprefix(DISK)))
-    return opened.enter_context(open_blob_named(wanted, key))
+    blob: BlobClient | None
+    place: tuple[Step, ...] = ()
+    account_comes: bool = False
 
 
-def _look_at(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
-    """The destination, without making its account or container."""
-    return opened.enter_context(open_blob_named(wanted, key))
+def _look_at(wanted: str, key: str | None, group: str, source: str, opened: ExitStack) -> _Target:
+    """The destination; nothing is made. `source`: the URL of what is copied."""
+    from vmstamp.cli import plans, storage
+
+    if "://" in wanted:
+        return _Target(opened.enter_context(open_blob_named(wanted, key)))
+    with arm_client(read_only=True) as arm:
+        place = plans.of_place(arm, group, wanted)
+        if wanted.startswith(DISK):
+            return _Target(None, place)
+        there = storage.find_account(arm, storage.own_account_name(arm)) is not None
+        blob = storage.open_existing(arm, wanted) if there else storage.open_future(arm, wanted, source)
+    return _Target(opened.enter_context(blob), place, not there)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmstamp.cli.commands.copy import DISK
 from vmstamp.cli.commands.transfer import key_option, open_blob_named
 from vmstamp.cli.completion import complete_file
+from vmstamp.cli.names import DISK
 from vmstamp.cli.options import (
     FAILED,
     answering,

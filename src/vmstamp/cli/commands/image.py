@@ -146,10 +146,11 @@ def create(
 @json_option
 def list_(group: str, console: Console) -> None:
     """List the images of a resource group."""
-    from vmstamp.cli import images
+    from vmstamp.cli import images, resources
 
     with arm_client() as arm:
         found = images.list_images(arm, group)
+        none = "" if found else resources.none_in(arm, "images", group)
     rows = [
         [
             str(one["name"]),
@@ -161,7 +162,7 @@ def list_(group: str, console: Console) -> None:
         for one in found
     ]
     header = ("NAME", "GENERATION", "OS STATE", "DATA DISKS", "STATE")
-    console.result(found, table(header, rows) if rows else f"no images in resource group {group}")
+    console.result(found, table(header, rows) if rows else none)
 
 
 @image.command(epilog=examples("vmstamp image show web", "vmstamp image show web --json"))

@@ -82,16 +82,24 @@ def endpoint_lines(endpoint: Endpoint) -> list[str]:
     ]
 
 
-@click.command(short_help="Stop the stamp and its VMs; its state stays.", epilog=examples("vmstamp down"))
+@click.command(
+    short_help="Stop the stamp and its VMs; its state stays.",
+    epilog=examples("vmstamp down", "vmstamp down --force"),
+)
+@click.option("--force", is_flag=True, help="Pull the plug of each VM, instead of waiting for its shutdown.")
 @json_option
-def down(console: Console) -> None:
-    """Stop the stamp and its VMs; its state stays for the next `vmstamp up`."""
+def down(force: bool, console: Console) -> None:
+    """Stop the stamp and its VMs; its state stays for the next `vmstamp up`.
+
+    Each guest has 60 seconds to answer its power button (180 in software emulation), then its plug is pulled;
+    at once where no system was seen and nothing was written. A stamp that is stopping already is waited for.
+    """
     from vmstamp.cli import process
 
     only_stamp("down", "vmstamp vm stop NAME deallocates a VM, vmstamp vm delete NAME deletes it")
-    stopped = process.stop(settings.home(), console)
+    stopped = process.stop(settings.home(), console, force=force)
     text = "the stamp is stopped" if stopped else "the stamp was not running"
-    console.result({"stopped": stopped is not None, "pid": stopped.pid if stopped else None}, text)
+    console.result({"stopped": stopped is not None, "pid": stopped}, text)
 
 
 @click.command(
@@ -106,7 +114,7 @@ def status(context: click.Context, console: Console) -> None:
 
     Of a cloud: its endpoint, the subscription and its VMs.
     """
-    from vmstamp.cli.endpoint import find_endpoint
+    from vmstamp.cli.endpoint import find_endpoint, find_server
 
     if not chosen().is_stamp:
         _cloud_status(console)
@@ -114,8 +122,10 @@ def status(context: click.Context, console: Console) -> None:
     home = settings.home()
     endpoint = find_endpoint(home)
     if endpoint is None:
+        busy = find_server(home)
+        said = f"is starting or stopping (pid {busy})" if busy else "is not running"
         console.result(
-            {"running": False, "home": str(home.root)}, f"the stamp is not running (home {home.root})"
+            {"running": False, "pid": busy, "home": str(home.root)}, f"the stamp {said} (home {home.root})"
         )
         context.exit(NOT_RUNNING)
     from vmstamp.cli.arm_client import ArmClient

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vmstamp.cli.commands.disk_make import overwrite_option, refuse_unknown_end, to_option
+from vmstamp.cli.names import DISK
 from vmstamp.cli.options import (
     FAILED,
     answering,
@@ -21,7 +22,6 @@ from vmstamp.cli.options import (
     json_option,
     location_option,
     made_so_far,
-    place_options,
     plan_option,
 )
 from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
@@ -105,6 +105,9 @@ def upload(
             raise click.UsageError("--raw: a managed disk is made of a fixed VHD")
         _upload_as_disk(file, made[1], plan, follow, group, console)
         return
+    if destination.startswith(DISK):
+        name = destination.removeprefix(DISK)
+        raise click.UsageError(f"a managed disk is made by --as: vmstamp upload {file} --as disk {name}")
     named = destination and not destination.endswith("/")
     wanted = destination if named else destination + blob_name(file.name, ".raw" if raw else ".vhd")
     if plan:
@@ -154,6 +157,7 @@ def _upload_as_disk(file: Path, name: str, plan: bool, follow: bool, group: str,
         "vmstamp download web.vhd web.vhdx",
         "vmstamp download images/web.vhd web.raw --overwrite",
         "vmstamp download 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS' web.vhd",
+        "vmstamp download disk:data-1 data-1.vhd",
     ),
 )
 @click.argument("blob")
@@ -162,7 +166,7 @@ def _upload_as_disk(file: Path, name: str, plan: bool, follow: bool, group: str,
 @overwrite_option
 @click.option("--resume/--no-resume", default=True, help="Continue a download that was ended (default).")
 @key_option
-@place_options
+@group_option
 @json_option
 def download(
     blob: str,
@@ -171,12 +175,14 @@ def download(
     overwrite: bool,
     resume: bool,
     account_key: str | None,
+    group: str,
     console: Console,
 ) -> None:
     """Download a page blob into a disk file of any format that is written here.
 
-    BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account. Only the
-    blob's page ranges are moved, each with its digest; holes stay holes. FILE appears whole or not at all.
+    BLOB is a URL, CONTAINER/BLOB, or a name in the container `vhds` of the stamp's own account; or disk:NAME,
+    a managed disk, to which access is granted for the time and then revoked. Only the blob's page ranges are
+    moved, each with its digest; holes stay holes. FILE appears whole or not at all.
 
     A raw disk or fixed VHD that was ended is continued by the same command; until then it lies beside FILE as
     .FILE.partial. Other formats, and a blob that has changed, begin anew.
@@ -185,7 +191,7 @@ def download(
 
     refuse_unknown_end(file, to)
     with (
-        _open_source(blob, account_key) as source,
+        _open_source(blob, account_key, group) as source,
         console.transfer(f"download {file.name}", "received") as progress,
     ):
         done = fetch(source, file, to, overwrite=overwrite, resume=resume, progress=progress)
@@ -203,17 +209,24 @@ def download(
     epilog=examples(
         "vmstamp verify web.vhdx web.vhd",
         "vmstamp verify web.raw 'https://ACCOUNT.blob.core.windows.net/vhds/web.vhd?SAS'",
+        "vmstamp verify data.vhdx disk:data-1",
     ),
 )
 @click.argument("file", type=FILE)
 @click.argument("blob")
 @key_option
 @follow_option
-@place_options
+@group_option
 @json_option
 @click.pass_context
 def verify(
-    context: click.Context, file: Path, blob: str, account_key: str | None, follow: bool, console: Console
+    context: click.Context,
+    file: Path,
+    blob: str,
+    account_key: str | None,
+    follow: bool,
+    group: str,
+    console: Console,
 ) -> None:
     """Whether a page blob holds the disk that is in a file, whatever the file's format.
 
@@ -226,7 +239,7 @@ def verify(
     with (
         answering(),
         open_source(file, console, follow=follow) as local,
-        _open_source(blob, account_key) as source,
+        _open_source(blob, account_key, group) as source,
         console.bar(f"verify {file.name}") as bar,
     ):
         total = sum(extent.length for extent in source.extents())
@@ -243,11 +256,22 @@ def verify(
 
 
 @contextmanager
-def _open_source(wanted: str, key: str | None) -> Iterator[PageBlobDisk]:
+def _open_source(wanted: str, key: str | None, group: str) -> Iterator[PageBlobDisk]:
     from vmstamp.transfer.page_blob_disk import PageBlobDisk
 
-    with open_blob_named(wanted, key) as client, PageBlobDisk(client) as source:
-        yield source
+    with ExitStack() as opened:
+        client = opened.enter_context(open_readable(wanted, key, group, opened))
+        yield opened.enter_context(PageBlobDisk(client))
+
+
+def open_readable(wanted: str, key: str | None, group: str, opened: ExitStack) -> BlobClient:
+    """A blob that is there, or a managed disk (disk:NAME), whose access is revoked when `opened` ends."""
+    if not wanted.startswith(DISK):
+        return open_blob_named(wanted, key)
+    from vmstamp.cli.copies import read_disk
+
+    arm = opened.enter_context(arm_client())
+    return opened.enter_context(read_disk(arm, group, wanted.removeprefix(DISK)))
 
 
 def open_blob_named(wanted: str, key: str | None) -> BlobClient:

@@ -16,16 +16,13 @@ from vmstamp.guest.boot.grub import (
 )
 from vmstamp.guest.boot.kernel import has_loader_path
 from vmstamp.guest.checks.partitions import boot_content
-from vmstamp.guest.edits import Edit, Remove, Run, Write
+from vmstamp.guest.edits import Edit, Run, Write
 from vmstamp.guest.facts import Facts, has_guest
-from vmstamp.guest.files.fs import Files, find_source, names_content, open_window
+from vmstamp.guest.files.fs import find_source, names_content, open_window
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.services import is_masked
 
 TEXT_LIMIT = 256 * 1024
 SERIAL_COMMAND = "serial --speed=115200 --unit=0 --word=8 --parity=no --stop=1"
-GETTYS = {"x86_64": "serial-getty@ttyS0.service", "aarch64": "serial-getty@ttyAMA0.service"}
-UNIT_DIRECTORY = "/etc/systemd/system"
 EXT_CSUM_SEED = 0x2000  # incompatible; mkfs.ext4 sets it from e2fsprogs 1.47 on
 FIRST_GRUB_WITH_CSUM_SEED = (2, 6, 8)  # Debian's; upstream from 2.12 on
 
@@ -130,27 +127,6 @@ def add_serial(text: str) -> str:
     return f"{kept[:at]}{lines}{kept[at:]}"
 
 
-def _getty(facts: Facts) -> Verdict:
-    unit = GETTYS.get(facts.architecture or "x86_64", GETTYS["x86_64"])
-    for name in (unit, "serial-getty@.service"):
-        if is_masked(facts.guest, name):
-            return warned(
-                f"{name} is masked: nobody can log in at the serial console", _mask(facts.guest, name)
-            )
-    return passed("a login at the serial console is not prevented")
-
-
-def _mask(files: Files, unit: str) -> str:
-    path = f"{UNIT_DIRECTORY}/{unit}"
-    return path if files.readlink(path) == "/dev/null" else f"/usr/lib/systemd/system/{unit}"
-
-
-def _fix_getty(facts: Facts) -> Iterator[Edit]:
-    for name in (*GETTYS.values(), "serial-getty@.service"):
-        if facts.guest.readlink(f"{UNIT_DIRECTORY}/{name}") == "/dev/null":
-            yield Remove(f"{UNIT_DIRECTORY}/{name}")
-
-
 _FOREVER = re.compile(r"^([ \t]*set[ \t]+timeout=)[\"']?-\d+[\"']?[ \t]*$", re.MULTILINE)
 
 
@@ -239,17 +215,6 @@ CHECKS = (
         _grub_serial,
         'GRUB_TERMINAL="console serial" and GRUB_SERIAL_COMMAND in /etc/default/grub, then update-grub',
         fix=_fix_grub_serial,
-    ),
-    Check(
-        "getty-serial",
-        "one can log in at the serial console",
-        Severity.BEST,
-        "Azure's Serial Console shows no login",
-        "Azure/ALAR serialconsole",
-        has_guest,
-        _getty,
-        "systemctl unmask serial-getty@ttyS0.service",
-        fix=_fix_getty,
     ),
     Check(
         "grub-fs-features",

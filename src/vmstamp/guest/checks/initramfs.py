@@ -25,6 +25,7 @@ DRACUT_FILES = ("/usr/lib/dracut/dracut.conf.d", "/etc/dracut.conf.d")
 INITRAMFS_TOOLS = ("/usr/sbin/update-initramfs", "/sbin/update-initramfs")
 PACKAGES_MODULES = "/usr/share/initramfs-tools/modules.d"
 MKINITCPIO = ("/usr/bin/mkinitcpio",)
+MODULES_MOST = Write("/etc/initramfs-tools/conf.d/zz-azure", b"MODULES=most\n")
 
 
 def _initramfs_present(facts: Facts) -> Verdict:
@@ -120,13 +121,20 @@ def find_tool(files: Files) -> str:
 
 
 def regenerate_initramfs(files: Files) -> Iterator[Edit]:
-    """The command that makes every kernel's initramfs anew; nothing when the guest's tool is not known."""
+    """The command that makes every kernel's initramfs anew; nothing when the guest's tool is not known.
+
+    It runs on a machine that is not the VM's: a tool that takes only the drivers of the machine on which it
+    runs is told to take all.
+    """
     commands = {
         "initramfs-tools": ("update-initramfs", "-u", "-k", "all"),
-        "dracut": ("dracut", "--force", "--regenerate-all"),
+        "dracut": ("dracut", "--force", "--no-hostonly", "--regenerate-all"),
         "mkinitcpio": ("mkinitcpio", "-P"),
     }
-    argv = commands.get(find_tool(files))
+    tool = find_tool(files)
+    argv = commands.get(tool)
+    if tool == "initramfs-tools" and _modules_setting(files)[0] == "dep":
+        yield MODULES_MOST
     if argv is not None:
         yield Run(argv)
 
@@ -227,7 +235,7 @@ def _fix_hostonly(facts: Facts) -> Iterator[Edit]:
         names = " ".join(azure_drivers(default_kernel(facts)))
         yield Write(DRACUT_DROP_IN, f'add_drivers+=" {names} "\n'.encode())
     elif tool == "initramfs-tools":
-        yield Write("/etc/initramfs-tools/conf.d/zz-azure", b"MODULES=most\n")
+        yield MODULES_MOST
 
 
 def _nvme(facts: Facts) -> Verdict:

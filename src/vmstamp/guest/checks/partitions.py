@@ -7,10 +7,11 @@ import struct
 from collections.abc import Iterator
 
 from vmstamp.disk.base import SECTOR
+from vmstamp.disk.gpt_repair import mended_gpt
 from vmstamp.disk.partitions import BIOS_BOOT
 from vmstamp.guest.boot.uki import PortableExecutable, read_executable
 from vmstamp.guest.checks import sources
-from vmstamp.guest.edits import Edit, Write
+from vmstamp.guest.edits import Edit, Patch, Write
 from vmstamp.guest.facts import LOADERS, Facts, has_guest
 from vmstamp.guest.files.fs import Content, Files, find_source, find_system, open_window
 from vmstamp.guest.files.probe import OPAQUE, READ
@@ -36,6 +37,19 @@ def _partition_table(facts: Facts) -> Verdict:
     if table.notes:
         return warned("; ".join(table.notes), table.scheme.upper())
     return passed(f"{table.scheme.upper()} with {len(table.partitions)} partitions")
+
+
+def _fix_partition_table(facts: Facts) -> Iterator[Edit]:
+    """The copies of a GPT, and its protective MBR, made of the copy that is whole; partitions stay."""
+    return (
+        Patch(at, data, f"the GPT's {_part_of_gpt(at, facts)}") for at, data in mended_gpt(facts.disk).items()
+    )
+
+
+def _part_of_gpt(at: int, facts: Facts) -> str:
+    if at >= facts.disk.data_size // 2:
+        return "backup"
+    return {0: "protective MBR", SECTOR: "primary header"}.get(at, "primary entries")
 
 
 def _generation(facts: Facts) -> Verdict:
@@ -326,6 +340,7 @@ CHECKS = (
         lambda facts: True,
         _partition_table,
         "rewrite the table, e.g. `sgdisk --move-second-header` after the disk was resized",
+        fix=_fix_partition_table,
     ),
     Check(
         "gen1-boot-code",

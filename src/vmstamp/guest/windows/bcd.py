@@ -28,14 +28,19 @@ from uuid import UUID
 from vmstamp.errors import GuestError
 from vmstamp.guest.windows.hive import Data, Hive, Value
 
+# Objects that every store has. Spec: BcdStore class, well-known identifiers (bcd.h)
 BOOT_MANAGER = "{9dea862c-5cdd-4e70-acc1-f32b344d4795}"
+BOOT_LOADER_SETTINGS = "{6efb52bf-1766-41db-a6b3-0ee5eff72bd7}"
+GLOBAL_SETTINGS = "{7ea2e1ac-2e61-4728-aaa3-896d9d0a9f0e}"
 
 APPLICATION_DEVICE = 0x11000001
 APPLICATION_PATH = 0x12000002
 INHERIT = 0x14000006
 OS_DEVICE = 0x21000001
 SYSTEM_ROOT = 0x22000002
-OS_LOADER = 0x10200003  # Description\Type of an application that starts Windows
+NX, ISOLATED_CONTEXT, ALLOWED_IN_MEMORY = 0x25000020, 0x16000060, 0x17000077
+DESCRIPTION = 0x12000004
+MANAGER, OS_LOADER = 0x10100002, 0x10200003  # Description\Type: bootmgr, an application that starts Windows
 MAX_OBJECTS = 1000
 DEFAULT_OBJECT = 0x23000003
 DISPLAY_ORDER = 0x24000001
@@ -143,12 +148,16 @@ class Store:
             return int.from_bytes(data, "little")
         return data if isinstance(data, int) else None
 
+    def kind(self, identifier: str) -> int | None:
+        """Description\\Type of an object; None when there is no such object."""
+        value = self.hive.value(f"Objects\\{identifier}\\Description", "Type")
+        return value.data if value is not None and isinstance(value.data, int) else None
+
     def loaders(self) -> Iterator[str]:
         """The objects that start a Windows."""
         objects = self.hive.find("Objects")
         for found in objects.subkeys()[:MAX_OBJECTS] if objects is not None else ():
-            kind = self.hive.value(f"Objects\\{found.name}\\Description", "Type")
-            if kind is not None and kind.data == OS_LOADER:
+            if self.kind(found.name) == OS_LOADER:
                 yield found.name
 
     def default(self) -> str:

@@ -29,6 +29,10 @@ ANSWER_FILES = (
     f"{SYSPREP}/Unattend.xml",
 )
 
+# The first line of each run in setupact.log, and what is logged when the licence cannot be rearmed once more:
+# MAX_REARM_REACHED (0xC004D307), as the number of the function's failure and as the HRESULT of the run.
+_RUN = re.compile(r"SYSPRP === +Beginning of a new sysprep run +===")
+_NO_REARM = re.compile(r"SYSPRP.*(?:hr = 0xc004d307|SLReArmWindows.*-1073425657)", re.IGNORECASE)
 _PACKAGE = re.compile(r"SYSPRP Package (\S+) was installed for a user, but not provisioned")
 _ERROR = re.compile(r",\s*(?:Fatal )?[Ee]rror\s.*?SYSPRP\s+(.*)")
 
@@ -71,3 +75,17 @@ def complaints(files: Files) -> Iterator[Complaint]:
             if error:
                 errors.append(Complaint(path, number, "", error[1].strip()[:200]))
     yield from errors[-1:]
+
+
+def count_runs(files: Files) -> int:
+    """How many runs of Sysprep its log tells of. GuestError when the log is longer than MAX_LOG."""
+    return sum(bool(_RUN.search(line[:MAX_LINE])) for line in read_log(files, LOGS[1]).splitlines())
+
+
+def find_no_rearm(files: Files) -> str:
+    """The line (path:number) where Sysprep was told that no rearm is left; '' when none says so."""
+    for path in LOGS:
+        for number, line in enumerate(read_log(files, path).splitlines(), 1):
+            if _NO_REARM.search(line[:MAX_LINE]):
+                return f"{path}:{number}"
+    return ""

@@ -16,8 +16,8 @@ from vmstamp.errors import GuestError, ProgramMissing
 from vmstamp.guest.edits import (
     CopyKey,
     DeleteValue,
-    Edit,
     Empty,
+    GuestEdit,
     HiveEdit,
     Remove,
     Run,
@@ -76,7 +76,7 @@ class Target:
 
 
 def make_plan(
-    disk: Disk, found: Survey, edits: Sequence[Edit], *, replay: bool = False, trim: bool = False
+    disk: Disk, found: Survey, edits: Sequence[GuestEdit], *, replay: bool = False, trim: bool = False
 ) -> dict[str, Any]:
     """The document that the executor carries out. Raises GuestError for what cannot be done."""
     for edit in edits:
@@ -100,7 +100,7 @@ def make_plan(
     }
 
 
-def check_edit(edit: Edit) -> None:
+def check_edit(edit: GuestEdit) -> None:
     """GuestError for a path that is not absolute, is the root itself, or has `..`."""
     if isinstance(edit, Run):
         if not edit.argv or any("\0" in word for word in edit.argv):
@@ -182,7 +182,7 @@ def find_others(found: Survey) -> list[Target]:
     return sorted(targets.values(), key=lambda one: one.target.count("/"))
 
 
-def find_volumes(found: Survey, edits: Sequence[Edit]) -> list[Target]:
+def find_volumes(found: Survey, edits: Sequence[GuestEdit]) -> list[Target]:
     """The partitions beside the root's in which edits are. GuestError for one that is not written to."""
     numbers = {edit.partition for edit in edits if isinstance(edit, SetValue | Write) and edit.partition}
     contents = {content.number: content for content in found.contents if content.logical is None}
@@ -234,7 +234,7 @@ def refuse_dirty(targets: Sequence[Target]) -> None:
             )
 
 
-def refuse_programs(found: Survey, kind: str, edits: Sequence[Edit]) -> None:
+def refuse_programs(found: Survey, kind: str, edits: Sequence[GuestEdit]) -> None:
     """GuestError when a program of the guest is to run that is not for this machine."""
     programs = [edit for edit in edits if isinstance(edit, Run)]
     if not programs:
@@ -279,7 +279,7 @@ def refuse_missing(*, ntfs: bool, hives: bool) -> None:
             ) from error
 
 
-def edit_to_json(edit: Edit) -> dict[str, Any]:
+def edit_to_json(edit: GuestEdit) -> dict[str, Any]:
     """What the executor reads; bytes are base64."""
     match edit:
         case Remove(path):

@@ -23,12 +23,12 @@ from typing import Any
 from vmstamp.disk.base import Disk
 from vmstamp.disk.convert import SUFFIXES, WRITERS
 from vmstamp.disk.data import copy_data
-from vmstamp.disk.file import ImageFile, check_target, replacing, write_error
+from vmstamp.disk.file import ImageFile, check_target, replacing, write_at, write_error
 from vmstamp.disk.raw import RawDisk
 from vmstamp.disk.rewrite import refuse_rewriting, write_like
 from vmstamp.errors import DiskError, GuestError
 from vmstamp.extents import Extent
-from vmstamp.guest.edits import Edit, Run, describe
+from vmstamp.guest.edits import Edit, GuestEdit, Patch, Run, describe
 from vmstamp.guest.files.fs import Survey, survey
 from vmstamp.guest.workshop.plan import make_plan
 from vmstamp.guest.workshop.uml import Uml
@@ -93,17 +93,21 @@ def rework(
     in_place = _is_same(source, output)
     kind = format or SUFFIXES.get(output.suffix.lower())
     _refuse_target(source, output, kind, overwrite)
-    plan = make_plan(source, found or survey(source), edits, replay=replay, trim=zero_free)
+    patches = [edit for edit in edits if isinstance(edit, Patch)]
+    inside = [edit for edit in edits if not isinstance(edit, Patch)]
+    plan = None  # of what is done in the guest; patches alone need neither a guest nor its drivers
+    if inside or zero_free or not patches:
+        plan = make_plan(source, found or survey(source), inside, replay=replay, trim=zero_free)
     _refuse_full(source, output, raw=kind == "raw")
     patience += sum(edit.timeout for edit in edits if isinstance(edit, Run))
     if kind == "raw" and not in_place:
         with replacing(output, overwrite=overwrite) as fd:
-            answer, seconds = _edit_copy(source, fd, plan, output, patience, tell)
+            answer, seconds = _edit_copy(source, fd, plan, patches, output, patience, tell)
             results = _results(edits, answer)
         seconds["write"] = 0.0
     else:
         with _scratch(output) as fd:
-            answer, seconds = _edit_copy(source, fd, plan, output, patience, tell)
+            answer, seconds = _edit_copy(source, fd, plan, patches, output, patience, tell)
             results = _results(edits, answer)
             start = time.monotonic()
             with RawDisk(ImageFile.from_descriptor(os.dup(fd), output)) as copy:
@@ -178,26 +182,45 @@ def _scratch(output: Path) -> Iterator[int]:
 
 
 def _edit_copy(
-    source: Disk, fd: int, plan: dict[str, Any], output: Path, patience: float, tell: Progress
+    source: Disk,
+    fd: int,
+    plan: dict[str, Any] | None,
+    patches: Sequence[Patch],
+    output: Path,
+    patience: float,
+    tell: Progress,
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Fill the file `fd` with the disk and have the plan carried out on it; the answer, and seconds."""
+    """Fill the file `fd` with the disk, patched, and have the plan carried out on it: answer and seconds."""
     start = time.monotonic()
-    size = source.data_size
+    answer: dict[str, Any] = {"results": []}
     try:
-        os.ftruncate(fd, size)
-        with Uml(fd, plan) as uml:
-            if not source.clone(fd):
-                copy_data(source, fd, lambda offset: offset, progress=lambda count: tell("copy", count))
-            os.ftruncate(fd, size)  # without the footer of a fixed VHD
+        os.ftruncate(fd, source.data_size)
+        if plan is None:
+            _fill(source, fd, patches, tell)
             copied = time.monotonic()
-            uml.go()
-            answer = uml.wait(patience)
-            if "error" in answer and _is_full(fd):  # to the guest it was a disk that fails
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            tell("edit", len(plan["edits"]))
+        else:
+            with Uml(fd, plan) as uml:
+                _fill(source, fd, patches, tell)
+                copied = time.monotonic()
+                uml.go()
+                answer = uml.wait(patience)
+                if "error" in answer and _is_full(fd):  # to the guest it was a disk that fails
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        tell("edit", len(patches) + (len(plan["edits"]) if plan else 0))
     except OSError as error:
         raise write_error(output, error) from error
     return answer, {"copy": copied - start, "edit": time.monotonic() - copied}
+
+
+def _fill(source: Disk, fd: int, patches: Sequence[Patch], tell: Progress) -> None:
+    """The disk's bytes, without the footer of a fixed VHD, and the patches over them."""
+    if not source.clone(fd):
+        copy_data(source, fd, lambda offset: offset, progress=lambda count: tell("copy", count))
+    os.ftruncate(fd, source.data_size)
+    for patch in patches:
+        if not 0 <= patch.offset <= source.data_size - len(patch.data):
+            raise GuestError(f"{describe(patch)}: not inside the disk")
+        write_at(fd, patch.data, patch.offset)
 
 
 def _giving_back(fd: int, copy: Disk, tell: Callable[[int], None]) -> Callable[[int], None]:
@@ -227,13 +250,19 @@ def _is_full(fd: int) -> bool:
 
 
 def _results(edits: Sequence[Edit], answer: dict[str, Any]) -> tuple[Result, ...]:
-    """One result for each edit; GuestError when the answer is an error."""
+    """One result for each edit; GuestError when the answer, which is of those in the guest, is an error."""
+    inside: list[GuestEdit] = [edit for edit in edits if not isinstance(edit, Patch)]
     if "error" in answer:
         number = answer.get("edit")
-        failed = f"{describe(edits[number])}: " if isinstance(number, int) and number < len(edits) else ""
+        failed = f"{describe(inside[number])}: " if isinstance(number, int) and number < len(inside) else ""
         raise GuestError(f"{failed}{answer['error']}", hint=str(answer.get("hint", "")))
     found = answer.get("results", ())
-    if len(found) != len(edits):
-        raise GuestError(f"User Mode Linux answered for {len(found)} of {len(edits)} edits")
-    pairs = zip(edits, found, strict=True)
-    return tuple(Result(edit, bool(one["changed"]), str(one["output"])) for edit, one in pairs)
+    if len(found) != len(inside):
+        raise GuestError(f"User Mode Linux answered for {len(found)} of {len(inside)} edits")
+    rest = iter(found)
+    return tuple(
+        Result(edit, True)
+        if isinstance(edit, Patch)
+        else Result(edit, bool((one := next(rest))["changed"]), str(one["output"]))
+        for edit in edits
+    )

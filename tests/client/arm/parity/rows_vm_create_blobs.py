@@ -218,8 +218,8 @@ ROWS: Final = (
         _too_small,
         400,
         "VHDSizeInvalid",
-        f"The specified disk size value of 512 for disk 'os' with blob {url('small.vhd')} is invalid. The "
-        "disk size must be between 1048576 and 8795019280384.",
+        f"The specified disk size value of 512 for disk 'os' with blob {url('small.vhd')} is invalid. Disk "
+        "size must be between 1048576 and 8795019280384.",
     ),
     Row(
         "a data disk's blob without .vhd",

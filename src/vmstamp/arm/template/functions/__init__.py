@@ -114,9 +114,10 @@ def _functions() -> dict[str, Function]:
         numbers,
         objects,
         strings,
+        uris,
     )
 
-    modules = (addresses, collections, dates, numbers, objects, strings)
+    modules = (addresses, collections, dates, numbers, objects, strings, uris)
     return {function.name.lower(): function for module in modules for function in module.FUNCTIONS}
 
 

@@ -27,14 +27,21 @@ def _parse(value: Any) -> dict[str, Any]:
     }
     if isinstance(network, IPv4Network):
         found["broadcast"] = str(network.broadcast_address)
-    first, last = _hosts(network)
+    first, last = _usable(network)
     return {**found, "firstUsable": str(network[first]), "lastUsable": str(network[last])}
 
 
+def _usable(network: IPv4Network | IPv6Network) -> tuple[int, int]:
+    """The first and the last usable address, as offsets from the network's own; of IPv6 all are."""
+    return (0, network.num_addresses - 1) if network.version == 6 else _hosts(network)
+
+
 def _hosts(network: IPv4Network | IPv6Network) -> tuple[int, int]:
-    """The first and the last usable address, as offsets from the network's own."""
+    """The addresses that `cidrHost` counts, as offsets from the network's own."""
     last = network.num_addresses - 1
-    return (1, last - 1) if network.max_prefixlen - network.prefixlen > 1 else (0, last)
+    if network.max_prefixlen - network.prefixlen <= 1:
+        return (0, last)
+    return (1, last) if network.version == 6 else (1, last - 1)
 
 
 def _subnet(value: Any, prefix: Any, index: Any) -> str:

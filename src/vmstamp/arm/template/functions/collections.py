@@ -271,9 +271,18 @@ FUNCTIONS = (
 
 
 def in_order(left: Any, right: Any) -> bool | None:
-    """Whether left < right, for two numbers or two texts (by code points); None for anything else."""
+    """Whether left < right, for two numbers or two texts; None for anything else.
+
+    Texts compare as .NET's invariant culture has it, as far as letters of ASCII go: other characters come
+    before digits, digits before letters, and `a` before `A` where nothing else differs.
+    """
     if is_number(left) and is_number(right):
         return bool(left < right)
     if isinstance(left, str) and isinstance(right, str):
-        return left < right
+        return _rank(left) < _rank(right)
     return None
+
+
+def _rank(value: str) -> tuple[list[tuple[int, str]], list[bool], str]:
+    letters = [(2 if c.isalpha() else 1 if c.isdigit() else 0, c.lower()) for c in value]
+    return letters, [c.isupper() for c in value], value

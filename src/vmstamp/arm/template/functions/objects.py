@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from vmstamp.arm.template.faults import ExpressionError
 from vmstamp.arm.template.functions import MANY, Function, array, mapping, text
+from vmstamp.arm.template.reader import ReadError, read_plain
 from vmstamp.arm.template.values import find_member, to_text
 
 
@@ -43,16 +43,12 @@ def _shallow_merge(values: Any) -> dict[str, Any]:
 
 def _json(value: Any) -> Any:
     try:
-        return json.loads(text("json", value), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        return read_plain(text("json", value))
+    except ReadError as error:
         raise ExpressionError(
             "The template language function 'json' parameter is not valid. The provided value "
             f"'{str(value)[:100]}' could not be parsed as JSON: {error}"
         ) from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _null() -> None:

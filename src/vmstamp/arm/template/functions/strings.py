@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError
 from vmstamp.arm.template.functions import MANY, Function, integer, text, two_texts
 from vmstamp.arm.template.functions.number_format import format_number
+from vmstamp.arm.template.reader import ReadError, read_plain
 from vmstamp.arm.template.unique_string import name_guid, unique_string
 from vmstamp.arm.template.values import to_text, type_name
 
@@ -38,8 +38,8 @@ def _decoded(name: str, value: Any) -> str:
 
 def _base64_to_json(value: Any) -> Any:
     try:
-        return json.loads(_decoded("base64ToJson", value))
-    except (ValueError, RecursionError) as error:
+        return read_plain(_decoded("base64ToJson", value))
+    except ReadError as error:
         raise ExpressionError(
             "The template language function 'base64ToJson' expects its parameter to be JSON in base64"
         ) from error
@@ -77,8 +77,8 @@ def _data_uri_to_string(value: Any) -> Any:
         encoded = match["data"]
         found = base64.b64decode(encoded, validate=True).decode() if match["base64"] else unquote(encoded)
         kind = match["type"].partition(";")[0].strip().lower()
-        return json.loads(found) if kind == "application/json" else found
-    except (ValueError, RecursionError) as error:
+        return read_plain(found) if kind == "application/json" else found
+    except (ValueError, ReadError) as error:
         raise ExpressionError(
             "The template language function 'dataUriToString' was invoked with a parameter that is not "
             "valid. The value cannot be converted to the target type"
@@ -184,16 +184,6 @@ def _no_part(why: str) -> ExpressionError:
     )
 
 
-def _uri(base: Any, relative: Any) -> str:
-    url = text("uri", base)
-    if not urlsplit(url).scheme:
-        raise ExpressionError(
-            "The template language function 'uri' expects its first argument to be a uri string. The "
-            f"provided value is '{url}'. Please see https://aka.ms/arm-function-datauri for usage details."
-        )
-    return urljoin(url, text("uri", relative))
-
-
 def _texts(name: str, values: tuple[Any, ...]) -> list[str]:
     if not all(isinstance(value, str) for value in values):
         found = ", ".join(map(type_name, values))
@@ -274,7 +264,4 @@ FUNCTIONS = (
     _of_text("toUpper", str.upper),
     _of_text("trim", str.strip),
     Function("uniqueString", 1, MANY, lambda *values: unique_string(_texts("uniqueString", values))),
-    Function("uri", 2, 2, _uri),
-    _of_text("uriComponent", lambda value: quote(value, safe="")),
-    _of_text("uriComponentToString", unquote),
 )

@@ -9,7 +9,10 @@ from vmstamp.guest.checks.windows import (
     image,
     machine,
     network,
+    roles,
     setup,
+    signatures,
+    winrm,
 )
 from vmstamp.guest.finding import Check
 
@@ -17,11 +20,14 @@ CHECKS: tuple[Check, ...] = (
     *boot.CHECKS,
     *bcd.CHECKS,
     *drivers.CHECKS,
+    *signatures.CHECKS,
     *devices.CHECKS,
     *setup.CHECKS,
     *access.CHECKS,
     *network.CHECKS,
+    *winrm.CHECKS,
     *machine.CHECKS,
+    *roles.CHECKS,
     *image.CHECKS,
 )
 

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid5
 
+from vmstamp.disk.partitions import Partition
+from vmstamp.errors import GuestError
 from vmstamp.guest.checks.windows import sources
 from vmstamp.guest.checks.windows.settings import show
-from vmstamp.guest.edits import Edit, SetValue
+from vmstamp.guest.edits import Edit, SetValue, Write
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.files.fs import Content, Files
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
 from vmstamp.guest.windows.bcd import (
+    ALLOWED_IN_MEMORY,
     APPLICATION_DEVICE,
     APPLICATION_PATH,
     BOOT,
+    BOOT_LOADER_SETTINGS,
     BOOT_MANAGER,
     DEFAULT_OBJECT,
+    DESCRIPTION,
+    DISPLAY_ORDER,
+    GLOBAL_SETTINGS,
+    INHERIT,
+    ISOLATED_CONTEXT,
     LOCATE,
+    MANAGER,
+    NX,
     OS_DEVICE,
+    OS_LOADER,
     PARTITION,
     SYSTEM_ROOT,
     Device,
@@ -31,6 +43,19 @@ from vmstamp.guest.windows.hive import Hive
 SUFFIXES = {1: ".exe", 2: ".efi"}
 WINDOWS = r"\Windows"
 LOADERS = {number: rf"{WINDOWS}\System32\winload{suffix}" for number, suffix in SUFFIXES.items()}
+GEN2_MANAGER = "/EFI/Microsoft/Boot/bootmgfw.efi"
+SPARE_MANAGER = "/Windows/Boot/EFI/bootmgfw.efi"  # of which bcdboot copies the boot manager
+TEMPLATE = "/Windows/System32/config/BCD-Template"
+MAX_TEMPLATE = 1024 * 1024  # bytes; Windows' own has 28,672
+TIMEOUT = 5  # seconds that bootmgr's menu waits. Document: sources.PREPARE
+OPT_OUT = 1  # of nx, as on servers. Spec: BcdLibrary_NxPolicy
+IN_MEMORY = 0x15000075  # the element that the template for EFI allows in memory
+# What makes a store the system's own, in its Description.
+STORE_VALUES: tuple[tuple[str, str, int | str], ...] = (
+    ("KeyName", "REG_SZ", "BCD00000000"),
+    ("System", "REG_DWORD", 1),
+    ("TreatAsSystem", "REG_DWORD", 1),
+)
 GEN1_STORE, GEN2_STORE = "/Boot/BCD", "/EFI/Microsoft/Boot/BCD"
 
 
@@ -141,7 +166,10 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
     """The loader that is started by default, its devices and its path, when the store has one for Windows."""
     found, root = find_store(facts), facts.survey.root
     disk = disk_identity(facts)
-    if found is None or root is None or root.partition is None or disk is None:
+    if root is None or root.partition is None or disk is None:
+        return
+    if found is None:
+        yield from _new_store(facts, root.partition)
         return
     store, loader = found.store, found.store.default()
     partition = root.partition.unique_guid if isinstance(disk, UUID) else root.partition.start
@@ -149,9 +177,10 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
         return
     if not loader or store.hive.find(f"Objects\\{loader}") is None:
         loaders = list(store.loaders())
-        if len(loaders) != 1:
+        fitting = [one for one in loaders if _is_ours(facts, found, one)]
+        if store.kind(BOOT_MANAGER) != MANAGER or (len(loaders) != 1 and len(fitting) != 1):
             return
-        loader = loaders[0]
+        loader = fitting[0] if len(fitting) == 1 else loaders[0]
         yield _set(facts, found, BOOT_MANAGER, DEFAULT_OBJECT, loader)
     path = LOADERS[found.generation]
     if _is_started(facts, found, path) and not _is_started(
@@ -165,11 +194,89 @@ def _fix_bcd(facts: Facts) -> Iterator[Edit]:
             yield _set(facts, found, loader, element, pack_device(disk, partition))
 
 
+def _is_ours(facts: Facts, found: FoundStore, loader: str) -> bool:
+    """Whether the loader starts this Windows as it is."""
+    path = found.store.text(loader, APPLICATION_PATH)
+    devices = (found.store.device(loader, element) for element in (APPLICATION_DEVICE, OS_DEVICE))
+    return _is_started(facts, found, path) and not any(_device_problem(facts, found, one) for one in devices)
+
+
+def _new_store(facts: Facts, root: Partition) -> Iterator[Edit]:
+    """A store for UEFI made as bcdboot makes it: of the template that every Windows carries.
+
+    Without a template that is whole, and for BIOS, there are no edits: then bcdboot is to be run.
+    """
+    esp, files, disk = facts.boot.esp, facts.boot.esp_files, disk_identity(facts)
+    if esp is None or esp.partition is None or files is None or not isinstance(disk, UUID):
+        return
+    boots = any(one.is_file(path) for one, path in ((files, GEN2_MANAGER), (facts.guest, SPARE_MANAGER)))
+    template, ours, its = read_template(facts.guest), root.unique_guid, esp.partition.unique_guid
+    if (
+        not boots
+        or ours is None
+        or its is None
+        or template is None
+        or not facts.guest.is_file(LOADERS[2].replace("\\", "/"))
+    ):
+        return
+    loader = f"{{{uuid5(ours, 'Windows Boot Loader')}}}"
+    yield Write(GEN2_STORE, template, 0o755, esp.number)
+    for name, kind, data in STORE_VALUES:
+        yield SetValue(GEN2_STORE, "Description", name, kind, data, esp.number)
+    key = f"Objects\\{loader}\\Description"
+    yield SetValue(GEN2_STORE, key, "Type", "REG_DWORD", OS_LOADER, esp.number)
+    windows = pack_device(disk, ours)
+    elements: list[tuple[str, int, str | bytes | tuple[str, ...]]] = [
+        (BOOT_MANAGER, APPLICATION_DEVICE, pack_device(disk, its)),
+        (BOOT_MANAGER, APPLICATION_PATH, GEN2_MANAGER.replace("/", "\\")),
+        (BOOT_MANAGER, DEFAULT_OBJECT, loader),
+        (BOOT_MANAGER, DISPLAY_ORDER, (loader,)),
+        (loader, APPLICATION_DEVICE, windows),
+        (loader, APPLICATION_PATH, LOADERS[2]),
+        (loader, DESCRIPTION, "Windows"),
+        (loader, INHERIT, (BOOT_LOADER_SETTINGS,)),
+        (loader, ISOLATED_CONTEXT, b"\1"),
+        (loader, ALLOWED_IN_MEMORY, IN_MEMORY.to_bytes(8, "little")),
+        (loader, OS_DEVICE, windows),
+        (loader, SYSTEM_ROOT, WINDOWS),
+        (loader, NX, OPT_OUT.to_bytes(8, "little")),
+        *(
+            (BOOT_MANAGER if option.manager else loader, option.element, option.data())
+            for option in OPTIONS
+            if option.absent not in option.good
+        ),
+    ]
+    for identifier, element, content in elements:
+        key = f"Objects\\{identifier}\\Elements\\{element:08x}"
+        yield SetValue(GEN2_STORE, key, "Element", _kind(content), content, esp.number)
+
+
+def _kind(content: str | bytes | tuple[str, ...]) -> str:
+    """The registry type of an element's content."""
+    if isinstance(content, tuple):
+        return "REG_MULTI_SZ"
+    return "REG_SZ" if isinstance(content, str) else "REG_BINARY"
+
+
+def read_template(files: Files) -> bytes | None:
+    """The template's bytes, when it is a store that is whole and has what a new one inherits."""
+    node = files.find(TEMPLATE)
+    if node is None or not 0 < node.size <= MAX_TEMPLATE:
+        return None
+    try:
+        hive = Hive(node, TEMPLATE, "BCD-Template")
+        store = Store(hive)
+        whole = not hive.notes and store.kind(BOOT_MANAGER) == MANAGER
+        inherited = all(store.kind(one) is not None for one in (BOOT_LOADER_SETTINGS, GLOBAL_SETTINGS))
+    except GuestError:
+        return None
+    return files.read_bytes(TEMPLATE, MAX_TEMPLATE) if whole and inherited else None
+
+
 def _set(facts: Facts, found: FoundStore, identifier: str, element: int, data: bytes | str) -> Edit:
     """An element set in the store, which lies in the Windows partition itself or in another."""
-    kind = "REG_SZ" if isinstance(data, str) else "REG_BINARY"
     number = 0 if found.content == facts.survey.root else found.content.number
-    return SetValue(found.path, found.store.key(identifier, element), "Element", kind, data, number)
+    return SetValue(found.path, found.store.key(identifier, element), "Element", _kind(data), data, number)
 
 
 @dataclass(frozen=True)
@@ -181,6 +288,11 @@ class Option:
     good: tuple[int, ...]
     absent: int | None = None
     manager: bool = False
+
+    def data(self) -> bytes:
+        """The value that a fix sets, as the element's format has it."""
+        value = TIMEOUT if self.name == "timeout" else self.good[0]
+        return value.to_bytes(1 if self.element >> 24 & 0xF == 6 else 8, "little")
 
 
 # Spec: BcdLibraryElementTypes, BcdOSLoaderElementTypes, BcdBootMgrElementTypes; the values: sources.PREPARE
@@ -229,9 +341,7 @@ def _fix_bcd_options(facts: Facts) -> Iterator[Edit]:
         return
     for option, identifier, _ in _wrong_options(facts, found):
         if identifier:
-            value = 5 if option.name == "timeout" else option.good[0]
-            data = value.to_bytes(1 if option.element >> 24 & 0xF == 6 else 8, "little")
-            yield _set(facts, found, identifier, option.element, data)
+            yield _set(facts, found, identifier, option.element, option.data())
 
 
 def files_in(content: Content | None) -> Files | None:
@@ -247,7 +357,9 @@ CHECKS = (
         sources.PREPARE,
         has_windows,
         _bcd,
-        'run `bcdedit /set "{default}" device partition=C:` and the same with osdevice, or bcdboot',
+        'run `bcdedit /set "{default}" device partition=C:` and the same with osdevice; where the store is '
+        "gone or has no boot manager, `bcdboot C:\\Windows /s S: /f UEFI` (Gen1: /f BIOS) in Windows' "
+        "recovery, or with the disk attached to another Windows, S: being the boot partition",
         fix=_fix_bcd,
     ),
     Check(

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from vmstamp.errors import GuestError
 from vmstamp.guest.checks.sources import CERTIFICATION, GENERATION
 from vmstamp.guest.checks.windows import sources
-from vmstamp.guest.checks.windows.bcd import files_in
+from vmstamp.guest.checks.windows.bcd import GEN2_MANAGER, SPARE_MANAGER, files_in
 from vmstamp.guest.checks.windows.settings import windows_of
 from vmstamp.guest.edits import Edit, Remove, Write
 from vmstamp.guest.facts import LOADERS, Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, passed, warned
 from vmstamp.guest.windows.system import SAM_HIVE, SOFTWARE_HIVE, SYSTEM_HIVE
 
-GEN2_MANAGER = "/EFI/Microsoft/Boot/bootmgfw.efi"
 MAX_MANAGER = 16 * 1024 * 1024  # bytes; bootmgfw.efi has less than three MiB
 HIBERNATION_FILE = "/hiberfil.sys"
 NT_6_2 = 9200  # Windows Server 2012 and Windows 8
@@ -70,13 +69,18 @@ def _gen2(facts: Facts) -> Verdict:
 
 
 def _fix_generation(facts: Facts) -> Iterator[Edit]:
-    """A copy of the boot manager where a firmware with empty variables looks, as bcdboot makes it."""
+    """The boot manager in its place and where a firmware with empty variables looks, as by bcdboot."""
     esp, files = facts.boot.esp, facts.boot.esp_files
     target = next((path for path, name in LOADERS.items() if name == facts.architecture), None)
-    if esp is None or files is None or facts.boot.loaders or target is None:
+    if esp is None or files is None or target is None:
         return
-    if files.is_file(GEN2_MANAGER):
-        yield Write(target, files.read_bytes(GEN2_MANAGER, MAX_MANAGER), 0o755, esp.number)
+    missing = [] if files.is_file(GEN2_MANAGER) else [GEN2_MANAGER]
+    home, path = (facts.guest, SPARE_MANAGER) if missing else (files, GEN2_MANAGER)
+    if not facts.boot.loaders:
+        missing.append(target)
+    if missing and home.is_file(path):
+        data = home.read_bytes(path, MAX_MANAGER)
+        yield from (Write(one, data, 0o755, esp.number) for one in missing)
 
 
 def _hibernated(facts: Facts) -> Verdict:

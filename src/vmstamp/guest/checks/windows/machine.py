@@ -22,7 +22,6 @@ CRASH = rf"{CONTROL}\CrashControl"
 LOCAL_DUMPS = r"Microsoft\Windows\Windows Error Reporting\LocalDumps"
 POWER_SCHEMES = rf"{CONTROL}\Power\User\PowerSchemes"
 HIGH_PERFORMANCE = "8c5e7fda-e8bf-4a96-9a85-a6e23a8c635c"
-DOMAIN_CONTROLLER = "LanmanNT"
 SMB_DRIVERS = ("/Windows/System32/drivers/srv.sys", "/Windows/System32/drivers/srv2.sys")
 # By the build of Windows: the first version of these drivers with the patch. Document: CERTIFICATION
 SMB_PATCHED = {
@@ -160,23 +159,6 @@ def _fix_foreign_tools(facts: Facts) -> Iterator[Edit]:
             yield service(name, 4).edit(windows)
 
 
-def _roles(facts: Facts) -> Verdict:
-    windows = windows_of(facts)
-    product = windows.text("SYSTEM", rf"{CONTROL}\ProductOptions", "ProductType")
-    if product == DOMAIN_CONTROLLER:
-        where = windows.place("SYSTEM", rf"{CONTROL}\ProductOptions", "ProductType")
-        return warned("a domain controller: Sysprep refuses it, and copies of it break the domain", where)
-    if windows.number("SYSTEM", f"{SERVICES}\\ClusSvc", "Start") == 2:
-        where = windows.place("SYSTEM", f"{SERVICES}\\ClusSvc")
-        return warned("a node of a failover cluster, which Sysprep does not take", where)
-    parameters = rf"{SERVICES}\Tcpip\Parameters"
-    domain = windows.text("SYSTEM", parameters, "Domain")
-    if domain and windows.number("SYSTEM", f"{SERVICES}\\Netlogon", "Start") == 2:
-        where = windows.place("SYSTEM", parameters, "Domain")
-        return warned(f"a member of the domain {show(domain)}; Sysprep takes it out", where)
-    return passed("neither a domain's nor a cluster's member")
-
-
 def _script_policy(facts: Facts) -> Verdict:
     windows = windows_of(facts)
     key = r"Policies\Microsoft\Windows\PowerShell"
@@ -309,18 +291,6 @@ CHECKS = (
         _foreign_tools,
         "uninstall them inside Windows",
         fix=_fix_foreign_tools,
-    ),
-    Check(
-        "win-roles",
-        "no role that an image cannot have",
-        Severity.BEST,
-        "Sysprep fails, or every VM is the same member of a domain",
-        sources.GENERALIZE,
-        has_windows,
-        _roles,
-        "remove the role, or leave the domain, before Sysprep",
-        identity=True,
-        trace=True,
     ),
     Check(
         "win-ps-policy",

@@ -77,7 +77,7 @@ def _firewall(facts: Facts) -> Verdict:
     blocking = next((rule for rule in rules if _blocks_rdp(rule)), None)
     if blocking:
         return failed(f"the rule {show(blocking.id)} blocks port {RDP_PORT}", place)
-    if not any(_allows(rule, RDP_PORT) for rule in rules):
+    if not any(allows(rule, RDP_PORT) for rule in rules):
         return failed(f"no active rule lets port {RDP_PORT} in", place)
     return _outbound(windows, rules, place)
 
@@ -90,13 +90,13 @@ def _blocks_rdp(rule: Rule) -> bool:
     return not rule.narrow or rule.first("SVC").lower() == "termservice"
 
 
-def _allows(rule: Rule, port: int) -> bool:
-    """WinRM's rule names the program System, as http.sys listens for it."""
+def allows(rule: Rule, port: int) -> bool:
+    """Whether an active rule lets the port in from anywhere. WinRM's names System, as http.sys listens."""
     allows = rule.inbound and not rule.blocks and rule.in_public
     if not allows or not rule.concerns_port(port):
         return False
     listener = "termservice" if port == RDP_PORT else "winrm"
-    system = port == WINRM_PORT and rule.first("APP").lower() == "system"
+    system = port != RDP_PORT and rule.first("APP").lower() == "system"
     return not rule.narrow or system or rule.first("SVC").lower() in (listener, "*")
 
 
@@ -114,7 +114,7 @@ def _outbound(windows: Windows, rules: list[Rule], place: str) -> Verdict:
             return warned(f"the firewall is off in the {name} profile", where)
     if not any(_does(rule, PING_RULE) for rule in rules):
         return warned("no active rule answers ping (FPS-ICMP4-ERQ-In)", place)
-    if not any(_allows(rule, WINRM_PORT) for rule in rules):
+    if not any(allows(rule, WINRM_PORT) for rule in rules):
         return warned(f"no active rule lets WinRM in (port {WINRM_PORT}, WINRM-HTTP-In-TCP)", place)
     return passed(f"{len(rules)} active rules; Remote Desktop is let in, {AZURE} is reached", place)
 
@@ -166,7 +166,7 @@ def _does(rule: Rule, identifier: str) -> bool:
     """Whether the rule does what Windows' own of this name does."""
     if identifier == PING_RULE:
         return rule.id == PING_RULE and not rule.blocks
-    return _allows(rule, RDP_PORT if identifier == RDP_RULE else WINRM_PORT)
+    return allows(rule, RDP_PORT if identifier == RDP_RULE else WINRM_PORT)
 
 
 def _own_rules(windows: Windows) -> Iterator[Rule]:
@@ -278,23 +278,6 @@ def _fix_proxy(facts: Facts) -> Iterator[Edit]:
     yield SetValue(SOFTWARE_HIVE, PROXY_KEY, PROXY_VALUE, "REG_BINARY", data[:12] + texts + rest)
 
 
-def _winrm(facts: Facts) -> Verdict:
-    windows = windows_of(facts)
-    key = r"CurrentControlSet\Services\WinRM"
-    if windows.number("SYSTEM", key, "Start") != 2:
-        return warned("WinRM does not start", windows.place("SYSTEM", key, "Start"))
-    listeners = r"Microsoft\Windows\CurrentVersion\WSMAN\Listener"
-    if not windows.subkeys("SOFTWARE", listeners):
-        return warned("WinRM has no listener", windows.place("SOFTWARE", listeners))
-    return passed("WinRM starts and listens", windows.place("SOFTWARE", listeners))
-
-
-def _fix_winrm(facts: Facts) -> Iterator[Edit]:
-    windows, start = windows_of(facts), service("WinRM", 2)
-    if start.problem(windows):
-        yield start.edit(windows)
-
-
 CHECKS = (
     Check(
         "win-firewall",
@@ -358,16 +341,5 @@ CHECKS = (
         ),
         "as by default",
         "run `Set-Service -Name ... -StartupType Automatic`",
-    ),
-    Check(
-        "win-winrm",
-        "WinRM listens",
-        Severity.BEST,
-        "the VM cannot be managed by PowerShell remoting",
-        sources.PREPARE,
-        has_windows,
-        _winrm,
-        "run `Enable-PSRemoting -Force`",
-        fix=_fix_winrm,
     ),
 )

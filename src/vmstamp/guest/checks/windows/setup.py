@@ -18,7 +18,16 @@ from vmstamp.guest.checks.windows.settings import (
 from vmstamp.guest.edits import DeleteValue, Edit, Remove
 from vmstamp.guest.facts import Facts, has_windows
 from vmstamp.guest.finding import Check, Severity, Verdict, failed, not_applicable, passed, warned
-from vmstamp.guest.windows.sysprep import ANSWER_FILES, LOGS, PANTHER, SUCCEEDED_TAG, SYSPREP, complaints
+from vmstamp.guest.windows.sysprep import (
+    ANSWER_FILES,
+    LOGS,
+    PANTHER,
+    SUCCEEDED_TAG,
+    SYSPREP,
+    complaints,
+    count_runs,
+    find_no_rearm,
+)
 from vmstamp.guest.windows.system import COMPLETE, GENERALIZED, SYSTEM_HIVE, Windows
 
 STATE_INI = "/Windows/Setup/State/State.ini"
@@ -30,6 +39,10 @@ SESSION_MANAGER = r"CurrentControlSet\Control\Session Manager"
 STORAGE_POLICY = r"Policies\Microsoft\Windows\RemovableStorageDevices"
 CD_POLICY = rf"{STORAGE_POLICY}\{{53f56308-b6bf-11d0-94f2-00a0c91efb8b}}"
 
+LICENSING = r"Microsoft\Windows NT\CurrentVersion\SoftwareProtectionPlatform"
+NT_6_2 = 9200  # the build of Windows Server 2012 and Windows 8
+FEW_REARMS, MANY_REARMS = 3, 1001
+_SKIP_REARM = Setting("SOFTWARE", LICENSING, "SkipRearm", (0,))
 # SysprepStatus of an image that Sysprep takes, and after it has run.
 _STATUS = (
     Setting("SYSTEM", SYSPREP_STATUS, "GeneralizationState", (7,)),
@@ -159,6 +172,31 @@ def _pending(facts: Facts) -> Verdict:
     return passed("nothing waits for a restart")
 
 
+def _rearms(build: int) -> int:
+    """How often this build can be generalized. Document: sources.SYSPREP, the limits of Sysprep."""
+    return FEW_REARMS if 0 < build < NT_6_2 else MANY_REARMS
+
+
+def _rearm(facts: Facts) -> Verdict:
+    """An image that Sysprep has generalized needs no further rearm of its own."""
+    windows = windows_of(facts)
+    problem = _SKIP_REARM.problem(windows)
+    if problem:
+        return warned(problem, windows.place("SOFTWARE", LICENSING, "SkipRearm"))
+    runs, limit = count_runs(windows.files), _rearms(windows.build)
+    told = f"Sysprep's log tells of {runs} {'run' if runs == 1 else 'runs'}, the limit is {limit}"
+    exhausted = find_no_rearm(windows.files)
+    if exhausted and not is_generalized(facts):
+        return warned("Sysprep failed, as no rearm of the activation is left", exhausted)
+    if runs >= limit and not is_generalized(facts):
+        return warned(told, LOGS[1])
+    return passed(f"SkipRearm is not set; {told}", LOGS[1] if runs else "")
+
+
+def _fix_rearm(facts: Facts) -> Iterator[Edit]:
+    return edits_of(windows_of(facts), (_SKIP_REARM,))
+
+
 CHECKS = (
     Check(
         "win-imagestate",
@@ -263,21 +301,17 @@ CHECKS = (
         _pending,
         "restart Windows until nothing is pending, then shut it down",
     ),
-    settings_check(
+    Check(
         "win-rearm",
-        "Sysprep resets the activation",
+        "Sysprep resets the activation, and can",
         Severity.BEST,
-        "every VM has one activation client id, so a KMS host counts them as one machine",
+        "with SkipRearm every VM has one activation client id, so a KMS host counts them as one machine; and "
+        "a Windows whose rearms are used up cannot be generalized. How many are left the licensing service "
+        "keeps encrypted, and it is not read here: only the runs that Sysprep's log tells of are counted",
         sources.SYSPREP,
-        (
-            Setting(
-                "SOFTWARE",
-                r"Microsoft\Windows NT\CurrentVersion\SoftwareProtectionPlatform",
-                "SkipRearm",
-                (0,),
-            ),
-        ),
-        "SkipRearm is not set",
-        "set SkipRearm to 0 before Sysprep",
+        has_windows,
+        _rearm,
+        "set SkipRearm to 0 before Sysprep; where no rearm is left (`slmgr /dlv`), make the image anew",
+        fix=_fix_rearm,
     ),
 )

@@ -12,3 +12,8 @@ SYSPREP = (
     "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep--generalize--a-windows-installation"
 )
 PACKAGES = "learn.microsoft.com troubleshoot: Sysprep fails after you remove or update Store apps"
+SERVER_SOFTWARE = (
+    "learn.microsoft.com troubleshoot: Microsoft server software support for Azure virtual machines"
+)
+SYSPREP_ROLES = "learn.microsoft.com windows-hardware/manufacture/desktop/sysprep-support-for-server-roles"
+SIGNING = "learn.microsoft.com windows-hardware/drivers/install/kernel-mode-code-signing-requirements"

@@ -9,31 +9,29 @@ Threads: ARM lets one operation at a time at a VM; networks are shared and have 
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import os
 import shutil
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from vmstamp import settings
 from vmstamp.arm.compute.host import DiskPlan, NicPlan, Outcome, VmPlan
 from vmstamp.errors import MachineError
 from vmstamp.fabric.extensions import Handler
 from vmstamp.fabric.fabric import AgentStatus, Fabric
-from vmstamp.fabric.ovf_env import build_ovf_env
+from vmstamp.host.backing import fold_beside, fold_overlay, lies_over, note_backing
+from vmstamp.host.dvd import take_dvd, write_dvd
+from vmstamp.host.offers import nic_doors
+from vmstamp.host.records import Recorder, read_timeline, tell, timed_out
 from vmstamp.machine.accelerator import Accelerator
 from vmstamp.machine.doors import Door, Doors
-from vmstamp.machine.media import build_dvd
 from vmstamp.machine.network import IMDS, WIRESERVER, Network, NetworkSpec
-from vmstamp.machine.overlay import copy_sparse, create_overlay, fold, written
+from vmstamp.machine.overlay import create_overlay
 from vmstamp.machine.qemu import Machine
 from vmstamp.machine.spec import DiskSpec, MachineSpec, NicSpec
 from vmstamp.paths import Home
@@ -42,11 +40,6 @@ from vmstamp.timeline import Event, Stage, Timeline
 WIRESERVER_PORT = 80
 HOST_PLUGIN_PORT = 32526
 IMDS_PORT = 80
-PRIVILEGED_PORTS = 1024
-UNPRIVILEGED_SHIFT = 10000  # added to a port that only root may listen on, and others may have
-# Software emulation is about ten times slower than hardware; a guest's shutdown waits for more than its CPU.
-SLOWER = {"kvm": 1, "tcg": 3}
-SHUTDOWN_TIMEOUT = 60.0  # seconds under KVM until the plug is pulled
 PANIC_PATIENCE = 5.0  # seconds a panicked guest may take to reboot or say more
 WAIT_STEP = 0.5  # seconds
 
@@ -84,6 +77,7 @@ class VmHost:
         self._lock = threading.RLock()
         self._vms: dict[str, _Vm] = {}
         self._networks: dict[str, Network] = {}
+        self._hurried = threading.Event()
 
     # Starting
 
@@ -95,7 +89,7 @@ class VmHost:
         directory = self._home.machine(plan.vm_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         disks = [self._lay(directory, disk) for disk in (plan.os_disk, *plan.data_disks)]
-        timeline = Timeline(self._clock, _Recorder(directory / "timeline.jsonl"))
+        timeline = Timeline(self._clock, Recorder(directory / "timeline.jsonl"))
         vm = _Vm(plan, timeline, disks={disk.file.name: disk for disk in disks[1:]})
         with self._lock:
             self._vms[plan.vm_id] = vm
@@ -112,7 +106,7 @@ class VmHost:
                     directory=directory,
                     os_disk=disks[0],
                     data_disks=tuple(disks[1:]),
-                    dvd=_write_dvd(directory, plan) if plan.provision else None,
+                    dvd=write_dvd(directory, plan) if plan.provision else None,
                     nics=tuple(self._plug(vm, nic, taps) for nic in plan.nics),
                 )
                 vm.machine = Machine.start(spec, timeline, lambda: self._leave(vm))
@@ -130,9 +124,9 @@ class VmHost:
     def _lay(self, directory: Path, disk: DiskPlan) -> DiskSpec:
         """The disk's overlay, laid anew when there is none or when its content was replaced."""
         overlay = directory / disk.overlay_name
-        if not overlay.exists() or not _lies_over(directory, disk):
+        if not overlay.exists() or not lies_over(directory, disk):
             create_overlay(overlay, disk.path, disk.size)
-            _note_backing(directory, disk)
+            note_backing(directory, disk)
         return DiskSpec(overlay, "qcow2", lun=disk.lun)
 
     def _plug(self, vm: _Vm, nic: NicPlan, taps: ExitStack) -> NicSpec:
@@ -192,7 +186,7 @@ class VmHost:
             network = self._networks.get(inside.network_id)
             for nic in nics:
                 if nic.mac == inside.mac and network is not None:
-                    wanted += _doors(nic, inside.address, network)
+                    wanted += nic_doors(nic, inside.address, network)
         vm.doors.keep(wanted)
 
     def _leave(self, vm: _Vm) -> None:
@@ -217,7 +211,7 @@ class VmHost:
     @property
     def ready_limit(self) -> float:
         """Seconds that a VM has to report Ready; more under software emulation."""
-        return self._ready_timeout * SLOWER[self._accelerator().name]
+        return self._ready_timeout * settings.SLOWER[self._accelerator().name]
 
     def wait_ready(self, vm_id: str, cancelled: Callable[[], bool]) -> Outcome:
         """Wait for the agent's own report. Azure's codes when it fails."""
@@ -239,7 +233,7 @@ class VmHost:
         name = vm.plan.instance.name
         if event.stage is Stage.READY:
             assert vm.machine is not None
-            _take_dvd(vm.machine)
+            take_dvd(vm.machine)
             return Outcome(True)
         if event.stage is Stage.FAILED:
             message = f"OS Provisioning failed for VM '{name}' due to an internal error. {event.detail}"
@@ -285,7 +279,8 @@ class VmHost:
         if vm is None or vm.machine is None:
             return
         if graceful and vm.machine.running:
-            vm.machine.shutdown(SHUTDOWN_TIMEOUT * SLOWER[vm.machine.spec.accelerator])
+            limit = settings.shutdown_seconds(vm.machine.spec.accelerator)
+            vm.machine.shutdown(limit, self._hurried.is_set)
         else:
             vm.machine.kill()
 
@@ -297,12 +292,12 @@ class VmHost:
         """
         directory = self._home.machine(vm_id)
         overlay = directory / disk.overlay_name
-        if not overlay.exists() or not _lies_over(directory, disk):
+        if not overlay.exists() or not lies_over(directory, disk):
             return None
         vm = self._vms.get(vm_id)
         if vm is not None and vm.machine is not None and vm.machine.running:
-            return _fold_beside(vm.machine, overlay, disk)
-        return _fold(overlay, disk, f"{disk.overlay_name}.folded")
+            return fold_beside(vm.machine, overlay, disk)
+        return fold_overlay(overlay, disk, f"{disk.overlay_name}.folded")
 
     def remove(self, vm_id: str) -> None:
         """Stop the VM if it runs and delete its machine directory. No error when there is none."""
@@ -311,6 +306,10 @@ class VmHost:
             self._vms.pop(vm_id, None)
         self._fabric.forget(vm_id)
         shutil.rmtree(self._home.machine(vm_id), ignore_errors=True)
+
+    def hurry(self) -> None:
+        """Wait for no guest any more: each that is asked to shut down has its plug pulled. Does not block."""
+        self._hurried.set()
 
     def close(self) -> None:
         """Stop every VM, side by side, and every network."""
@@ -378,140 +377,3 @@ class VmHost:
 
     def serial_log(self, vm_id: str) -> Path:
         return self._home.machine(vm_id) / "serial.log"
-
-
-def offered_ports(port: int) -> tuple[int, ...]:
-    """The host's ports for a guest's, the sure one first.
-
-    A port below 1024 is offered 10000 higher, and as it is where that can be had: only root may listen
-    there, and this computer's own SSH server usually has port 22 of every address.
-    """
-    return (port + UNPRIVILEGED_SHIFT, port) if port < PRIVILEGED_PORTS else (port,)
-
-
-def timed_out(name: str, waited: float, *, agent_runs: bool) -> str:
-    """Azure's text on a VM that did not get ready within `waited` seconds.
-
-    An agent that runs without having reported Ready was provisioned before: its image was not generalized.
-    Documentation: Understand common error messages when you manage virtual machines in Azure.
-    """
-    late = f"OS Provisioning for VM '{name}' did not finish in the allotted time."
-    if agent_runs:
-        return (
-            f"{late} However, the VM guest agent was detected running. This suggests the guest OS has not "
-            "been properly prepared to be used as a VM image (with CreateOption=FromImage). To resolve this "
-            "issue, either use the VHD as is with CreateOption=Attach or prepare it properly for use as an "
-            f"image. No agent reported Ready within {waited:.0f} s."
-        )
-    return (
-        f"{late} The VM may still finish provisioning successfully. Please check provisioning state later. "
-        f"No agent reported Ready within {waited:.0f} s."
-    )
-
-
-def tell(timeline: Timeline) -> str:
-    """A timeline in one sentence: each stage with the seconds since the first."""
-    events = timeline.events()
-    if not events:
-        return "Nothing was seen of it."
-    first = events[0].at
-    stages = ", ".join(f"{e.stage} +{(e.at - first).total_seconds():.1f} s" for e in events)
-    return f"Timeline: {stages}."
-
-
-class _Recorder:
-    """Appends each event to a file, which the first event empties."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.unlink(missing_ok=True)
-
-    def __call__(self, event: Event) -> None:
-        line = json.dumps({"stage": event.stage, "at": event.at.isoformat(), "detail": event.detail})
-        with self._path.open("a") as file:
-            file.write(line + "\n")
-
-
-def read_timeline(path: Path) -> list[Event]:
-    """The events that a recorder wrote; a line cut by a crash is left out."""
-    if not path.exists():
-        return []
-    events = []
-    for line in path.read_text(errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-            events.append(
-                Event(Stage(entry["stage"]), datetime.fromisoformat(entry["at"]), str(entry["detail"]))
-            )
-        except (ValueError, KeyError, TypeError):
-            continue
-    return events
-
-
-def _doors(nic: NicPlan, guest: IPv4Address, network: Network) -> Iterator[Door]:
-    """The doors to a NIC whose primary address in its network is `guest`."""
-    secondary = [(one.address, one.public_address) for one in nic.secondary]
-    for address, public in [(guest, nic.public_address), *secondary]:
-        for port in nic.open_ports if public else ():
-            for number, offered in enumerate(offered_ports(port)):
-                assert public is not None
-                yield Door(public, offered, address, port, network, sure=number == 0)
-
-
-def _write_dvd(directory: Path, plan: VmPlan) -> Path:
-    """The provisioning DVD, readable by the owner alone: it may hold a password."""
-    instance = plan.instance
-    files = {"ovf-env.xml": build_ovf_env(instance)}
-    if instance.custom_data:
-        try:
-            files["CustomData.bin"] = base64.b64decode(instance.custom_data)
-        except binascii.Error as error:
-            raise MachineError(f"the custom data of {instance.name} is not base64: {error}") from error
-    path = directory / "provisioning.iso"
-    build_dvd(files, path)
-    return path
-
-
-def _take_dvd(machine: Machine) -> None:
-    """Eject the provisioning DVD and delete its file: nothing keeps the password that it may hold."""
-    machine.eject_dvd()
-    if machine.spec.dvd is not None:
-        machine.spec.dvd.unlink(missing_ok=True)
-
-
-def _backings(directory: Path) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads((directory / "backing.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return found
-
-
-def _lies_over(directory: Path, disk: DiskPlan) -> bool:
-    return _backings(directory).get(disk.overlay_name) == str(disk.path)
-
-
-def _note_backing(directory: Path, disk: DiskPlan) -> None:
-    beside = directory / "backing.json.new"
-    beside.write_text(json.dumps({**_backings(directory), disk.overlay_name: str(disk.path)}))
-    beside.replace(directory / "backing.json")
-
-
-def _fold_beside(machine: Machine, overlay: Path, disk: DiskPlan) -> Path | None:
-    """Fold a copy of the overlay of a running machine."""
-    copied = overlay.with_name(f"{overlay.name}.{uuid.uuid4().hex}")
-    try:
-        with machine.paused():
-            copy_sparse(overlay, copied)
-        return _fold(copied, disk, f"{copied.name}.folded")
-    finally:
-        copied.unlink(missing_ok=True)
-
-
-def _fold(overlay: Path, disk: DiskPlan, name: str) -> Path | None:
-    if not written(overlay):
-        return None
-    folded = overlay.with_name(name)
-    folded.unlink(missing_ok=True)
-    fold(overlay, disk.path, disk.size, folded)
-    return folded
