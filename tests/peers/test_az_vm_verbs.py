@@ -261,6 +261,7 @@ def test_no_wait_ends_while_the_vm_is_being_created(shell: Shell) -> None:
     made = "vm create -g vmstamp -n later --image unbooted --size Standard_B1ms --nsg-rule NONE"
     made += " --admin-username someone --ssh-key-name mine --public-ip-address ''"
     shell.az("sshkey create -g vmstamp -n mine --public-key @key.pub")
+    assert "The property 'identity' is not supported" in said(shell, f"{made} --assign-identity")
     shell.az(f"{made} --no-wait")
     shell.az("vm wait -g vmstamp -n later --exists --interval 1 --timeout 60")
     shown = shell.az("vm show -g vmstamp -n later")

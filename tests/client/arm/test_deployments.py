@@ -71,6 +71,28 @@ def test_a_deployment_lives_its_life_by_the_sdk(arm: Any, client: Any) -> None:
     assert networks(arm) == ["v1"]
 
 
+def test_what_the_stamp_does_not_offer_is_told_by_the_deployments_end(arm: Any, client: Any) -> None:
+    guard = {"properties": {"enableDdosProtection": True}}
+    whole = template(group_of_rules("nsg1"), network("net", dependsOn=["nsg1"], **guard))
+    with pytest.raises(HttpResponseError) as refused:
+        client.deployments.begin_validate("rg", "one", body(whole)).result()
+    assert refused.value.status_code == 400
+    told: Any
+    for told in (refused.value.error, failure(client, whole)):
+        assert told.code == "InvalidTemplateDeployment"
+        assert [one.code for one in told.details] == ["NotSupportedByStamp"]
+        assert "enableDdosProtection" in told.details[0].message
+    assert client.deployments.get("rg", "one").properties.provisioning_state == "Failed"
+    assert not list(client.deployment_operations.list("rg", "one"))
+    assert not list(arm.network.network_security_groups.list("rg"))
+
+    wrong = template(network("net", **guard), group_of_rules("nsg1", location="atlantis"))
+    with pytest.raises(HttpResponseError) as refused:
+        client.deployments.begin_create_or_update("rg", "two", body(wrong))
+    told = refused.value.error
+    assert (refused.value.status_code, len(told.details)) == (400, 2)
+
+
 def test_a_deployment_registers_the_providers_that_it_needs(arm: Any, client: Any) -> None:
     arm.resources.providers.unregister("Microsoft.Network")
     with pytest.raises(HttpResponseError, match="MissingSubscriptionRegistration"):

@@ -47,6 +47,8 @@ class Execution:
                 raise
 
     def _run_steps(self, spec: Spec, door: Door, done: Iterable[str]) -> None:
+        if spec.refusal:
+            raise spec.refusal
         self._kept.update(spec.id, provisioningState="Running")
         opened = spec.opened
         self._register(opened.graph.steps)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
+from vmstamp.arm.faults import UNSUPPORTED
 from vmstamp.arm.shape import Json
 from vmstamp.arm.template import preflight
 from vmstamp.arm.template.documents import group_document
@@ -39,8 +40,12 @@ class Opening:
         self.fetch = fetch
         self.places = places
 
-    def open(self, id: ResourceId, request: Request) -> Spec:
-        """Understand a request and check all that can be checked now. Raises AzureError; stores nothing."""
+    def open(self, id: ResourceId, request: Request, *, to_run: bool = False) -> Spec:
+        """Understand a request and check all that can be checked now. Raises AzureError; stores nothing.
+
+        One that is `to_run` and asks for nothing worse than what the stamp does not offer is accepted, and
+        fails before it makes anything: az shows how a deployment failed, and of a refusal too little.
+        """
         asked = read_request(request.body, self.fetch)
         if id.group:
             self._engine.get_group(id)
@@ -53,9 +58,14 @@ class Opening:
         with unsaid(secrets_of(asked.template, asked.values)):
             opened = open_template(asked.template, asked.values, Setting(place, home, now))
             spec = Spec(id, asked, opened, request.base, str(uuid.uuid4()), now, url=url)
-            for inner in (opened, *self.nested_of(spec)):
-                preflight.check(self._engine, inner, id.name, spec.correlation)
-        return spec
+            whole = (opened, *self.nested_of(spec))
+            problems = [one for part in whole for one in preflight.find_problems(self._engine, part)]
+            if not problems:
+                return spec
+            refusal = preflight.invalid_deployment(id.name, spec.correlation, problems)
+            if to_run and all(one.code == UNSUPPORTED for one in problems):
+                return replace(spec, refusal=refusal)
+            raise refusal
 
     def _check_subscription_scope(self, name: str, asked: Asked) -> None:
         """Raises AzureError: a deployment to a subscription has a region and is incremental."""

@@ -26,6 +26,12 @@ def check(engine: Engine, opened: Opened, name: str, tracking: str) -> None:
 
     `tracking` is the id that the refusal says, by which the request is found in logs.
     """
+    if problems := find_problems(engine, opened):
+        raise invalid_deployment(name, tracking, problems)
+
+
+def find_problems(engine: Engine, opened: Opened) -> list[AzureError]:
+    """What resources' own types refuse. Raises AzureError that names a type which the stamp lacks."""
     problems: list[AzureError] = []
     for step in opened.graph.steps:
         if step.existing or step.is_deployment:
@@ -35,8 +41,7 @@ def check(engine: Engine, opened: Opened, name: str, tracking: str) -> None:
             _check_body(engine, step)
         except AzureError as error:
             problems.append(error)
-    if problems:
-        raise invalid_deployment(name, tracking, problems)
+    return problems
 
 
 def invalid_deployment(name: str, tracking: str, problems: Iterable[AzureError]) -> AzureError:

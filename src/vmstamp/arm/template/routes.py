@@ -91,7 +91,7 @@ class DeploymentRoutes:
 
     def _put(self, request: Request, id: ResourceId) -> Reply:
         self._engine.guard(id, "write")
-        spec = self._deployments.opening.open(id, request)
+        spec = self._deployments.opening.open(id, request, to_run=True)
         resource, operation, new = self._deployments.start(spec)
         path = f"{resource.id}/operationStatuses/{operation}"
         url = f"{request.base}{path}?api-version={request.api_version}"

@@ -37,6 +37,7 @@ class Spec:
     url: str = ""  # where its template lies, when it is linked
     outer: tuple[str, ...] = ()  # secrets of the deployment that it is nested in
     above: tuple[Graph, ...] = ()  # of the deployments whose expressions its own see, the nearest first
+    refusal: AzureError | None = None  # why it fails before it makes anything
 
     @property
     def secrets(self) -> tuple[str, ...]:
