@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vmstamp.arm import faults
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Action, Reply, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Action, Reply, Request, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reference, Referrer, Resource
+from vmstamp.arm.resource import Json, Reference, Referrer, Resource
 from vmstamp.db import Database, Row
 from vmstamp.resource_id import ResourceId, parse_resource_id, stored_id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from vmstamp.arm import faults
 from vmstamp.arm.conditions import check_conditions
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Resource
+from vmstamp.arm.types import Reply, Request, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

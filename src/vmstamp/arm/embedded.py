@@ -12,8 +12,8 @@ from typing import Any
 from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine, read_body
 from vmstamp.arm.polling import RETRY_AFTER
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Reply, Request, ResourceType
 from vmstamp.resource_id import ResourceId
 
 

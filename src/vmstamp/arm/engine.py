@@ -24,19 +24,11 @@ from vmstamp.arm.operations import WORKERS, Operations
 from vmstamp.arm.polling import RETRY_AFTER, Polling
 from vmstamp.arm.proxy_types import ProxyType
 from vmstamp.arm.recovery import Recovery
-from vmstamp.arm.shape import Json, merged, tags, without_nulls
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import merged, tags, without_nulls
 from vmstamp.arm.subscriptions import TYPE as SUBSCRIPTION_TYPE
 from vmstamp.arm.subscriptions import Subscriptions
-from vmstamp.arm.types import (
-    Change,
-    Put,
-    Reference,
-    Reply,
-    Request,
-    Resource,
-    ResourceType,
-    Work,
-)
+from vmstamp.arm.types import Change, Put, Reply, Request, ResourceType, Work
 from vmstamp.db import Database
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId

@@ -7,13 +7,10 @@ for consent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from vmstamp.arm.resource import Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
-
-if TYPE_CHECKING:
-    from vmstamp.arm.types import Resource, ResourceType
 
 UNSUPPORTED = "NotSupportedByStamp"
 
@@ -145,15 +142,15 @@ def other_region(name: str, kind: str, group: str, existing: str, wanted: str) -
 
 
 def no_registered_provider(
-    kind: ResourceType, version: str, group: Resource | None, locations: Iterable[str]
+    kind: str, known: Iterable[str], version: str, group: Resource | None, locations: Iterable[str]
 ) -> AzureError:
-    """400: the type has no such api-version. `group` is the one that was asked, if any."""
+    """400: the type `kind` has the api-versions `known`. `group` is the one that was asked, if any."""
     where = group.location if group else ""
     return AzureError(
         400,
         "NoRegisteredProviderFound",
         f"No registered resource provider found for location '{where}' and API version '{version}' for type "
-        f"'{kind.name.split('/', 1)[1]}'. The supported api-versions are '{', '.join(kind.api_versions)}'. "
+        f"'{kind.split('/', 1)[1]}'. The supported api-versions are '{', '.join(known)}'. "
         f"The supported locations are '{', '.join(locations)}'.",
     )
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.errors import AzureError
 
 _VALUE: Final = r"'(?P<{0}>(?:[^']|'')*)'"

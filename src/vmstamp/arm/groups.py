@@ -16,8 +16,9 @@ from vmstamp.arm.filters import parse_filter
 from vmstamp.arm.moves import Moves
 from vmstamp.arm.operations import Operation
 from vmstamp.arm.polling import MOVE
-from vmstamp.arm.shape import Json, tags, without_nulls
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import tags, without_nulls
+from vmstamp.arm.types import Reply, Request, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.faults import invalid_content, invalid_property_id, invalid_reference
-from vmstamp.arm.shape import Json, OneOf, clean
-from vmstamp.arm.types import Put, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import OneOf, clean
+from vmstamp.arm.types import Put
 from vmstamp.resource_id import ResourceId, parse_resource_id
 
 

@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 
 from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reply, Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

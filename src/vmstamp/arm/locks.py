@@ -13,8 +13,9 @@ from typing import Final, Literal
 
 from vmstamp.arm import faults
 from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.shape import READ_ONLY, Json, OneOf, clean
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import READ_ONLY, OneOf, clean
+from vmstamp.arm.types import Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

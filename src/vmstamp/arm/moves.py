@@ -18,8 +18,9 @@ from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation
 from vmstamp.arm.polling import MOVE, RETRY_AFTER, VALIDATE_MOVE
-from vmstamp.arm.shape import Json, clean
-from vmstamp.arm.types import Reply, Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import clean
+from vmstamp.arm.types import Reply, Request, Work
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmstamp.arm.catalog import Clock, timestamp, utc_now
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.types import Work, azure_fault
 from vmstamp.db import Database, Row
 from vmstamp.errors import AzureError, Detail, VmstampError

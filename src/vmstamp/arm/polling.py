@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.operations import Operation, Operations, error_document
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 
 MOVE, VALIDATE_MOVE = "moveResources", "validateMoveResources"  # kinds of operations without a result

@@ -14,8 +14,8 @@ from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.groups import TYPE as GROUP_TYPE
 from vmstamp.arm.proxy_types import ProxyType
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

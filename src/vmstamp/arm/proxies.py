@@ -7,8 +7,8 @@ from vmstamp.arm.engine import Engine, read_body
 from vmstamp.arm.lists import next_link
 from vmstamp.arm.locks import Verb
 from vmstamp.arm.proxy_types import ProxyType
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Reply, Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Request
 from vmstamp.resource_id import ResourceId
 
 

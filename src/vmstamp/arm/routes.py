@@ -19,13 +19,13 @@ from vmstamp.arm.lists import Lists
 from vmstamp.arm.locks import NAME as LOCKS
 from vmstamp.arm.providers import OPERATIONS, Providers
 from vmstamp.arm.proxies import ProxyResources
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.subscriptions import PROVIDER as SUBSCRIPTION_PROVIDER
 from vmstamp.arm.subscriptions import show as show_subscription
 from vmstamp.arm.tags import NAME as TAGS
 from vmstamp.arm.tags import TagRoutes
 from vmstamp.arm.template.routes import DeploymentRoutes, calculate_hash
-from vmstamp.arm.types import Call, Reply, Request, Resource, ResourceType
+from vmstamp.arm.types import Call, Reply, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 
@@ -109,7 +109,9 @@ class Router:
             return check_api_version(request)
         group = ResourceId(words[1], words[3]) if lower[2] == "resourcegroups" else None
         found = self._engine.catalog.find(group) if group else None
-        raise faults.no_registered_provider(kind, request.api_version, found, self._engine.locations.names())
+        raise faults.no_registered_provider(
+            kind.name, kind.api_versions, request.api_version, found, self._engine.locations.names()
+        )
 
     def _in_tenant(self, request: Request, words: Words) -> Reply:
         lower = tuple(word.lower() for word in words)

@@ -22,9 +22,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vmstamp.arm.faults import invalid_content, invalid_parameter, quoted, unsupported
+from vmstamp.arm.resource import Json
 from vmstamp.errors import AzureError
-
-Json = dict[str, Any]
 
 
 class _Marker:

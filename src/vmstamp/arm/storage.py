@@ -13,20 +13,10 @@ from typing import Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import invalid_content, invalid_parameter, missing_parameter
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, clean
 from vmstamp.arm.storage_sas import Signatures
-from vmstamp.arm.types import (
-    Action,
-    AsyncStyle,
-    Call,
-    Change,
-    Put,
-    Reply,
-    Request,
-    Resource,
-    ResourceType,
-    Work,
-)
+from vmstamp.arm.types import Action, AsyncStyle, Call, Change, Put, Reply, Request, ResourceType, Work
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError
 

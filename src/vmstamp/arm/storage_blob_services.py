@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from vmstamp.arm.faults import resource_not_found, unsupported
 from vmstamp.arm.proxy_types import Page, ProxyType
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, clean
+from vmstamp.arm.types import Request
 from vmstamp.blob.records import Account, CorsRule, ServiceProperties
 from vmstamp.blob.store import BlobStore
 from vmstamp.errors import AzureError

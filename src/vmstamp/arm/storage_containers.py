@@ -16,7 +16,8 @@ from typing import Any, Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.faults import invalid_content, invalid_parameter, missing_parameter
 from vmstamp.arm.proxy_types import Page, ProxyAction, ProxyType
-from vmstamp.arm.shape import READ_ONLY, Json, OneOf, Only, clean
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import READ_ONLY, OneOf, Only, clean
 from vmstamp.arm.storage_blob_services import (
     ACCOUNTS,
     API_VERSIONS,
@@ -24,7 +25,7 @@ from vmstamp.arm.storage_blob_services import (
     check_service,
     refuse_query,
 )
-from vmstamp.arm.types import Request, Resource
+from vmstamp.arm.types import Request
 from vmstamp.blob import faults, lease
 from vmstamp.blob.blob_requests import METADATA_NAME
 from vmstamp.blob.container_ops import MAXIMUM_RESULTS, check_container_name

@@ -13,8 +13,9 @@ from typing import Final
 from urllib.parse import quote
 
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
-from vmstamp.arm.shape import Json, OneOf, clean
-from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import OneOf, clean
+from vmstamp.arm.types import Request, Work
 from vmstamp.blob.sas import SIGNED_VERSION, account_string, service_string, sign
 from vmstamp.blob.store import BlobStore
 

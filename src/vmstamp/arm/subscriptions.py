@@ -15,9 +15,10 @@ from typing import Final
 
 from vmstamp.arm import faults
 from vmstamp.arm.catalog import Catalog
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, clean
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, clean
 from vmstamp.arm.shape import tags as read_tags
-from vmstamp.arm.types import Reply, Request, Resource, ResourceType
+from vmstamp.arm.types import Reply, Request, ResourceType
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import ResourceId
 

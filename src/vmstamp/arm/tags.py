@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from vmstamp.arm import faults
 from vmstamp.arm.engine import Engine
-from vmstamp.arm.shape import READ_ONLY, Json, OneOf, clean, tags
-from vmstamp.arm.types import Reply, Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import READ_ONLY, OneOf, clean, tags
+from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

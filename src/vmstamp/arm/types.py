@@ -1,4 +1,4 @@
-"""The words of the control plane: requests, replies, resources, and the record of a resource type.
+"""The words of the control plane: requests, replies, and the record of a resource type.
 
 A resource type supplies functions; the engine does everything that types have in common. `parse` is
 pure: it reads other resources, decides, and raises; what it returns is stored in the transaction that
@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.catalog import Catalog
+from vmstamp.arm.resource import Json, Reference, Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
-
-if TYPE_CHECKING:
-    from vmstamp.arm.catalog import Catalog
 
 
 @dataclass(frozen=True)
@@ -56,71 +53,6 @@ class Reply:
     status: int
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A stored resource: `document` is what clients see, `state` what the stamp keeps to itself.
-
-    `document` holds tags, sku, kind, properties, ... but neither id, name, type nor location.
-    """
-
-    id: ResourceId
-    location: str
-    etag: str
-    created: str
-    document: Json
-    state: Json
-    changed: str = ""  # when it was saved last
-
-    @cached_property
-    def type(self) -> str:
-        return self.id.type.lower()
-
-    @property
-    def name(self) -> str:
-        return self.id.name
-
-    @property
-    def properties(self) -> Json:
-        found: Json = self.document.get("properties", {})
-        return found
-
-    @property
-    def provisioning_state(self) -> str:
-        return str(self.properties.get("provisioningState", "Succeeded"))
-
-    def with_properties(self, **properties: Any) -> Resource:
-        return self._with({**self.document, "properties": {**self.properties, **properties}}, self.state)
-
-    def with_state(self, **state: Any) -> Resource:
-        return self._with(self.document, {**self.state, **state})
-
-    def _with(self, document: Json, state: Json) -> Resource:
-        # `replace` looks at every field, and a list of thousands comes by here for each.
-        return Resource(self.id, self.location, self.etag, self.created, document, state, self.changed)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """That a resource uses another: `kind` says how, `target` is the other's id in lower case.
-
-    `part` is the id of the very part of the source that does (an IP configuration), as shown to people.
-    """
-
-    kind: str
-    target: str
-    part: str
-
-
-@dataclass(frozen=True)
-class Referrer:
-    """A reference seen from its target: `source` is the id of the resource that refers."""
-
-    kind: str
-    source: ResourceId
-    part: str
-    target: str
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 from vmstamp.arm.compute.vhds import place
 from vmstamp.arm.compute.vm_disk import read_disks
 from vmstamp.arm.control_plane import ControlPlane
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.blob.store import BlobStore
 
 # References that keep their target from being deleted.

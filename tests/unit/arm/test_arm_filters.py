@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vmstamp.arm.filters import parse_filter
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

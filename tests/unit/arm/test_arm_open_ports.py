@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vmstamp.arm.network.security_groups import MOST_PORTS_OF_A_RANGE, USUAL_PORTS, open_ports
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.resource_id import ResourceId
 
 

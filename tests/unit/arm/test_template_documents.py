@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from tests.unit.arm.template_words import PREFIX, document, opened, resource
+from vmstamp.arm.resource import Resource
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.export import export_group
 from vmstamp.arm.template.request import read_request
 from vmstamp.arm.template.template import template_hash
 from vmstamp.arm.template.what_if import changes, differences
-from vmstamp.arm.types import Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

@@ -11,8 +11,8 @@ from vmstamp.arm.compute.naming import API_VERSIONS, VM_STYLE
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import conflict, not_allowed, parent_not_found
 from vmstamp.arm.operations import Preempted
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.types import Change, Put, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import Handler
 from vmstamp.resource_id import ResourceId

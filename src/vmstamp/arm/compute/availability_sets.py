@@ -15,8 +15,9 @@ from vmstamp.arm.compute.naming import API_VERSIONS, check_name
 from vmstamp.arm.compute.sizes import vm_sizes
 from vmstamp.arm.faults import change_not_allowed, invalid_parameter, not_allowed, not_found
 from vmstamp.arm.links import linked_id, names
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, clean
-from vmstamp.arm.types import AsyncStyle, Change, Put, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, clean
+from vmstamp.arm.types import AsyncStyle, Change, Put, ResourceType
 from vmstamp.errors import AzureError
 
 NAME: Final = "Microsoft.Compute/availabilitySets"

@@ -9,7 +9,7 @@ from vmstamp.arm.compute.sizes import SIZES, Size, vm_sizes
 from vmstamp.arm.compute.virtual_machines import NAME as MACHINES
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import not_found, unsupported
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.types import Call, Reply, Request
 from vmstamp.errors import AzureError
 

@@ -20,8 +20,9 @@ from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed
-from vmstamp.arm.shape import Json, clean
-from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import clean
+from vmstamp.arm.types import Request, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.errors import AzureError
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 from vmstamp.arm.catalog import Catalog, timestamp
 from vmstamp.arm.compute.vhds import GIB, Vhds, place
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed, not_found
-from vmstamp.arm.shape import Json, OneOf, Only, clean
-from vmstamp.arm.types import Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import OneOf, Only, clean
+from vmstamp.arm.types import Request
 from vmstamp.errors import AzureError
 
 LONGEST_ACCESS: Final = 60 * 86400  # seconds

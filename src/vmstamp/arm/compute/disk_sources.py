@@ -25,8 +25,8 @@ from vmstamp.arm.faults import (
     not_found,
     unsupported,
 )
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Put, Reference, Resource
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.types import Put
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id

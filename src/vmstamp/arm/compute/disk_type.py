@@ -21,8 +21,8 @@ from vmstamp.arm.compute.disk_sources import (
 from vmstamp.arm.compute.naming import API_VERSIONS, DISK_STYLE
 from vmstamp.arm.compute.vhds import GIB, Vhds
 from vmstamp.arm.faults import change_not_allowed, missing_parameter
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Action, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Action, Change, Put, Request, ResourceType, Work
 from vmstamp.disk.footer import FOOTER_SIZE
 
 # The virtual size in bytes, the state that tells `apply` what to make, properties of the source.

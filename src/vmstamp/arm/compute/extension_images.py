@@ -10,7 +10,7 @@ from typing import Final
 
 from vmstamp.arm.compute.extensions import OFFERED
 from vmstamp.arm.faults import not_found
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.types import Call, Reply, Request
 from vmstamp.fabric.extensions import Handler
 

@@ -22,8 +22,9 @@ from vmstamp.arm.faults import (
     missing_parameter,
     unsupported,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
-from vmstamp.arm.types import Change, Put, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, Only, clean
+from vmstamp.arm.types import Change, Put, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import CUSTOM_SCRIPT, VM_ACCESS, Handler, HandlerStatus, find_handler
 from vmstamp.resource_id import ResourceId

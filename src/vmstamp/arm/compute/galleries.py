@@ -22,8 +22,9 @@ from vmstamp.arm.faults import (
     nested_resources,
     unsupported,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Change, Put, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, clean
+from vmstamp.arm.types import Change, Put, ResourceType
 from vmstamp.errors import AzureError
 
 GALLERIES: Final = "Microsoft.Compute/galleries"

@@ -6,7 +6,7 @@ from typing import Final
 
 from vmstamp.arm.faults import change_not_allowed, invalid_parameter, missing_parameter, quoted
 from vmstamp.arm.locations import Locations
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 
 PATH: Final = "galleryImageVersion.properties.publishingProfile.targetRegions"
 MOST_REPLICAS: Final = 100

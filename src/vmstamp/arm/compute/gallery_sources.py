@@ -23,8 +23,8 @@ from vmstamp.arm.faults import (
     not_allowed,
     unsupported,
 )
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Put, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Put
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

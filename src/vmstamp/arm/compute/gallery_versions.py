@@ -39,8 +39,9 @@ from vmstamp.arm.faults import (
     unsupported,
 )
 from vmstamp.arm.locations import Locations
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, Url, clean
+from vmstamp.arm.types import Change, Put, ResourceType, Work
 from vmstamp.errors import AzureError
 
 PUBLISHING: Final = "galleryImageVersion.properties.publishingProfile"

@@ -17,8 +17,7 @@ from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import not_allowed
 from vmstamp.arm.operations import Preempted
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import CUSTOM_SCRIPT, Handler, HandlerStatus, find_status, processed_goal_state
 from vmstamp.fabric.report import AgentStatus

@@ -23,8 +23,7 @@ from vmstamp.arm.faults import (
     unsupported,
 )
 from vmstamp.arm.locations import Locations
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

@@ -26,8 +26,9 @@ from vmstamp.arm.faults import (
     not_found,
 )
 from vmstamp.arm.links import linked_id
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Url, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Url, clean
+from vmstamp.arm.types import Change, Put, ResourceType, Work
 from vmstamp.errors import AzureError
 
 NAME: Final = "Microsoft.Compute/images"

@@ -31,8 +31,9 @@ from vmstamp.arm.faults import (
     not_allowed,
     unsupported,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, clean
-from vmstamp.arm.types import Change, Put, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, clean
+from vmstamp.arm.types import Change, Put, Work
 from vmstamp.fabric.extensions import MANAGED_COMMAND, Handler, HandlerStatus
 
 NAME: Final = "Microsoft.Compute/virtualMachines/runCommands"

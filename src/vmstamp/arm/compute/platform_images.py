@@ -20,8 +20,9 @@ from vmstamp.arm.compute.galleries import version_number
 from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.engine import Engine, read_body
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed, unsupported
-from vmstamp.arm.shape import READ_ONLY, Json, OneOf, Only, Url, clean
-from vmstamp.arm.types import Call, Reply, Request, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import READ_ONLY, OneOf, Only, Url, clean
+from vmstamp.arm.types import Call, Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

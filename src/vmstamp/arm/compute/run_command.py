@@ -20,8 +20,9 @@ from typing import Final
 from vmstamp.arm.compute.guest_agent import NOT_RUNNING, GuestAgents, Task, check_allowed, reported_failure
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed, unsupported
-from vmstamp.arm.shape import Json, clean
-from vmstamp.arm.types import Action, Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import clean
+from vmstamp.arm.types import Action, Request, Work
 from vmstamp.errors import AzureError
 from vmstamp.fabric.extensions import RUN_COMMAND
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmstamp.arm.faults import invalid_parameter
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.errors import AzureError
 
 MIB: Final = 2**20

@@ -11,8 +11,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Final
 
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 
 COPY_SPEED: Final = 2**30  # bytes per second between regions: a figure of ours
 _FAMILIES: Final = uuid.UUID("6c7a3a5e-3f1f-4a52-9b53-3c1f6b0d9a11")

@@ -37,8 +37,9 @@ from vmstamp.arm.faults import (
     not_found,
     unsupported,
 )
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url, clean
-from vmstamp.arm.types import Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, Url, clean
+from vmstamp.arm.types import Change, Put, Request, ResourceType, Work
 from vmstamp.disk.footer import FOOTER_SIZE
 from vmstamp.errors import AzureError
 

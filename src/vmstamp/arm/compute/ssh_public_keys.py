@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.naming import API_VERSIONS, check_name
 from vmstamp.arm.faults import invalid_parameter, not_allowed
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, clean
-from vmstamp.arm.types import Action, AsyncStyle, Change, Put, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, clean
+from vmstamp.arm.types import Action, AsyncStyle, Change, Put, Request, ResourceType, Work
 
 NAME: Final = "Microsoft.Compute/sshPublicKeys"
 FEWEST_BITS: Final = 2048  # of an RSA key that is given

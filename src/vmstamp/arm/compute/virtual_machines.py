@@ -44,8 +44,9 @@ from vmstamp.arm.faults import (
 )
 from vmstamp.arm.links import linked
 from vmstamp.arm.network.interfaces import NAME as INTERFACES
-from vmstamp.arm.shape import Json, clean
-from vmstamp.arm.types import Action, Change, Put, Reference, Request, Resource, ResourceType, Work
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import clean
+from vmstamp.arm.types import Action, Change, Put, Request, ResourceType, Work
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

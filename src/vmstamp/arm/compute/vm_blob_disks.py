@@ -14,7 +14,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, blob_key, gib
 from vmstamp.arm.faults import invalid_parameter, missing_parameter
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.types import Put
 from vmstamp.blob.records import BlobRef
 from vmstamp.errors import AzureError

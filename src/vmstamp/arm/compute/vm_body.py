@@ -9,7 +9,8 @@ from typing import Final
 
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
 from vmstamp.arm.links import DELETE_OPTION, Link
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, Url
+from vmstamp.arm.resource import Json
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, Url
 from vmstamp.guest.provisioning.user_names import DISALLOWED_USERS
 
 CACHING: Final = OneOf("None", "ReadOnly", "ReadWrite")

@@ -16,8 +16,8 @@ from vmstamp.arm.compute.vhds import GIB, Vhds, new_place, place
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks, write_disks
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.faults import not_allowed
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Request, Work
 from vmstamp.blob.records import BlobRef
 from vmstamp.resource_id import parse_resource_id
 

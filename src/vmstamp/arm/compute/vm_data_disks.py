@@ -17,8 +17,9 @@ from vmstamp.arm.compute.vm_disk import VmDisk, read_disks, write_disks
 from vmstamp.arm.compute.vm_disks import HIGHEST_LUN, Storage, StorageProfiles
 from vmstamp.arm.compute.vm_life import Life
 from vmstamp.arm.faults import invalid_parameter, missing_parameter, not_allowed
-from vmstamp.arm.shape import Json, OneOf, Only, clean, without_nulls
-from vmstamp.arm.types import Action, Put, Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import OneOf, Only, clean, without_nulls
+from vmstamp.arm.types import Action, Put, Request, Work
 
 SHAPE: Final = {
     "dataDisksToAttach": [

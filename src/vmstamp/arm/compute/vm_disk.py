@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from vmstamp.arm.compute.vhds import GIB, place
 from vmstamp.arm.faults import invalid_parameter
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.blob.records import BlobRef
 
 LARGEST_GIB: Final = 32767

@@ -28,8 +28,8 @@ from vmstamp.arm.faults import (
     unsupported,
 )
 from vmstamp.arm.links import linked_id
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Put, Resource
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Put
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import parse_resource_id
 

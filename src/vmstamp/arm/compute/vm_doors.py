@@ -14,7 +14,7 @@ from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.network import interfaces
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Resource
 from vmstamp.errors import AzureError, MachineError
 from vmstamp.resource_id import ResourceId
 

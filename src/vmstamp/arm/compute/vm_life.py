@@ -29,8 +29,8 @@ from vmstamp.arm.compute.vm_plan import Plans
 from vmstamp.arm.compute.vm_view import power_state
 from vmstamp.arm.faults import invalid_parameter, not_allowed, unsupported
 from vmstamp.arm.operations import Preempted
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Request, Resource, Work
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.types import Request, Work
 from vmstamp.errors import AzureError, Detail
 from vmstamp.resource_id import parse_resource_id
 

@@ -11,8 +11,7 @@ from vmstamp.arm.compute.vhds import Vhds
 from vmstamp.arm.compute.vm_disk import VmDisk, read_disks
 from vmstamp.arm.faults import resource_not_found
 from vmstamp.arm.network import interfaces, security_groups, virtual_networks
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.fabric.instance import DiskFacts, ImageReference, Instance, Nic, PublicKey
 from vmstamp.machine.network import NetworkSpec, SubnetSpec
 from vmstamp.resource_id import ResourceId, parse_resource_id

@@ -13,8 +13,7 @@ from typing import Any, Final
 from vmstamp.arm.compute.host import Host
 from vmstamp.arm.compute.turns import Turns
 from vmstamp.arm.compute.vm_plan import computer_name
-from vmstamp.arm.shape import Json
-from vmstamp.arm.types import Resource
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.fabric.extensions import HandlerStatus, handler_statuses
 from vmstamp.fabric.report import AgentStatus
 from vmstamp.timeline import Event

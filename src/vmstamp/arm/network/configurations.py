@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmstamp.arm.faults import missing_parameter
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.types import Put
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId

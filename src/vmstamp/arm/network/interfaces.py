@@ -24,8 +24,9 @@ from vmstamp.arm.network.configurations import (
     public_address_in_use,
 )
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Change, Put, Reference, Resource, ResourceType
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, clean
+from vmstamp.arm.types import Change, Put, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.machine.network import internal_domain
 from vmstamp.resource_id import ResourceId

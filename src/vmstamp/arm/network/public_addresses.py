@@ -15,8 +15,9 @@ from typing import Final
 from vmstamp.arm.catalog import Catalog
 from vmstamp.arm.links import names
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, OneOf, Only, clean
-from vmstamp.arm.types import Change, Put, Resource, ResourceType
+from vmstamp.arm.resource import Json, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, OneOf, Only, clean
+from vmstamp.arm.types import Change, Put, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId, parse_resource_id
 

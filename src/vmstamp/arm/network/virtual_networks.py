@@ -17,8 +17,9 @@ from vmstamp.arm.faults import invalid_parameter, missing_parameter, unsupported
 from vmstamp.arm.links import Link, linked, names
 from vmstamp.arm.network.addresses import free_addresses, is_reserved, used_addresses
 from vmstamp.arm.network.style import API_VERSIONS, STYLE, check_name
-from vmstamp.arm.shape import KEEP, READ_ONLY, Json, Only, clean
-from vmstamp.arm.types import Change, Put, Reference, Request, Resource, ResourceType
+from vmstamp.arm.resource import Json, Reference, Resource
+from vmstamp.arm.shape import KEEP, READ_ONLY, Only, clean
+from vmstamp.arm.types import Change, Put, Request, ResourceType
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

@@ -23,7 +23,7 @@ from vmstamp.arm import faults
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, Operations, Preempted
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.template.execution import Execution
 from vmstamp.arm.template.kept import Kept
 from vmstamp.arm.template.live import Canceled, Door, Handle
@@ -32,7 +32,7 @@ from vmstamp.arm.template.opening import Opening
 from vmstamp.arm.template.places import Places
 from vmstamp.arm.template.request import Fetch, read_request
 from vmstamp.arm.template.spec import API_VERSIONS, KIND, TYPE_NAME, Spec, canceled, gone
-from vmstamp.arm.types import Request, Resource, ResourceType, Work, azure_fault
+from vmstamp.arm.types import Request, ResourceType, Work, azure_fault
 from vmstamp.errors import AzureError, VmstampError
 from vmstamp.resource_id import ResourceId
 

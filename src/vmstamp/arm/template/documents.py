@@ -8,10 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from vmstamp.arm.groups import show as show_group
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.template.opened import Opened
 from vmstamp.arm.template.step import Step
-from vmstamp.arm.types import Resource
 from vmstamp.resource_id import ResourceId
 
 

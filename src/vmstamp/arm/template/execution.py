@@ -12,7 +12,7 @@ from functools import partial
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Preempted, read_detail
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template import preflight
 from vmstamp.arm.template.kept import Kept, Record
 from vmstamp.arm.template.live import Canceled, Door, Live

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.template.expressions import Literal, render
-from vmstamp.arm.types import Resource
 from vmstamp.resource_id import ResourceId, parse_resource_id
 
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.errors import AzureError, VmstampError
 
 HELP_FUNCTIONS = "Please see https://aka.ms/arm-functions for usage details."

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.evaluate import MAXIMUM_COPIES, evaluate, evaluate_node
 from vmstamp.arm.template.expressions import Access, Call, Node, calls, is_expression, parse_expression
 from vmstamp.arm.template.faults import (

@@ -16,12 +16,11 @@ from typing import Any
 from vmstamp.arm.catalog import Clock, timestamp
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operations, error_document
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.run import Outcome, operation_document
 from vmstamp.arm.template.secrets import masked
 from vmstamp.arm.template.spec import CANCELED, ENDED, TYPE_NAME, Spec, gone
-from vmstamp.arm.types import Resource
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

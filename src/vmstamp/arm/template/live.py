@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from vmstamp.arm.operations import Preempted, error_document
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.faults import ExpressionError
 from vmstamp.arm.template.graph import Graph
 from vmstamp.arm.template.step import Step

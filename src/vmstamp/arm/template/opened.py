@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.evaluate import evaluate, variable_definitions, variable_value
 from vmstamp.arm.template.faults import HELP_FUNCTIONS, ExpressionError, NotFound, SectionError, SyntaxFault
 from vmstamp.arm.template.graph import Graph, make_graph

@@ -12,7 +12,7 @@ from dataclasses import replace
 from vmstamp.arm.catalog import Clock
 from vmstamp.arm.engine import Engine
 from vmstamp.arm.faults import UNSUPPORTED
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template import preflight
 from vmstamp.arm.template.documents import group_document
 from vmstamp.arm.template.faults import ExpressionError, invalid_template

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.evaluate import evaluate, evaluate_loop
 from vmstamp.arm.template.faults import ExpressionError
 from vmstamp.arm.template.parameters import SECURE, SPELLED, TYPES, resolved_type

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vmstamp.arm.faults import unsupported
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.faults import (
     HELP_FUNCTIONS,
     Deferred,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vmstamp.arm.engine import Engine
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.documents import environment, group_document
 from vmstamp.arm.template.faults import ExpressionError
 from vmstamp.arm.template.request import Asked

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 from vmstamp.arm.faults import invalid_content, unsupported
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.faults import unparsable_template
 from vmstamp.arm.template.parameters import read_given
 from vmstamp.arm.template.reader import ReadError, read

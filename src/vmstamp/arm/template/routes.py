@@ -17,14 +17,14 @@ from vmstamp.arm.engine import Engine
 from vmstamp.arm.operations import Operation, error_document
 from vmstamp.arm.polling import FORGET, RETRY_AFTER
 from vmstamp.arm.proxies import ProxyResources
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.template.deployments import Deployments
 from vmstamp.arm.template.documents import dependencies_of, duration, providers_of
 from vmstamp.arm.template.export import export_group
 from vmstamp.arm.template.spec import CANCELED, TYPE_NAME, Spec
 from vmstamp.arm.template.template import template_hash
 from vmstamp.arm.template.what_if import changes
-from vmstamp.arm.types import Reply, Request, Resource
+from vmstamp.arm.types import Reply, Request
 from vmstamp.errors import AzureError
 from vmstamp.resource_id import ResourceId
 

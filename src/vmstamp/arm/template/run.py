@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vmstamp.arm.operations import Preempted, error_document, read_detail
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.evaluate import evaluate
 from vmstamp.arm.template.faults import ExpressionError, language_failure
 from vmstamp.arm.template.live import Canceled, Door, status_name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.reader import Place
 from vmstamp.arm.template.scope import Scope
 from vmstamp.arm.template.values import get_member

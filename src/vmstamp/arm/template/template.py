@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from vmstamp.arm.faults import unsupported
-from vmstamp.arm.shape import Json
+from vmstamp.arm.resource import Json
 from vmstamp.arm.template.faults import HELP_SYNTAX, invalid_template, unparsable_template
 from vmstamp.arm.template.reader import Place, place_of, place_of_name
 from vmstamp.arm.template.scope import UserFunction

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from vmstamp.arm.shape import Json, without_nulls
+from vmstamp.arm.resource import Json
+from vmstamp.arm.shape import without_nulls
 from vmstamp.arm.template.expressions import is_expression
 from vmstamp.arm.template.opened import Opened
 from vmstamp.arm.template.secrets import masked, secrets_of
