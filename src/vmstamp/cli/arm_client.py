@@ -38,7 +38,7 @@ from azure.mgmt.core.polling.arm_polling import ARMPolling
 from vmstamp import __version__
 from vmstamp.cli.arm_credential import ClientCredential, NewTokenPolicy, TokenCredential
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.resources import Wanted
+from vmstamp.cli.wanted import Wanted
 from vmstamp.errors import AzureError, CloudError, StampError, VmstampError
 
 Document = dict[str, Any]

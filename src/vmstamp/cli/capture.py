@@ -26,7 +26,8 @@ from vmstamp.cli.generalize import require_generalized
 from vmstamp.cli.images import DataVhd, ImageRequest, create_image, image_id, refuse_existing, vhds_of
 from vmstamp.cli.names import CONTAINER
 from vmstamp.cli.network import remains_of
-from vmstamp.cli.render import Reporter, bytes_text
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Reporter
 from vmstamp.cli.storage import Account, ensure_account, ensure_container, find_account, open_named
 from vmstamp.cli.vms import get_vm, instance_view, undo, vm_id
 from vmstamp.errors import VmstampError

@@ -21,9 +21,10 @@ from azure.storage.blob import BlobClient, BlobProperties
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.names import CONTAINER, captured_vhd_name
-from vmstamp.cli.resources import Cost, Wanted, make
+from vmstamp.cli.resources import make
 from vmstamp.cli.storage import Account, drop
 from vmstamp.cli.vms import status_of
+from vmstamp.cli.wanted import Cost, Wanted
 from vmstamp.errors import AzureError, TransferError, VmstampError
 from vmstamp.transfer.blobs import explain, without_sas
 

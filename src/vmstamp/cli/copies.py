@@ -11,8 +11,9 @@ from azure.storage.blob import BlobClient
 
 from vmstamp.cli.arm_client import ArmClient
 from vmstamp.cli.managed_disks import DISKS, UPLOAD_SECONDS, disk_access, ensure_disk_for
-from vmstamp.cli.render import Reporter, bytes_text, seconds_text
-from vmstamp.cli.resources import Step
+from vmstamp.cli.quantities import bytes_text, seconds_text
+from vmstamp.cli.render import Reporter
+from vmstamp.cli.wanted import Step
 from vmstamp.errors import TransferError
 from vmstamp.transfer.blobs import open_blob
 from vmstamp.transfer.copy import Copied, copy, plan_copy, plan_new_disk

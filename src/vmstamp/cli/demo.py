@@ -23,8 +23,9 @@ from vmstamp.cli.image_upload import create_image_of_disk
 from vmstamp.cli.images import ImageRequest
 from vmstamp.cli.keys import Key, ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
+from vmstamp.cli.quantities import bytes_text, seconds_text
 from vmstamp.cli.recipes import built_disk
-from vmstamp.cli.render import Console, bytes_text, seconds_text, table
+from vmstamp.cli.render import Console, table
 from vmstamp.cli.sources import open_source
 from vmstamp.cli.trial import (
     Login,

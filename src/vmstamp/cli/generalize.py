@@ -14,7 +14,8 @@ from typing import Any
 from vmstamp.cli import ssh
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.managed_disks import disk_access
-from vmstamp.cli.render import Reporter, bytes_text
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Reporter
 from vmstamp.cli.storage import open_named
 from vmstamp.cli.vms import get_vm, is_generalized, status_of, stop_vm, vm_id
 from vmstamp.errors import AzureError, MachineError

@@ -10,8 +10,8 @@ from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.images import ImageRequest, create_image, refuse_existing
 from vmstamp.cli.names import blob_name
 from vmstamp.cli.render import Reporter
-from vmstamp.cli.resources import Cost, Wanted
 from vmstamp.cli.storage import destination, drop, find_account_document, own_account_name, upload_disk
+from vmstamp.cli.wanted import Cost, Wanted
 from vmstamp.disk import Disk
 from vmstamp.errors import VmstampError
 from vmstamp.transfer.blobs import without_sas

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import check_name
-from vmstamp.cli.resources import Cost, Wanted, ensure_group, make
+from vmstamp.cli.resources import ensure_group, make
+from vmstamp.cli.wanted import Cost, Wanted
 from vmstamp.errors import VmstampError
 
 IMAGES = "Microsoft.Compute/images"

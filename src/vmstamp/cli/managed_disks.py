@@ -11,8 +11,9 @@ from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.look import look_at
 from vmstamp.cli.names import check_name
 from vmstamp.cli.render import Reporter, Tally
-from vmstamp.cli.resources import Cost, Wanted, ensure_group, make
+from vmstamp.cli.resources import ensure_group, make
 from vmstamp.cli.storage import upload_text
+from vmstamp.cli.wanted import Cost, Wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.errors import AzureError, StampError, VmstampError
 from vmstamp.transfer.blobs import open_blob

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.names import SUBNET, SUBNET_PREFIX, VNET, VNET_PREFIX, vm_names
-from vmstamp.cli.resources import Cost, Wanted, ensure, make
+from vmstamp.cli.resources import ensure, make
+from vmstamp.cli.wanted import Cost, Wanted
 
 VNETS = "Microsoft.Network/virtualNetworks"
 NICS = "Microsoft.Network/networkInterfaces"

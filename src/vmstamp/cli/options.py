@@ -21,7 +21,7 @@ from vmstamp.errors import AzureError, VmstampError
 
 if TYPE_CHECKING:
     from vmstamp.cli.arm_client import ArmClient
-    from vmstamp.cli.resources import Wanted
+    from vmstamp.cli.wanted import Wanted
 
 FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 1, 2, 3, 130
 NO_ANSWER = 2  # of a command whose 1 is an answer
@@ -73,7 +73,7 @@ def note_left(context: click.Context, error: BaseException) -> None:
     cloud = context.meta.get(PLACE + settings.CLOUD.name) or settings.CLOUD.text()
     if not made or cloud == settings.CLOUD.default:
         return
-    from vmstamp.cli.resources import left_lines
+    from vmstamp.cli.wanted import left_lines
 
     left: list[str] = getattr(error, LEFT, [])
     setattr(error, LEFT, [*left, *left_lines(made.values(), cloud)])

@@ -23,10 +23,12 @@ from vmstamp.cli.images import ImageRequest, image_wanted, refuse_existing
 from vmstamp.cli.managed_disks import DISKS, check_disk_size, disk_wanted
 from vmstamp.cli.names import DISK, blob_name, check_name, parse_blob_name
 from vmstamp.cli.network import network_wanted
-from vmstamp.cli.render import Console, bytes_text, table
-from vmstamp.cli.resources import Cost, Step, Wanted, group_wanted, step_of
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Console, table
+from vmstamp.cli.resources import group_wanted, step_of
 from vmstamp.cli.storage import Account, account_wanted, find_account, own_account_name
 from vmstamp.cli.vms import VmRequest, get_vm, region_of, source_for, vm_wanted
+from vmstamp.cli.wanted import Cost, Step, Wanted
 from vmstamp.disk import Disk, FixedVhd
 from vmstamp.errors import VmstampError
 from vmstamp.transfer.blobs import explain, without_sas

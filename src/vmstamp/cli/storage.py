@@ -15,8 +15,10 @@ from vmstamp.cli import names
 from vmstamp.cli.arm_client import ArmClient, Document
 from vmstamp.cli.cloud import authority_of, find_cloud
 from vmstamp.cli.endpoint import Endpoint
-from vmstamp.cli.render import Reporter, bytes_text, seconds_text
-from vmstamp.cli.resources import Wanted, ensure_group, make
+from vmstamp.cli.quantities import bytes_text, seconds_text
+from vmstamp.cli.render import Reporter
+from vmstamp.cli.resources import ensure_group, make
+from vmstamp.cli.wanted import Wanted
 from vmstamp.disk import Disk
 from vmstamp.errors import AzureError, TransferError
 from vmstamp.transfer.blobs import (

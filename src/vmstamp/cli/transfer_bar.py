@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from vmstamp.cli.render import bytes_text
+from vmstamp.cli.quantities import bytes_text
 from vmstamp.transfer.progress import Moved
 
 INDENT = "           "  # as wide as the elapsed time before other lines

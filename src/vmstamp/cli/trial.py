@@ -19,7 +19,8 @@ from vmstamp.cli.image_upload import FileImage, create_image_of_disk
 from vmstamp.cli.images import ImageRequest
 from vmstamp.cli.keys import ensure_key
 from vmstamp.cli.look import choose_generation, inspection_text, look_bootable, tell_problems
-from vmstamp.cli.render import Console, seconds_text, table
+from vmstamp.cli.quantities import seconds_text
+from vmstamp.cli.render import Console, table
 from vmstamp.cli.resources import ensure_group
 from vmstamp.cli.sources import open_source
 from vmstamp.cli.storage import ensure_account

@@ -14,7 +14,8 @@ from vmstamp.cli.images import VmSource, vm_source
 from vmstamp.cli.names import check_name, computer_name
 from vmstamp.cli.network import ensure_network, network_wanted, remains_of
 from vmstamp.cli.render import Reporter
-from vmstamp.cli.resources import Cost, Wanted, ensure_group, tagged
+from vmstamp.cli.resources import ensure_group
+from vmstamp.cli.wanted import Cost, Wanted, tagged
 from vmstamp.errors import AzureError, MachineError, StampError, VmstampError
 
 VMS = "Microsoft.Compute/virtualMachines"

@@ -22,7 +22,8 @@ from vmstamp.cli.cloud import (
 from vmstamp.cli.main import cli
 from vmstamp.cli.managed_disks import disk_access
 from vmstamp.cli.options import chosen, end_of, note_left
-from vmstamp.cli.resources import Cost, Wanted, delete_command, ensure
+from vmstamp.cli.resources import ensure
+from vmstamp.cli.wanted import Cost, Wanted, delete_command
 from vmstamp.errors import AzureError, CloudError, StampError, VmstampError
 
 GROUP = "/subscriptions/s/resourceGroups/g"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vmstamp.cli.render import bytes_text, hanging, seconds_text, table, to_json
+from vmstamp.cli.quantities import bytes_text, seconds_text
+from vmstamp.cli.render import hanging, table, to_json
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from vmstamp.cli.render import Console
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-    from vmstamp.cli.resources import Step
+    from vmstamp.cli.wanted import Step
 
 
 @click.command(

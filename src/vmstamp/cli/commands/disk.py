@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vmstamp.cli.options import FAILED, examples, follow_option, json_option
-from vmstamp.cli.render import Console, bytes_text, shown
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Console, shown
 
 if TYPE_CHECKING:
     from vmstamp.cli.look import Look

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vmstamp.cli.options import FAILED, answering, examples, follow_option, json_option
-from vmstamp.cli.render import Console, Tally, bytes_text, shown, table, to_json
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Console, Tally, shown, table, to_json
 
 if TYPE_CHECKING:
     from vmstamp.disk import Disk

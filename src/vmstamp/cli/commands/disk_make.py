@@ -11,7 +11,8 @@ import click
 
 from vmstamp.cli.commands.disk_look import FILE, moved_size
 from vmstamp.cli.options import answering, examples, follow_option, json_option, plan_option
-from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
+from vmstamp.cli.quantities import bytes_text, seconds_text
+from vmstamp.cli.render import Console, Tally
 
 if TYPE_CHECKING:
     from vmstamp.disk import Disk

@@ -21,7 +21,8 @@ from vmstamp.cli.options import (
     only_stamp,
     plan_option,
 )
-from vmstamp.cli.render import Console, bytes_text, table
+from vmstamp.cli.quantities import bytes_text
+from vmstamp.cli.render import Console, table
 
 
 @click.group(cls=Group)

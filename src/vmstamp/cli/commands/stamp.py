@@ -17,7 +17,8 @@ from vmstamp.cli.options import (
     only_stamp,
     place_options,
 )
-from vmstamp.cli.render import Console, seconds_text, table
+from vmstamp.cli.quantities import seconds_text
+from vmstamp.cli.render import Console, table
 
 if TYPE_CHECKING:
     from vmstamp.cli.arm_client import ArmClient

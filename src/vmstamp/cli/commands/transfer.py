@@ -24,7 +24,8 @@ from vmstamp.cli.options import (
     made_so_far,
     plan_option,
 )
-from vmstamp.cli.render import Console, Tally, bytes_text, seconds_text
+from vmstamp.cli.quantities import bytes_text, seconds_text
+from vmstamp.cli.render import Console, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +132,7 @@ def upload(
 
 def note_blob(blob: BlobClient) -> None:
     """Count a blob that is written as made: it stays and costs when the command fails."""
-    from vmstamp.cli.resources import Cost, Wanted
+    from vmstamp.cli.wanted import Cost, Wanted
     from vmstamp.transfer.blobs import without_sas
 
     url = without_sas(blob.url)
