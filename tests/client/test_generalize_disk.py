@@ -140,7 +140,7 @@ def test_a_disk_elsewhere_is_refused_with_how_to_bring_it_here(tmp_path: Path) -
     refused = generalize(url, "--plan", status=2).stderr
     assert b"vmstamp download" in refused and b"secret" not in refused
     refused = generalize("disk:web", status=2).stderr
-    assert b"vmstamp copy disk:web" in refused and b"vmstamp vm generalize" in refused
+    assert b"vmstamp download disk:web" in refused and b"vmstamp vm generalize" in refused
 
 
 def test_a_user_that_is_not_there_is_told(used: Path) -> None:

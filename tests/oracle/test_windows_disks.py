@@ -50,10 +50,9 @@ def windows_files(start: int = ROOT_START) -> dict[str, bytes]:
     hives = {"SYSTEM": SYSTEM, "SOFTWARE": SOFTWARE, "SAM": SAM}
     store = changed(bcd(1), {})
     for values in store.values():
-        if isinstance(values["Element"], bytes) and len(values["Element"]) > 80:
-            values["Element"] = values["Element"].replace(
-                struct.pack("<Q", 512 * MIB), struct.pack("<Q", start)
-            )
+        element = values.get("Element")
+        if isinstance(element, bytes) and len(element) > 80:
+            values["Element"] = element.replace(struct.pack("<Q", 512 * MIB), struct.pack("<Q", start))
     return {
         **texts,
         **{f"{CONFIG}/{name}": build_hive(tree) for name, tree in hives.items()},

@@ -84,13 +84,11 @@ def test_a_template_makes_an_account_with_its_container(arm: Any, resources: Any
     assert again["provisioningState"] == "Succeeded", again
 
 
-def test_a_template_is_refused_before_its_start_for_what_a_container_cannot_be(arm: Any) -> None:
+def test_a_template_makes_nothing_when_it_asks_for_what_a_container_cannot_be(arm: Any) -> None:
     wrong = {**FLAT[2], "properties": {"immutableStorageWithVersioning": {"enabled": True}}}
-    path = f"{GROUP}/providers/Microsoft.Resources/deployments/d1"
-    properties = {"mode": "Incremental", "template": template(DECLARED, wrong)}
-    reply = ask(arm, "PUT", path, {"properties": properties}, api="2021-04-01")
-    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "InvalidTemplateDeployment")
-    assert reply.json()["error"]["details"][0]["code"] == "NotSupportedByStamp"
+    done = deploy(arm, template(DECLARED, wrong))
+    assert (done["provisioningState"], done["error"]["code"]) == ("Failed", "InvalidTemplateDeployment")
+    assert done["error"]["details"][0]["code"] == "NotSupportedByStamp"
     assert arm.store.find_account("account2") is None
 
 
