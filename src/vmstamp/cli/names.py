@@ -100,6 +100,11 @@ def parse_blob_name(wanted: str) -> tuple[str, str]:
 
     VmstampError for names that Azure does not take: before anything is made for them.
     """
+    if wanted.startswith(("/", "./", "../", "~")):
+        raise VmstampError(
+            f"{wanted}: a path on this computer, where a blob is to be named",
+            hint="vmstamp upload FILE brings a file to a blob, vmstamp download BLOB FILE brings it back",
+        )
     container, mark, name = wanted.partition("/")
     if not mark:
         container, name = CONTAINER, wanted

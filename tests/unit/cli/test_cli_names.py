@@ -88,12 +88,14 @@ def test_a_blob_is_named_by_its_container_and_its_path(wanted: str, expected: tu
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
+        ("/tmp/web.vhd", "a path on this computer"),
+        ("./web.vhd", "a path on this computer"),
         ("b/web.vhd", "'b' is not a name that Azure takes for a container"),
         ("My-Images/web.vhd", "'My-Images' is not a name"),
         ("a--b/web.vhd", "'a--b' is not a name"),
         ("abc-/web.vhd", "'abc-' is not a name"),
         (f"{'a' * 64}/web.vhd", "is not a name"),
-        ("/web.vhd", "'' is not a name"),
+        ("/web.vhd", "a path on this computer"),
         ("images/", "a blob's name has 0 characters"),
         (f"images/{'x' * 1025}", "a blob's name has 1025 characters"),
     ],
