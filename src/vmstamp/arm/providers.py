@@ -159,7 +159,7 @@ class Providers:
 def _verbs(kind: ResourceType | ProxyType) -> Iterator[tuple[str, str]]:
     """What may be done with resources of a type: the end of the operation's name, and words for people."""
     yield from VERBS.items()
-    for name in kind.reads:
+    for name in kind.reads if isinstance(kind, ResourceType) else ():
         yield f"{name}/read", f"Read {name}"
     for action in kind.actions:
         yield f"{action.name}/action", f"Do {action.name}"

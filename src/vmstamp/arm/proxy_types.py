@@ -7,9 +7,8 @@ location nor tags, no list over all types has it, and it goes with the resource 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from vmstamp.arm.resource import Json, Resource
 from vmstamp.arm.types import Request
@@ -53,7 +52,6 @@ class ProxyType:
     # What a template would say of those that belong to an owner.
     exported: Callable[[ResourceId], list[tuple[ResourceId, Json]]] = lambda owner: []
     actions: tuple[ProxyAction, ...] = ()
-    reads: Mapping[str, Any] = field(default_factory=dict)  # as a ResourceType has: none
 
     @property
     def key(self) -> str:

@@ -43,6 +43,12 @@ class Resource:
     def provisioning_state(self) -> str:
         return str(self.properties.get("provisioningState", "Succeeded"))
 
+    @property
+    def stateless_document(self) -> Json:
+        """What a type shows that tells no provisioningState."""
+        shown = {name: value for name, value in self.properties.items() if name != "provisioningState"}
+        return {**self.document, "properties": shown}
+
     def with_properties(self, **properties: Any) -> Resource:
         return self._with({**self.document, "properties": {**self.properties, **properties}}, self.state)
 

@@ -176,48 +176,34 @@ DEFINITION = (*IMAGE, put("gallery"), put("definition"))
 FROM_IMAGE = {"imageReference": {"id": "<image>"}, "osDisk": {"createOption": "FromImage"}}
 FROM_VERSION = {"imageReference": {"id": "<version>"}, "osDisk": {"createOption": "FromImage"}}
 
+# A kind that clients put -> what there is before.
+BEFORE: dict[str, tuple[One, ...]] = {
+    "vnet": (),
+    "subnet": (put("vnet"),),
+    "group": (),
+    "rule": (put("group"),),
+    "address": (),
+    "nic": (put("vnet"),),
+    "set": (),
+    "disk": (),
+    "snapshot": (put("disk"),),
+    "image": (put("disk"),),
+    "gallery": (),
+    "definition": (put("gallery"),),
+    "version": DEFINITION,
+    "account": (),
+    "service": (put("account"),),
+    "container": (put("account"),),
+}
+UNDELETABLE = ("service",)
+
 # A name -> what there is before, and the two requests.
 PAIRS: dict[str, tuple[tuple[One, ...], One, One]] = {
-    **{
-        f"{kind}: PUT and PUT": (before, put(kind), put(kind))
-        for kind, before in {
-            "vnet": (),
-            "subnet": (put("vnet"),),
-            "group": (),
-            "rule": (put("group"),),
-            "address": (),
-            "nic": (put("vnet"),),
-            "set": (),
-            "disk": (),
-            "snapshot": (put("disk"),),
-            "image": (put("disk"),),
-            "gallery": (),
-            "definition": (put("gallery"),),
-            "version": DEFINITION,
-            "account": (),
-            "service": (put("account"),),
-            "container": (put("account"),),
-        }.items()
-    },
+    **{f"{kind}: PUT and PUT": (before, put(kind), put(kind)) for kind, before in BEFORE.items()},
     **{
         f"{kind}: PUT and DELETE": ((*before, put(kind)), put(kind), delete(kind))
-        for kind, before in {
-            "vnet": (),
-            "subnet": (put("vnet"),),
-            "group": (),
-            "rule": (put("group"),),
-            "address": (),
-            "nic": (put("vnet"),),
-            "set": (),
-            "disk": (),
-            "snapshot": (put("disk"),),
-            "image": (put("disk"),),
-            "gallery": (),
-            "definition": (put("gallery"),),
-            "version": DEFINITION,
-            "account": (),
-            "container": (put("account"),),
-        }.items()
+        for kind, before in BEFORE.items()
+        if kind not in UNDELETABLE
     },
     "vm: PUT and PUT": (NIC, machine(), machine()),
     "vm: PUT and DELETE": (VM, machine(), delete("vm")),

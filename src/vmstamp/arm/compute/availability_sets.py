@@ -62,9 +62,7 @@ class AvailabilitySets:
 
     def view(self, found: Resource, expand: str) -> Json:
         members = [{"id": id} for id in names(self._catalog, found.id, "availability set")]
-        shown = dict(found.with_properties(virtualMachines=members).document)
-        shown["properties"] = {k: v for k, v in shown["properties"].items() if k != "provisioningState"}
-        return shown
+        return found.with_properties(virtualMachines=members).stateless_document
 
     def check_delete(self, found: Resource) -> None:
         if self._catalog.referrers(found.id, "availability set"):

@@ -47,7 +47,7 @@ class SshPublicKeys:
             api_versions=API_VERSIONS,
             style=STYLE,
             parse=parse,
-            view=view,
+            view=lambda found, expand: found.stateless_document,
             patch="all",
             actions=(Action("generateKeyPair", self.generate, check=_check_generation, synchronous=True),),
         )
@@ -67,11 +67,6 @@ def parse(put: Put) -> Change:
         _check_key(given)
     kept = given or (put.existing.properties.get("publicKey") if put.existing else None)
     return Change({**body, "properties": {"publicKey": kept} if kept else {}})
-
-
-def view(found: Resource, expand: str) -> Json:
-    shown = {name: value for name, value in found.properties.items() if name != "provisioningState"}
-    return {**found.document, "properties": shown}
 
 
 def _check_key(text: str) -> None:

@@ -93,7 +93,8 @@ def down(force: bool, console: Console) -> None:
     """Stop the stamp and its VMs; its state stays for the next `vmstamp up`.
 
     Each guest has 60 seconds to answer its power button (180 in software emulation), then its plug is pulled;
-    at once where no system was seen and nothing was written. A stamp that is stopping already is waited for.
+    after five seconds where no system was seen and nothing was written. A stamp that is stopping already is
+    waited for.
     """
     from vmstamp.cli import process
 
